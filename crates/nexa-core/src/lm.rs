@@ -1,0 +1,321 @@
+//! The seam between models and everything that uses them.
+//!
+//! [`LanguageModel`] is what a decoder implements: token ids in, logits out, with the keys and values of each
+//! sequence kept by the model. [`ChatModel`] and [`TextScorer`] are what evaluation and distillation see; an
+//! inference engine implements them over a `LanguageModel`, an API client implements `ChatModel` alone. Nothing
+//! here knows a tensor library, a sampler or a network.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Who speaks in one turn of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions that stand before the conversation.
+    System,
+    /// The person, or the prompt of a data set.
+    User,
+    /// The model.
+    Assistant,
+    /// The result of a tool call.
+    Tool,
+}
+
+impl Role {
+    /// Returns the word that stands in files and chat templates.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// One turn of a conversation, in the `messages` form of the OpenAI API and of SFT files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// Makes a message of any role.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+/// How the next token is chosen from the logits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Divides the logits; 0 means greedy decoding.
+    pub temperature: f32,
+    /// Keeps the smallest set of tokens whose probability reaches this share; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps the `top_k` most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Seeds the draws of this request alone, so that its neighbours in a batch cannot change them.
+    pub seed: u64,
+    /// Ends the answer after this many tokens.
+    pub max_tokens: usize,
+    /// Ends the answer before the first occurrence of any of these strings.
+    pub stop: Vec<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, max_tokens: 256, stop: Vec::new() }
+    }
+}
+
+/// Why an answer ended, in the words of the OpenAI API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// An end-of-turn token or a stop string.
+    Stop,
+    /// `max_tokens` or the context length.
+    Length,
+    /// The provider withheld the answer.
+    ContentFilter,
+}
+
+impl FinishReason {
+    /// Returns the word that the OpenAI API uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+}
+
+/// A question to a [`ChatModel`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChatRequest {
+    /// The conversation so far; the model writes the next assistant turn.
+    pub messages: Vec<ChatMessage>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// The answer of a [`ChatModel`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatReply {
+    /// The assistant's text, without special tokens.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the answer, the end-of-turn token included.
+    pub completion_tokens: usize,
+}
+
+/// Whatever answers chats: an engine over a local checkpoint, or a remote API.
+pub trait ChatModel: Send + Sync {
+    /// The name that reports show.
+    fn name(&self) -> &str;
+
+    /// Answers every request and returns the replies in the order of the requests.
+    ///
+    /// `done` is called once for each request as it finishes, with its position, in any order.
+    ///
+    /// # Errors
+    /// Fails when the model fails; a request that the model refuses is an error of the whole call.
+    fn chat(&self, requests: &[ChatRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<ChatReply>, Error>;
+}
+
+/// A text whose probability is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScoreRequest {
+    /// The assistant turns of a conversation, rendered and masked exactly as in training.
+    Chat(Vec<ChatMessage>),
+    /// A continuation after a context, both as plain text.
+    Continuation {
+        /// What stands before; not scored.
+        context: String,
+        /// What is scored.
+        continuation: String,
+    },
+}
+
+/// The probability of a text under a model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Sum of the log-probabilities of the scored tokens, in nats.
+    pub logprob_nats: f64,
+    /// Number of scored tokens.
+    pub tokens: usize,
+    /// UTF-8 bytes of the scored text, special tokens not counted.
+    pub bytes: usize,
+    /// Whether every scored token was the most probable one.
+    pub is_greedy: bool,
+}
+
+/// A model whose probabilities can be read, as log-likelihood tasks need.
+pub trait TextScorer: Send + Sync {
+    /// Scores every request and returns the scores in the order of the requests.
+    ///
+    /// # Errors
+    /// Fails when a text is longer than the model's context or the model fails.
+    fn score(&self, requests: &[ScoreRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<Score>, Error>;
+}
+
+/// A conversation as a model sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncodedChat {
+    /// The rendered conversation.
+    pub token_ids: Vec<u32>,
+    /// For each token, whether it belongs to an assistant turn (its end-of-turn token included) and so carries loss.
+    pub trained: Vec<bool>,
+}
+
+/// Text to token ids and back, with the chat template of the model.
+pub trait Tokenizer: Send + Sync {
+    /// Number of ids, special tokens included.
+    fn vocab_size(&self) -> usize;
+
+    /// Encodes plain text without adding special tokens.
+    ///
+    /// # Errors
+    /// Fails when the tokenizer cannot encode the text.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, Error>;
+
+    /// Decodes ids to text and leaves special tokens out. Incomplete UTF-8 shows as U+FFFD.
+    ///
+    /// # Errors
+    /// Fails on an id outside the vocabulary.
+    fn decode(&self, token_ids: &[u32]) -> Result<String, Error>;
+
+    /// Renders a conversation with the chat template and encodes it, ending with the opening of an assistant turn.
+    ///
+    /// # Errors
+    /// Fails when the template refuses the conversation.
+    fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, Error>;
+
+    /// Renders a whole conversation and marks the tokens of the assistant turns.
+    ///
+    /// # Errors
+    /// Fails when the template refuses the conversation.
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<EncodedChat, Error>;
+
+    /// The token before an empty context: beginning of sequence, else end of sequence.
+    fn prefix_token(&self) -> u32;
+
+    /// Ids that end an assistant turn.
+    fn stop_tokens(&self) -> &[u32];
+}
+
+/// What a model is, for listings, `/v1/models` and manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The name under which it is served.
+    pub name: String,
+    /// `llama`, `qwen2`, … as in `config.json`.
+    pub architecture: String,
+    /// Number of weights, tied ones once.
+    pub parameters: usize,
+    /// Largest number of positions.
+    pub context_length: usize,
+    /// BLAKE3 of the weights.
+    pub weights_hash: String,
+    /// `cpu`, `cuda:0`, …
+    pub device: String,
+}
+
+/// Names a sequence whose keys and values a [`LanguageModel`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// New tokens of one sequence: a whole prompt, a chunk of it, or the last sampled token.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    /// Which sequence grows.
+    pub sequence: SequenceId,
+    /// The tokens that it grows by; at least one.
+    pub token_ids: &'a [u32],
+}
+
+/// How a model rates one token after those before it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TokenScore {
+    /// Natural logarithm of the token's probability.
+    pub logprob_nats: f32,
+    /// Whether no other token was more probable.
+    pub is_greedy: bool,
+}
+
+/// A decoder with its weights. Its only user at a time is an engine's thread.
+pub trait LanguageModel: Send {
+    /// What the model is.
+    fn info(&self) -> &ModelInfo;
+
+    /// The tokenizer that belongs to the weights.
+    fn tokenizer(&self) -> Arc<dyn Tokenizer>;
+
+    /// Opens an empty sequence.
+    fn open(&mut self) -> SequenceId;
+
+    /// Feeds tokens to sequences and returns, for each feed, the logits after its last token.
+    ///
+    /// Prompts and single tokens may stand in one step. The logits of a sequence do not depend on what else
+    /// stands in the step.
+    ///
+    /// # Shapes
+    /// Returns one row of `[vocab]` for each feed, in their order.
+    ///
+    /// # Errors
+    /// Fails when a sequence is unknown or would outgrow the context length; no sequence has grown then.
+    fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Drops a sequence and what is kept of it. Unknown ids are ignored.
+    fn close(&mut self, sequence: SequenceId);
+
+    /// Scores every token but the first of each sequence.
+    ///
+    /// # Shapes
+    /// A sequence of `n` tokens gives `n - 1` scores.
+    ///
+    /// # Errors
+    /// Fails when a sequence is longer than the context length or holds an id outside the vocabulary.
+    fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error>;
+}
+
+/// What goes wrong between a model and its user.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More positions than the model has.
+    #[error("sequence of {tokens} tokens is longer than the context of {context_length}")]
+    TooLong {
+        /// Tokens asked for.
+        tokens: usize,
+        /// Positions there are.
+        context_length: usize,
+    },
+    /// The tokenizer or the chat template refused the text.
+    #[error("tokenize: {0}")]
+    Tokenizer(String),
+    /// The request makes no sense to this model.
+    #[error("{0}")]
+    Invalid(String),
+    /// The model or its service failed.
+    #[error("model `{model}`: {message}")]
+    Failed {
+        /// Which model.
+        model: String,
+        /// What happened.
+        message: String,
+    },
+    /// The engine is shutting down or the caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,1 @@
+//! Teachers, collection, gates and packaging: from prompts to supervised fine-tuning data.

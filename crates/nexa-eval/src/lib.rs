@@ -1,0 +1,1 @@
+//! Tasks, scorers, statistics and the leaderboard.

@@ -1,0 +1,1 @@
+//! The decoder, its weights, tokenizer, chat template and generation.

@@ -1,0 +1,1 @@
+//! Objectives, optimizer, schedule, training loop and checkpoints.

@@ -1,0 +1,2 @@
+//! The `nexa` binary.
+fn main() {}
