@@ -1,5 +1,22 @@
 //! Contracts of the lab: artifacts, manifests, lineage, runs, costs, events, configuration, and the traits at the
 //! seams. Every other crate may use this one, and this one uses none of them.
 
+pub mod answer;
+pub mod artifact;
+pub mod config;
+pub mod cost;
+pub mod env;
+pub mod error;
 pub mod event;
+pub mod files;
+pub mod hash;
+pub mod index;
+pub mod lab;
+pub mod lineage;
 pub mod lm;
+pub mod machine;
+pub mod run;
+pub mod stage;
+pub mod table;
+
+pub use error::{Diagnose, Error, ExitCode, Result};

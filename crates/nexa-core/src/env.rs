@@ -1,0 +1,127 @@
+//! The environment: which variables are read, `.env`, and values that must never be shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Every variable that `nexa` reads, with what it is for. Nothing else is read from the environment.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("NEXA_LAB", "folder of the lab, where `--lab` is not given"),
+    ("NEXA_LOG", "what the log shows on stderr, in the syntax of tracing's `EnvFilter`"),
+    ("NO_COLOR", "turns colours off"),
+    ("OPENAI_API_KEY", "key of `openai:` teachers"),
+    ("OPENAI_BASE_URL", "base URL of `openai:` teachers"),
+    ("OPENROUTER_API_KEY", "key of `openrouter:` teachers"),
+    ("ANTHROPIC_API_KEY", "key of `anthropic:` teachers"),
+    ("TOGETHER_API_KEY", "key of `together:` teachers"),
+    ("GROQ_API_KEY", "key of `groq:` teachers"),
+    ("DEEPSEEK_API_KEY", "key of `deepseek:` teachers"),
+    ("MISTRAL_API_KEY", "key of `mistral:` teachers"),
+    ("HF_TOKEN", "token of the Hugging Face hub"),
+    ("NEXA_API_KEY", "key of a teacher given by URL, and the key that `nexa inference` asks for"),
+];
+
+/// A value that is used but never shown: not by `Debug`, not by `Display`, not by serde.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one call that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The variables of the process, over those of the lab's `.env`.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    from_file: BTreeMap<String, Secret>,
+}
+
+impl Environment {
+    /// Reads `.env` of a folder, if there is one.
+    ///
+    /// # Errors
+    /// Fails with path and line on a line that is no assignment. The line itself is not shown.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = folder.join(".env");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(Error::io("read", &path, e)),
+        };
+        let mut from_file = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, value) = line
+                .strip_prefix("export ")
+                .unwrap_or(line)
+                .split_once('=')
+                .ok_or_else(|| Error::malformed(&path, format!("line {}: not of the form NAME=value", number + 1)))?;
+            from_file.insert(name.trim().to_owned(), Secret::new(unquote(value.trim())));
+        }
+        Ok(Self { from_file })
+    }
+
+    /// A variable of the process or, failing that, of `.env`. An empty value counts as absent.
+    pub fn get(&self, name: &str) -> Option<Secret> {
+        std::env::var(name)
+            .ok()
+            .map(Secret::new)
+            .or_else(|| self.from_file.get(name).cloned())
+            .filter(|value| !value.expose().is_empty())
+    }
+}
+
+/// Takes the quotes off a value, or the comment that follows a bare one.
+fn unquote(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote)
+            && let Some(end) = rest.find(quote)
+        {
+            return &rest[..end];
+        }
+    }
+    value.split_once(" #").map_or(value, |(bare, _)| bare.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dotenv_file_is_read_and_its_values_are_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "# keys\nexport NEXA_TEST_A=\"one two\" # quoted\nNEXA_TEST_B=three # bare\n\nNEXA_TEST_C=\n";
+        std::fs::write(folder.path().join(".env"), text).unwrap();
+        let environment = Environment::load(folder.path()).unwrap();
+        assert_eq!(environment.get("NEXA_TEST_A").unwrap().expose(), "one two");
+        assert_eq!(environment.get("NEXA_TEST_B").unwrap().expose(), "three");
+        assert_eq!(environment.get("NEXA_TEST_C"), None);
+        assert!(!format!("{environment:?}").contains("one two"));
+    }
+
+    #[test]
+    fn a_bad_line_is_named_but_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "A=1\nsk-secret-without-a-name\n").unwrap();
+        let error = Environment::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("sk-secret"), "{error}");
+    }
+}

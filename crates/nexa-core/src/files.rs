@@ -1,0 +1,248 @@
+//! Files that are whole or absent: written under a temporary name, fsynced, then renamed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// Writes a file so that a reader sees either what stood there before or all of `bytes`, also after a crash.
+///
+/// # Errors
+/// Fails when the folder cannot be made or the file cannot be written; the temporary file is removed then.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let mut temporary =
+        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(|e| Error::io("create", path, e))?;
+    temporary.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
+    temporary.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
+    // A temporary file is private to its owner; what the lab keeps is readable like any other file.
+    set_readable(temporary.as_file()).map_err(|e| Error::io("write", path, e))?;
+    temporary.persist(path).map_err(|e| Error::io("write", path, e.error))?;
+    sync_folder(folder)
+}
+
+/// Writes a value as indented JSON with [`write_atomic`].
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::malformed(path, format!("cannot be written as JSON: {e}")))?;
+    bytes.push(b'\n');
+    write_atomic(path, &bytes)
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// Fails when the file cannot be read, or with line and key when it does not hold a `T`.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = read(path)?;
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    serde_path_to_error::deserialize(&mut reader)
+        .map_err(|e| Error::malformed(path, format!("key `{}`: {}", e.path(), e.inner())))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// Fails with the path when the file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+/// Reads a whole text file.
+///
+/// # Errors
+/// Fails with the path when the file cannot be read or is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))
+}
+
+/// Makes a folder and those above it.
+///
+/// # Errors
+/// Fails with the path when that is not possible.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
+}
+
+/// Removes a file or a folder with all it holds, if it is there.
+///
+/// # Errors
+/// Fails with the path when something is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    let result = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Error::io("remove", path, e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Fails with the path when the folder cannot be synced.
+pub fn sync_folder(path: &Path) -> Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Every file below a folder, as paths relative to it, in the order of their names.
+///
+/// # Errors
+/// Fails with the path when a folder cannot be listed.
+pub fn walk(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(relative) = open.pop() {
+        let here = folder.join(&relative);
+        let entries = std::fs::read_dir(&here).map_err(|e| Error::io("list", &here, e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| Error::io("list", &here, e))?;
+            let path = relative.join(entry.file_name());
+            if entry.file_type().map_err(|e| Error::io("list", &here, e))?.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Appends lines to a file such that a crash can only lose or cut the last one; a cut line is dropped on opening.
+#[derive(Debug)]
+pub struct LineLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl LineLog {
+    /// Opens a log for appending and drops what a crash left of an unfinished last line.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        use std::io::{Read, Seek, SeekFrom};
+        if let Some(folder) = path.parent() {
+            create_folder(folder)?;
+        }
+        let open = || -> io::Result<File> {
+            let mut file = File::options().create(true).read(true).append(true).open(path)?;
+            let length = file.metadata()?.len();
+            let mut keep = length;
+            let mut block = [0_u8; 4096];
+            'search: while keep > 0 {
+                let start = keep.saturating_sub(block.len() as u64);
+                let size = usize::try_from(keep - start).expect("a block of 4 KiB fits in usize");
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(&mut block[..size])?;
+                for offset in (0..size).rev() {
+                    if block[offset] == b'\n' {
+                        keep = start + offset as u64 + 1;
+                        break 'search;
+                    }
+                }
+                keep = start;
+            }
+            if keep < length {
+                file.set_len(keep)?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(|e| Error::io("open", path, e))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Appends one value as a line of JSON, in one write.
+    ///
+    /// # Errors
+    /// Fails with the path when the line cannot be written.
+    pub fn append(&mut self, value: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(value)
+            .map_err(|e| Error::malformed(&self.path, format!("cannot be written as JSON: {e}")))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Makes what was appended durable.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be synced.
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
+}
+
+/// Reads the lines of a [`LineLog`]; an unfinished last line is left out.
+///
+/// # Errors
+/// Fails with path and line when a finished line does not hold a `T`. A missing file is an empty log.
+pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let mut values = Vec::new();
+    for (number, line) in bytes[..end].split(|&byte| byte == b'\n').enumerate() {
+        if !line.is_empty() {
+            let value = serde_json::from_slice(line)
+                .map_err(|e| Error::malformed(path, format!("line {}: {e}", number + 1)))?;
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(unix)]
+fn set_readable(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_readable(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_line_is_dropped_and_the_log_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = LineLog::open(&path).unwrap();
+        log.append(&1).unwrap();
+        log.append(&2).unwrap();
+        drop(log);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.extend_from_slice(b"{\"cut");
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2]);
+        let mut log = LineLog::open(&path).unwrap();
+        log.append(&3).unwrap();
+        assert_eq!(read_lines::<u32>(&path).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_atomic_write_leaves_no_other_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.json");
+        write_json(&path, &vec![1, 2]).unwrap();
+        write_json(&path, &vec![3]).unwrap();
+        assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [3]);
+        assert_eq!(walk(folder.path()).unwrap(), [PathBuf::from("a/b.json")]);
+    }
+}

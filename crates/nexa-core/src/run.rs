@@ -1,0 +1,263 @@
+//! Runs: what was started, with which settings, how it ended and what it cost.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{ArtifactId, Parent};
+use crate::cost::Spend;
+use crate::hash::ContentHash;
+use crate::lab::Lab;
+use crate::machine::{Git, Host};
+use crate::{Error, Result, files};
+
+/// The run record version that is written. Every older one can be read.
+pub const RUN_VERSION: u64 = 1;
+
+/// Names a run so that names sort by time and can be read: `20261124-153012-train-k3f9`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(String);
+
+impl RunId {
+    /// Makes a new id for a stage, from the time and four random letters or digits.
+    pub fn new(stage: &str) -> Self {
+        const ALPHABET: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
+        let word = stage.rsplit('.').next().unwrap_or(stage);
+        let mut random = rand::rng();
+        let tail: String =
+            (0..4).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect();
+        Self(format!("{}-{word}-{tail}", Utc::now().format("%Y%m%d-%H%M%S")))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::BadName {
+                what: "run",
+                name: text.to_owned(),
+                message: "only letters, digits, `-` and `_` are allowed".to_owned(),
+            })
+        }
+    }
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It is at work, or was killed: [`RunRecord::is_alive`] tells which.
+    Running,
+    /// It made its artifact.
+    Finished,
+    /// It ended with an error.
+    Failed,
+    /// The user stopped it; the same command goes on.
+    Interrupted,
+}
+
+impl Status {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One process that worked on a run. A run that was killed and resumed has several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; for a killed one, when it last wrote something.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Its process id.
+    pub pid: u32,
+}
+
+/// The record of a run: `run.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Format version of the record.
+    pub run_version: u64,
+    /// The run.
+    pub id: RunId,
+    /// The stage, such as `train`.
+    pub stage: String,
+    /// The project.
+    pub project: String,
+    /// The name of the artifact that it makes.
+    pub name: String,
+    /// Hash of everything that determines the result.
+    pub key: ContentHash,
+    /// The resolved configuration.
+    pub config: serde_json::Value,
+    /// The seed.
+    pub seed: u64,
+    /// What went in.
+    pub inputs: Vec<Parent>,
+    /// What came out.
+    pub output: Option<ArtifactId>,
+    /// How it stands.
+    pub status: Status,
+    /// Why it ended: `finished`, or the error.
+    pub exit_reason: Option<String>,
+    /// When the first attempt began.
+    pub started_at: DateTime<Utc>,
+    /// When the last attempt ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// The processes that worked on it.
+    pub attempts: Vec<Attempt>,
+    /// The machine of the last attempt.
+    pub host: Host,
+    /// `cpu`, `cuda:0`, …
+    pub device: String,
+    /// The lab's repository.
+    pub git: Option<Git>,
+    /// Version of the binary.
+    pub nexa_version: String,
+    /// What it cost so far.
+    pub spend: Spend,
+}
+
+impl RunRecord {
+    /// Reads the record in a run's folder.
+    ///
+    /// # Errors
+    /// Fails when it cannot be read, is malformed, or is of a newer version.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("run.json");
+        let value: serde_json::Value = files::read_json(&path)?;
+        let version = value
+            .get("run_version")
+            .and_then(serde_json::Value::as_u64)
+            .ok_or_else(|| Error::malformed(&path, "key `run_version` is missing"))?;
+        if version > RUN_VERSION {
+            return Err(Error::TooNew { path, found: version, supported: RUN_VERSION });
+        }
+        serde_path_to_error::deserialize(value)
+            .map_err(|e| Error::malformed(&path, format!("key `{}`: {}", e.path(), e.inner())))
+    }
+
+    /// Writes the record to a run's folder, atomically.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write_json(&folder.join("run.json"), self)
+    }
+
+    /// Whether a process still works on it: whoever does holds the lock of its key.
+    pub fn is_alive(&self, lab: &Lab) -> bool {
+        self.status == Status::Running && is_locked(lab, &lock_name(&self.key))
+    }
+}
+
+/// The folder of a run.
+pub fn folder(lab: &Lab, id: &RunId) -> PathBuf {
+    lab.runs_folder().join(id.as_str())
+}
+
+/// Every run of the lab, oldest first. Folders without a record are left out.
+///
+/// # Errors
+/// Fails on a malformed record.
+pub fn all(lab: &Lab) -> Result<Vec<RunRecord>> {
+    let folder = lab.runs_folder();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", &folder, e)),
+    };
+    let mut runs = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", &folder, e))?.path();
+        if path.join("run.json").is_file() {
+            runs.push(RunRecord::read(&path)?);
+        }
+    }
+    runs.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(runs)
+}
+
+/// The name of the lock that whoever works on a key holds.
+pub(crate) fn lock_name(key: &ContentHash) -> String {
+    key.as_str().trim_start_matches("blake3:").chars().take(32).collect()
+}
+
+/// An exclusive lock on a name in the lab; the system releases it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes a lock, waiting for it or failing when another process holds it.
+///
+/// # Errors
+/// Fails with the holder's process id when it is taken and `wait` is false, or when the file cannot be opened.
+pub fn lock(lab: &Lab, name: &str, what: &str, wait: bool) -> Result<Lock> {
+    let folder = lab.state_folder().join("locks");
+    files::create_folder(&folder)?;
+    let path = folder.join(name);
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|e| Error::io("open", &path, e))?;
+    if wait {
+        file.lock().map_err(|e| Error::io("lock", &path, e))?;
+    } else {
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // The holder may not have written its id yet; then it is simply not shown.
+                let _ = file.read_to_string(&mut pid);
+                let pid = if pid.is_empty() { "(unknown)".to_owned() } else { pid };
+                return Err(Error::Busy { what: what.to_owned(), pid });
+            }
+            Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, e)),
+        }
+    }
+    let mut note = || -> std::io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{}", std::process::id())
+    };
+    note().map_err(|e| Error::io("write", &path, e))?;
+    Ok(Lock { _file: file })
+}
+
+/// Whether a process holds a lock.
+fn is_locked(lab: &Lab, name: &str) -> bool {
+    let path = lab.state_folder().join("locks").join(name);
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
