@@ -14,7 +14,8 @@ pub fn final_answer(text: &str) -> Option<String> {
         rest = &rest[at + "#### ".len()..];
         let bytes = rest.as_bytes();
         let sign = usize::from(bytes.first() == Some(&b'-'));
-        let digits = bytes[sign..].iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
+        let digits =
+            bytes[sign..].iter().take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b',')).count();
         if digits > 0 {
             return Some(normalise(&rest[..sign + digits]));
         }

@@ -76,7 +76,11 @@ pub fn from_value<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
             Some((field, known)) => {
                 let parent = path.strip_suffix(field).map_or(path.as_str(), |p| p).trim_end_matches('.');
                 let dotted = |name: &str| {
-                    if parent.is_empty() || parent == "." { name.to_owned() } else { format!("{parent}.{name}") }
+                    if parent.is_empty() || parent == "." {
+                        name.to_owned()
+                    } else {
+                        format!("{parent}.{name}")
+                    }
                 };
                 Error::UnknownKey {
                     place: place.to_owned(),
@@ -102,7 +106,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// Reads the names out of serde's message on an unknown field; serde offers no other way to them.
 fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
-    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let rest =
+        message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
     let (field, rest) = rest.split_once('`')?;
     let known = rest.split('`').skip(1).step_by(2).collect();
     Some((field, known))

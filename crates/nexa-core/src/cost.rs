@@ -33,7 +33,8 @@ pub struct ModelPrice {
 impl ModelPrice {
     /// The price of a call in US dollars.
     pub fn usd(&self, prompt_tokens: u64, completion_tokens: u64) -> f64 {
-        (prompt_tokens as f64 * self.input_usd_per_million + completion_tokens as f64 * self.output_usd_per_million)
+        (prompt_tokens as f64 * self.input_usd_per_million
+            + completion_tokens as f64 * self.output_usd_per_million)
             / 1e6
     }
 }

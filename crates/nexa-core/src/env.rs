@@ -69,11 +69,10 @@ impl Environment {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (name, value) = line
-                .strip_prefix("export ")
-                .unwrap_or(line)
-                .split_once('=')
-                .ok_or_else(|| Error::malformed(&path, format!("line {}: not of the form NAME=value", number + 1)))?;
+            let (name, value) =
+                line.strip_prefix("export ").unwrap_or(line).split_once('=').ok_or_else(|| {
+                    Error::malformed(&path, format!("line {}: not of the form NAME=value", number + 1))
+                })?;
             from_file.insert(name.trim().to_owned(), Secret::new(unquote(value.trim())));
         }
         Ok(Self { from_file })
@@ -108,7 +107,8 @@ mod tests {
     #[test]
     fn a_dotenv_file_is_read_and_its_values_are_not_shown() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "# keys\nexport NEXA_TEST_A=\"one two\" # quoted\nNEXA_TEST_B=three # bare\n\nNEXA_TEST_C=\n";
+        let text =
+            "# keys\nexport NEXA_TEST_A=\"one two\" # quoted\nNEXA_TEST_B=three # bare\n\nNEXA_TEST_C=\n";
         std::fs::write(folder.path().join(".env"), text).unwrap();
         let environment = Environment::load(folder.path()).unwrap();
         assert_eq!(environment.get("NEXA_TEST_A").unwrap().expose(), "one two");

@@ -153,6 +153,12 @@ pub enum Error {
         /// What SQLite said.
         message: String,
     },
+    /// A defect of the program, caught at the border of a stage.
+    #[error("the program failed unexpectedly: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -204,6 +210,9 @@ impl Diagnose for Error {
             Self::Busy { .. } => Some("wait until it has finished, or stop it first".to_owned()),
             Self::Index { .. } => Some("rebuild it with `nexa doctor --reindex`".to_owned()),
             Self::Interrupted => Some("run the same command again to go on".to_owned()),
+            Self::Panicked { .. } => {
+                Some("this is a defect of nexa; the message above and the run's folder help to find it".to_owned())
+            }
             Self::Malformed { .. } | Self::Config { .. } | Self::BadName { .. } => None,
         }
     }
@@ -222,6 +231,7 @@ impl Diagnose for Error {
             Self::Integrity { .. } | Self::Index { .. } => ExitCode::Integrity,
             Self::TooNew { .. } => ExitCode::TooNew,
             Self::Busy { .. } => ExitCode::Busy,
+            Self::Panicked { .. } => ExitCode::Failure,
             Self::Interrupted => ExitCode::Interrupted,
         }
     }

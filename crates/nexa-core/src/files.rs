@@ -16,8 +16,10 @@ use crate::{Error, Result};
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     create_folder(folder)?;
-    let mut temporary =
-        tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(|e| Error::io("create", path, e))?;
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(folder)
+        .map_err(|e| Error::io("create", path, e))?;
     temporary.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
     temporary.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
     // A temporary file is private to its owner; what the lab keeps is readable like any other file.

@@ -142,7 +142,8 @@ impl Index {
         let runs = run::all(lab)?;
         let path = self.path.clone();
         let fill = |connection: &mut Connection| -> rusqlite::Result<()> {
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             for table in ["artifacts", "parents", "runs"] {
                 transaction.execute_batch(&format!("DROP TABLE IF EXISTS {table};"))?;
             }

@@ -97,7 +97,8 @@ impl Lab {
     pub fn init(root: &Path, project: Option<&str>) -> Result<Self> {
         let file = root.join(LAB_FILE);
         if !file.exists() {
-            let project = project.map_or_else(|| "# project: my_project".to_owned(), |p| format!("project: {p}"));
+            let project =
+                project.map_or_else(|| "# project: my_project".to_owned(), |p| format!("project: {p}"));
             let text = format!(
                 "# Settings of this lab. Every key may be left out.\n\
                  lab_version: {LAB_VERSION}\n\
@@ -257,7 +258,9 @@ pub fn check_name(what: &'static str, name: &str) -> Result<()> {
         Err(Error::BadName {
             what,
             name: name.to_owned(),
-            message: "only lowercase letters, digits and underscores are allowed, and a letter or digit first".to_owned(),
+            message:
+                "only lowercase letters, digits and underscores are allowed, and a letter or digit first"
+                    .to_owned(),
         })
     }
 }

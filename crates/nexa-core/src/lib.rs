@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod artifact;
+pub mod columns;
 pub mod config;
 pub mod cost;
 pub mod env;

@@ -56,7 +56,11 @@ impl Node {
     }
 
     fn render_into(&self, out: &mut String, first: &str, rest: &str) {
-        let role = if self.role.is_empty() || self.role == self.kind { String::new() } else { format!("{}: ", self.role) };
+        let role = if self.role.is_empty() || self.role == self.kind {
+            String::new()
+        } else {
+            format!("{}: ", self.role)
+        };
         let run = self.run.as_ref().map(|run| format!("  run {run}")).unwrap_or_default();
         let changed = if self.changed { "  CHANGED SINCE" } else { "" };
         out.push_str(&format!(
@@ -102,7 +106,8 @@ fn ancestor_node(all: &BTreeMap<String, Artifact>, artifact: &Artifact, role: &s
             None => {
                 let file = parent.id.strip_prefix("file:");
                 let changed = file.is_some_and(|path| {
-                    ContentHash::of_file(std::path::Path::new(path)).map_or(true, |now| now != parent.content_hash)
+                    ContentHash::of_file(std::path::Path::new(path))
+                        .map_or(true, |now| now != parent.content_hash)
                 });
                 Node {
                     id: parent.id.clone(),

@@ -290,6 +290,26 @@ pub trait LanguageModel: Send {
     fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error>;
 }
 
+/// A checkpoint that is ready to answer and to score.
+#[derive(Clone)]
+pub struct LoadedModel {
+    /// What it is.
+    pub info: ModelInfo,
+    /// Answers chats.
+    pub chat: Arc<dyn ChatModel>,
+    /// Gives probabilities; absent for models behind an API that does not tell them.
+    pub scorer: Option<Arc<dyn TextScorer>>,
+}
+
+/// Opens checkpoints for stages that must not know how: the binary wires decoder and engine together here.
+pub trait ModelLoader: Send + Sync {
+    /// Opens the checkpoint in a folder.
+    ///
+    /// # Errors
+    /// Fails when the folder holds no checkpoint that can be read, naming the file.
+    fn load(&self, checkpoint: &std::path::Path) -> Result<LoadedModel, Error>;
+}
+
 /// What goes wrong between a model and its user.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -33,7 +33,10 @@ impl Host {
             Self {
                 name: System::host_name().unwrap_or_else(|| "unknown".to_owned()),
                 platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
-                cpu: system.cpus().first().map_or_else(|| "unknown".to_owned(), |cpu| cpu.brand().trim().to_owned()),
+                cpu: system
+                    .cpus()
+                    .first()
+                    .map_or_else(|| "unknown".to_owned(), |cpu| cpu.brand().trim().to_owned()),
                 threads: std::thread::available_parallelism().map_or(1, usize::from),
                 memory_bytes: system.total_memory(),
             }
@@ -69,7 +72,8 @@ impl Git {
             output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let commit = ask(&["rev-parse", "HEAD"])?;
-        let dirty = ask(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|text| !text.is_empty());
+        let dirty =
+            ask(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|text| !text.is_empty());
         Some(Self { commit, dirty })
     }
 }

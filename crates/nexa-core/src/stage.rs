@@ -102,7 +102,10 @@ impl Inputs {
             Error::NotFound {
                 what: "input",
                 name: role.to_owned(),
-                hint: Some(format!("the stage was given: {}", if given.is_empty() { "nothing" } else { &given })),
+                hint: Some(format!(
+                    "the stage was given: {}",
+                    if given.is_empty() { "nothing" } else { &given }
+                )),
             }
         })
     }
@@ -246,9 +249,33 @@ pub fn key(stage: &dyn Stage, inputs: &Inputs) -> Result<ContentHash> {
 ///
 /// # Errors
 /// Fails on a malformed manifest, or when a file from outside cannot be read.
-pub fn existing(stage: &dyn Stage, services: &Services<'_>, request: &Request<'_>) -> Result<Option<Artifact>> {
+pub fn existing(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    request: &Request<'_>,
+) -> Result<Option<Artifact>> {
     let key = key(stage, request.inputs)?;
     Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key)
+}
+
+/// The folder of the unfinished run that works, or worked, on a piece of work: its `events.jsonl` is the log.
+///
+/// # Errors
+/// Fails when a file from outside cannot be read, or on a malformed pointer.
+pub fn unfinished_run(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    inputs: &Inputs,
+) -> Result<Option<PathBuf>> {
+    let pointer = pointer_path(services.lab, &key(stage, inputs)?);
+    if !pointer.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(run::folder(services.lab, &files::read_json::<Pointer>(&pointer)?.run)))
+}
+
+fn pointer_path(lab: &Lab, key: &ContentHash) -> PathBuf {
+    lab.state_folder().join("active").join(format!("{}.json", run::lock_name(key)))
 }
 
 /// Does a piece of work, or finds that it has been done.
@@ -256,7 +283,11 @@ pub fn existing(stage: &dyn Stage, services: &Services<'_>, request: &Request<'_
 /// # Errors
 /// The stage's own error, or one of reading inputs and writing results. The run is recorded as failed or interrupted,
 /// and its workspace is kept: the same request goes on where it stopped.
-pub fn execute(stage: &dyn Stage, services: &Services<'_>, request: &Request<'_>) -> Result<Outcome, StageError> {
+pub fn execute(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    request: &Request<'_>,
+) -> Result<Outcome, StageError> {
     if !request.force
         && let Some(artifact) = existing(stage, services, request)?
     {
@@ -305,9 +336,14 @@ struct OpenRun {
 
 impl OpenRun {
     /// Opens the unfinished run of this key, or a new one.
-    fn begin(stage: &dyn Stage, services: &Services<'_>, request: &Request<'_>, key: ContentHash) -> Result<Self> {
+    fn begin(
+        stage: &dyn Stage,
+        services: &Services<'_>,
+        request: &Request<'_>,
+        key: ContentHash,
+    ) -> Result<Self> {
         let lab = services.lab;
-        let pointer = lab.state_folder().join("active").join(format!("{}.json", run::lock_name(&key)));
+        let pointer = pointer_path(lab, &key);
         let earlier = if request.force || !pointer.is_file() {
             None
         } else {
@@ -410,6 +446,9 @@ impl OpenRun {
     }
 
     fn fail(mut self, services: &Services<'_>, error: &dyn Diagnose, seconds: f64) -> Result<()> {
+        let message = format!("stopped: {error}");
+        LineLog::open(&self.folder.join("events.jsonl"))?
+            .append(&KeptEvent { time: Utc::now(), event: &Event::warning(message) })?;
         let status =
             if error.exit_code() == ExitCode::Interrupted { Status::Interrupted } else { Status::Failed };
         self.close(services, status, &error.to_string(), seconds)?;

@@ -53,10 +53,9 @@ impl Artifact {
 
     /// Whether every file is there with its size: cheap, and enough to decide that nothing needs to be made again.
     pub fn is_present(&self) -> bool {
-        self.manifest
-            .files
-            .iter()
-            .all(|file| std::fs::metadata(self.place(&file.name)).is_ok_and(|found| found.len() == file.bytes))
+        self.manifest.files.iter().all(|file| {
+            std::fs::metadata(self.place(&file.name)).is_ok_and(|found| found.len() == file.bytes)
+        })
     }
 
     /// Hashes every file and compares with the manifest.
@@ -260,7 +259,13 @@ impl<'a> Store<'a> {
     ///
     /// # Errors
     /// Fails on a malformed manifest.
-    pub fn by_key(&self, project: &str, kind: Kind, name: &str, key: &ContentHash) -> Result<Option<Artifact>> {
+    pub fn by_key(
+        &self,
+        project: &str,
+        kind: Kind,
+        name: &str,
+        key: &ContentHash,
+    ) -> Result<Option<Artifact>> {
         let artifacts = self.of_kind(project, kind)?;
         Ok(artifacts
             .into_iter()
@@ -334,7 +339,8 @@ impl<'a> Store<'a> {
         }
         for artifact in self.all()? {
             let belongs = [artifact.manifest_path(), artifact.path()].iter().any(|own| {
-                own.canonicalize().is_ok_and(|own| own == path && (own.is_file() || artifact.manifest.kind.is_folder()))
+                own.canonicalize()
+                    .is_ok_and(|own| own == path && (own.is_file() || artifact.manifest.kind.is_folder()))
             }) || artifact
                 .manifest
                 .files

@@ -1,0 +1,47 @@
+//! The columns by which stages understand each other's tables.
+//!
+//! | table | columns |
+//! |---|---|
+//! | dataset | the source's own, and `id`, `source_file` |
+//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
+//! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens` |
+//! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
+//! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
+//! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
+
+/// Names a row; unique in a table, and stable from the data set to the predictions.
+pub const ID: &str = "id";
+/// Rows of one group are the same problem in other words; a group never stands on both sides of a split.
+pub const GROUP: &str = "group";
+/// The subject or family, for results by slice.
+pub const DOMAIN: &str = "domain";
+/// The file that a row came from.
+pub const SOURCE_FILE: &str = "source_file";
+/// The template that made the prompt.
+pub const TEMPLATE_NAME: &str = "template_name";
+/// What stands before the conversation; null where nothing does.
+pub const SYSTEM_PROMPT: &str = "system_prompt";
+/// What is asked.
+pub const USER_PROMPT: &str = "user_prompt";
+/// The right final answer, normalised; null where none is known.
+pub const REFERENCE: &str = "reference";
+/// Which of several samples for one prompt a row is, from 0.
+pub const SAMPLE_INDEX: &str = "sample_index";
+/// What the teacher answered.
+pub const TEACHER_OUTPUT: &str = "teacher_output";
+/// The model that answered, as the provider named it.
+pub const MODEL_ID: &str = "model_id";
+/// Why the answer ended: `stop`, `length`, `content_filter`.
+pub const FINISH_REASON: &str = "finish_reason";
+/// Tokens of the prompt, as the provider counted them.
+pub const PROMPT_TOKENS: &str = "prompt_tokens";
+/// Tokens of the answer, as the provider counted them.
+pub const COMPLETION_TOKENS: &str = "completion_tokens";
+/// The gate that rejected a row.
+pub const REJECTION_GATE: &str = "rejection_gate";
+/// Why it did.
+pub const REJECTION_REASON: &str = "rejection_reason";
+/// A conversation, as a list of `role` and `content`.
+pub const MESSAGES: &str = "messages";
+/// `train`, `validation` or `test`.
+pub const SPLIT: &str = "split";

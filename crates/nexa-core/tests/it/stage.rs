@@ -1,0 +1,149 @@
+//! Skipping, resuming, locking and committing.
+
+use nexa_core::artifact::{Kind, Store};
+use nexa_core::run::{self, Status};
+use nexa_core::stage::{Inputs, Outcome};
+use nexa_core::{Error, ExitCode, files};
+
+use crate::support::{TestLab, Writer};
+
+#[test]
+fn work_of_the_same_key_is_done_once() {
+    let lab = TestLab::new();
+    let stage = Writer::new("one");
+    let made = lab.made(&stage, "rows", &Inputs::none());
+    assert_eq!(made.id().to_string(), "tutor/rows_v1");
+    assert!(
+        matches!(lab.execute(&stage, "rows", &Inputs::none()), Ok(Outcome::UpToDate(again)) if again == made)
+    );
+    assert_eq!(stage.runs(), 1);
+}
+
+#[test]
+fn whatever_changes_the_result_makes_a_new_version() {
+    let lab = TestLab::new();
+    let none = Inputs::none();
+    lab.made(&Writer::new("one"), "rows", &none);
+    assert_eq!(lab.made(&Writer::new("two"), "rows", &none).id().version, 2, "config");
+    let newer = Writer { code_version: 2, ..Writer::new("two") };
+    assert_eq!(lab.made(&newer, "rows", &none).id().version, 3, "code version");
+
+    let outside = lab.lab.root().join("outside.txt");
+    std::fs::write(&outside, "a").unwrap();
+    let reader = Writer { outside: vec![outside.clone()], ..Writer::new("two") };
+    assert_eq!(lab.made(&reader, "rows", &none).id().version, 4, "a file from outside");
+    std::fs::write(&outside, "b").unwrap();
+    assert_eq!(lab.made(&reader, "rows", &none).id().version, 5, "its content");
+
+    let (one, two) =
+        (lab.made(&Writer::new("in 1"), "in", &none), lab.made(&Writer::new("in 2"), "in", &none));
+    let join = Writer::new("join");
+    assert_eq!(lab.made(&join, "joined", &none.clone().with("rows", one)).id().version, 1);
+    assert_eq!(lab.made(&join, "joined", &none.with("rows", two)).id().version, 2, "an input's content");
+}
+
+#[test]
+fn force_makes_a_new_version_of_equal_content() {
+    let lab = TestLab::new();
+    let stage = Writer::new("one");
+    let first = lab.made(&stage, "rows", &Inputs::none());
+    let Outcome::Made(second) = lab.execute_with(&stage, "rows", &Inputs::none(), true).unwrap() else {
+        panic!("was up to date")
+    };
+    assert_eq!(second.id().version, 2);
+    assert_eq!(first.manifest.content_hash, second.manifest.content_hash);
+}
+
+#[test]
+fn a_stopped_run_goes_on_with_what_it_kept() {
+    let lab = TestLab::new();
+    let stage = Writer { failures: 2, ..Writer::new("one") };
+    for _ in 0..2 {
+        let error = lab.execute(&stage, "rows", &Inputs::none()).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Interrupted);
+    }
+    let stopped = run::all(&lab.lab).unwrap();
+    assert_eq!((stopped.len(), stopped[0].status), (1, Status::Interrupted));
+    assert!(Store::new(&lab.lab).of_project("tutor").unwrap().is_empty(), "no artifact from a stopped run");
+
+    let artifact = lab.made(&stage, "rows", &Inputs::none());
+    assert_eq!(artifact.manifest.summary["found_earlier_work"], true);
+    let runs = run::all(&lab.lab).unwrap();
+    assert_eq!((runs.len(), runs[0].status, runs[0].attempts.len()), (1, Status::Finished, 3));
+    assert_eq!((runs[0].spend.usd, runs[0].spend.requests), (0.5, 2), "what earlier attempts paid counts");
+    assert_eq!(artifact.manifest.spend, runs[0].spend);
+    assert_eq!(runs[0].spend.unknown, ["machine time"], "a machine without a price does not cost 0");
+}
+
+#[test]
+fn a_run_that_is_being_worked_on_is_left_alone() {
+    let lab = TestLab::new();
+    let stage = Writer::new("one");
+    let key = nexa_core::stage::key(&stage, &Inputs::none()).unwrap();
+    let name: String = key.as_str().trim_start_matches("blake3:").chars().take(32).collect();
+    let lock = run::lock(&lab.lab, &name, "rows", false).unwrap();
+    let error = lab.execute(&stage, "rows", &Inputs::none()).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Busy);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(lock);
+    lab.made(&stage, "rows", &Inputs::none());
+}
+
+#[test]
+fn a_changed_input_is_refused() {
+    let lab = TestLab::new();
+    let input = lab.made(&Writer::new("one"), "rows", &Inputs::none());
+    std::fs::write(input.file("jsonl").unwrap(), "oNe").unwrap();
+    let error = lab.execute(&Writer::new("two"), "next", &Inputs::none().with("rows", input)).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Integrity);
+    assert!(error.to_string().contains("rows_v1.jsonl"), "{error}");
+}
+
+#[test]
+fn a_lost_file_is_made_again() {
+    let lab = TestLab::new();
+    let stage = Writer::new("one");
+    let made = lab.made(&stage, "rows", &Inputs::none());
+    files::remove(&made.file("jsonl").unwrap()).unwrap();
+    assert_eq!(lab.made(&stage, "rows", &Inputs::none()).id().version, 2);
+}
+
+#[test]
+fn files_without_a_manifest_are_replaced() {
+    let lab = TestLab::new();
+    let folder = lab.lab.root().join(Kind::Checkpoint.folder("tutor"));
+    files::write_atomic(&folder.join("model_v1/half.bin"), b"left by a crash").unwrap();
+    let stage = Writer { kind: Kind::Checkpoint, ..Writer::new("one") };
+    let made = lab.made(&stage, "model", &Inputs::none());
+    assert_eq!(made.id().version, 1);
+    assert_eq!(files::walk(&made.path()).unwrap(), [std::path::PathBuf::from("jsonl")]);
+    made.verify().unwrap();
+}
+
+#[test]
+fn a_name_belongs_to_one_kind() {
+    let lab = TestLab::new();
+    lab.made(&Writer::new("one"), "rows", &Inputs::none());
+    let other = Writer { kind: Kind::Filtered, ..Writer::new("two") };
+    let error = lab.execute(&other, "rows", &Inputs::none()).unwrap_err();
+    assert!(error.to_string().contains("has a dataset of that name"), "{error}");
+    let error = lab.execute(&other, "no/path", &Inputs::none()).unwrap_err();
+    assert_eq!(error.exit_code(), ExitCode::Config);
+}
+
+#[test]
+fn artifacts_are_found_by_what_people_write() {
+    let lab = TestLab::new();
+    lab.made(&Writer::new("one"), "rows", &Inputs::none());
+    let newest = lab.made(&Writer::new("two"), "rows", &Inputs::none());
+    let store = Store::new(&lab.lab);
+    let check = |text: &str, version: u32| {
+        assert_eq!(store.resolve("tutor", text).unwrap().id().version, version, "{text}");
+    };
+    check("tutor/rows_v1", 1);
+    check("rows_v1", 1);
+    check("rows", 2);
+    check(newest.file("jsonl").unwrap().to_str().unwrap(), 2);
+    check(newest.manifest_path().to_str().unwrap(), 2);
+    assert!(matches!(store.resolve("tutor", "nothing"), Err(Error::NotFound { .. })));
+}
