@@ -1,1 +1,14 @@
-//! From raw files to versioned data sets: ingest, split, statistics, and the Parquet tables of every stage.
+//! From raw files to versioned data sets: ingest, statistics, the catalog, and the Parquet tables of every stage.
+//!
+//! This is the only crate that knows Arrow. Other stages read and write rows through
+//! [`Tables`](nexa_core::table::Tables), which [`FileTables`](tables::FileTables) implements.
+
+pub mod catalog;
+pub mod error;
+pub mod ingest;
+pub mod stats;
+pub mod tables;
+#[cfg(test)]
+mod test_lab;
+
+pub use error::{Error, Result};

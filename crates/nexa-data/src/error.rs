@@ -1,0 +1,64 @@
+//! What goes wrong between raw files and data sets.
+
+use std::path::PathBuf;
+
+use nexa_core::{Diagnose, ExitCode};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An error of the lab's contracts: files, tables, configuration.
+    #[error(transparent)]
+    Core(#[from] nexa_core::Error),
+    /// More rows were malformed than the configuration tolerates.
+    #[error(
+        "ingest {rows_in} rows: {rejected} of them ({:.2}%) were rejected, but `max_reject_share` allows {:.2}%; \
+         the first is {first}; all are kept in `{}`",
+        100.0 * *rejected as f64 / *rows_in as f64,
+        100.0 * max_reject_share,
+        kept.display()
+    )]
+    TooManyRejected {
+        /// Rows that were read.
+        rows_in: u64,
+        /// Rows that were rejected.
+        rejected: u64,
+        /// The share that was allowed.
+        max_reject_share: f64,
+        /// File, line and reason of the first.
+        first: String,
+        /// Where all of them are kept.
+        kept: PathBuf,
+    },
+    /// The files hold no row that can be used.
+    #[error("ingest {}: no row was accepted, and {rejected} were rejected", files.join(", "))]
+    NoRows {
+        /// The names of the files.
+        files: Vec<String>,
+        /// Rows that were rejected.
+        rejected: u64,
+    },
+}
+
+/// A result whose error is [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Diagnose for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Core(error) => error.hint(),
+            Self::TooManyRejected { .. } => {
+                Some("mend the lines that the reject file names, or raise `max_reject_share`".to_owned())
+            }
+            Self::NoRows { .. } => Some("check that `paths` names the files that hold the data".to_owned()),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Core(error) => error.exit_code(),
+            Self::TooManyRejected { .. } | Self::NoRows { .. } => ExitCode::Input,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Which files are read, and what they are called in the data set.
+
+use std::path::{Path, PathBuf};
+
+use glob::{MatchOptions, Pattern};
+use nexa_core::artifact::Artifact;
+use nexa_core::{Error, files};
+
+use super::{NAME, RAW_ROLE};
+use crate::Result;
+use crate::tables::Format;
+
+/// A file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    /// Where it lies.
+    pub(super) path: PathBuf,
+    /// What its rows say that they come from: the name alone, the same on every machine.
+    pub(super) name: String,
+    /// The name without the ending, with which ids begin.
+    pub(super) stem: String,
+}
+
+impl Source {
+    fn at(path: PathBuf) -> Result<Self> {
+        Format::of(&path)?;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (name, (stem, _)) = name
+            .and_then(|name| Some((name, Format::split(name)?)))
+            .ok_or_else(|| Error::malformed(&path, "the name is not UTF-8"))?;
+        Ok(Self { name: name.to_owned(), stem: stem.to_owned(), path })
+    }
+}
+
+/// Expands files, folders and globs, each in the order of names; a file that is named twice is read once.
+pub(super) fn expand(base: &Path, patterns: &[String]) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for pattern in patterns {
+        for path in expand_one(base, pattern)? {
+            if !sources.iter().any(|source| source.path == path) {
+                sources.push(Source::at(path)?);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn expand_one(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let path = base.join(pattern);
+    if path.is_file() {
+        return Ok(vec![path]);
+    }
+    let is_glob = pattern.contains(['*', '?', '[']);
+    let found = if path.is_dir() {
+        let below = files::walk(&path)?;
+        below
+            .into_iter()
+            .filter(|relative| !is_hidden(relative))
+            .map(|relative| path.join(relative))
+            .collect()
+    } else if is_glob {
+        glob_files(base, pattern)?
+    } else {
+        return Err(Error::NotFound {
+            what: "file",
+            name: path.display().to_string(),
+            hint: Some("`paths` are absolute, or relative to the lab's folder".to_owned()),
+        }
+        .into());
+    };
+    let tables: Vec<_> = found.into_iter().filter(|path| Format::of(path).is_ok()).collect();
+    if tables.is_empty() {
+        let known = Format::ALL.map(|format| format!(".{}", format.extension())).join(", ");
+        return Err(Error::NotFound {
+            what: "tables in",
+            name: path.display().to_string(),
+            hint: Some(format!("a table's name ends in one of {known}")),
+        }
+        .into());
+    }
+    Ok(tables)
+}
+
+fn glob_files(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let unusable = |message: String| Error::config(NAME, format!("`paths`: `{pattern}`: {message}"));
+    let whole = if Path::new(pattern).is_absolute() {
+        pattern.to_owned()
+    } else {
+        let base = base.to_str().ok_or_else(|| Error::malformed(base, "the name is not UTF-8"))?;
+        format!("{}/{pattern}", Pattern::escape(base))
+    };
+    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let mut found = Vec::new();
+    for entry in glob::glob_with(&whole, options).map_err(|e| unusable(e.to_string()))? {
+        let path = entry.map_err(unlisted)?;
+        if path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn unlisted(error: glob::GlobError) -> Error {
+    let path = error.path().to_owned();
+    Error::io("list", path, error.into())
+}
+
+fn is_hidden(relative: &Path) -> bool {
+    relative.iter().any(|part| part.as_encoded_bytes().starts_with(b"."))
+}
+
+/// Refuses two files from whose names the same ids would be made.
+pub(super) fn check_distinct(sources: &[Source]) -> Result<()> {
+    for (index, source) in sources.iter().enumerate() {
+        if let Some(other) = sources[..index].iter().find(|other| other.stem == source.stem) {
+            let message = format!(
+                "`{}` and `{}` have the same stem, so their rows would have the same ids; rename one, or set `id_column`",
+                other.path.display(),
+                source.path.display()
+            );
+            return Err(Error::config(NAME, message).into());
+        }
+    }
+    Ok(())
+}
+
+/// The tables of an artifact, named by what the key of the work covers: neither its name nor its version.
+pub(super) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for file in &artifact.manifest.files {
+        let Some((stem, _)) = Format::split(&file.name) else { continue };
+        let (name, stem) = if stem.is_empty() {
+            (format!("{RAW_ROLE}.{}", file.name), RAW_ROLE)
+        } else {
+            (file.name.clone(), stem)
+        };
+        sources.push(Source { path: artifact.file(&file.name)?, name, stem: stem.to_owned() });
+    }
+    if sources.is_empty() {
+        let names =
+            artifact.manifest.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Error::NotFound {
+            what: "tables in",
+            name: artifact.id().to_string(),
+            hint: Some(format!("it holds: {names}")),
+        }
+        .into());
+    }
+    Ok(sources)
+}

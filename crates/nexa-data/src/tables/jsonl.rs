@@ -1,0 +1,166 @@
+//! JSON Lines: one object a line, plain or compressed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use nexa_core::table::Row;
+use nexa_core::{Error, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::format::Compression;
+use super::records::Record;
+
+/// The level of Zstandard, and of gzip: fast, and close to the best in size on text.
+const ZSTD_LEVEL: i32 = 3;
+const GZIP_LEVEL: u32 = 6;
+
+/// The mark with which some editors begin a UTF-8 file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The lines of a file, each parsed on its own; blank ones are counted and left out.
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    line: u64,
+}
+
+impl Lines {
+    pub(super) fn open(path: &Path, compression: Compression) -> Result<Self> {
+        let open = || -> io::Result<Box<dyn BufRead + Send>> {
+            let file = BufReader::new(File::open(path)?);
+            Ok(match compression {
+                Compression::None => Box::new(file),
+                Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
+                Compression::Zstd => Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)),
+            })
+        };
+        let reader = open().map_err(|e| Error::io("read", path, e))?;
+        Ok(Self { path: path.to_owned(), reader, line: 0 })
+    }
+
+    /// Reads the next line that is not blank; an empty answer is the end.
+    fn next_line(&mut self) -> Result<Vec<u8>> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let length = self.reader.read_until(b'\n', &mut line).map_err(|e| self.unreadable(e))?;
+            self.line += 1;
+            if self.line == 1 && line.starts_with(BYTE_ORDER_MARK) {
+                line.drain(..BYTE_ORDER_MARK.len());
+            }
+            if length == 0 || !line.trim_ascii().is_empty() {
+                line.truncate(line.trim_ascii_end().len());
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Says where reading broke off: a system error, or a damaged compressed stream.
+    fn unreadable(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::Other => {
+                Error::malformed(&self.path, format!("line {}: the file is damaged: {error}", self.line + 1))
+            }
+            _ => Error::io("read", &self.path, error),
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.next_line() {
+            Ok(line) if line.is_empty() => None,
+            Ok(raw) => Some(Ok(Record { line: self.line, content: parse(&raw), raw })),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<Row, String> {
+    let text = std::str::from_utf8(line).map_err(|e| format!("not UTF-8 at byte {}", e.valid_up_to() + 1))?;
+    match serde_json::from_str(text) {
+        Ok(Value::Object(row)) => Ok(row),
+        Ok(Value::Array(_)) => Err("a list, not an object".to_owned()),
+        Ok(scalar) => Err(format!("{scalar}, not an object")),
+        // The parser sees one line only, so its line number says nothing.
+        Err(error) => {
+            Err(format!("not JSON: {}", error.to_string().replace(" at line 1 column ", " at column ")))
+        }
+    }
+}
+
+/// Writes values as lines of JSON.
+pub(crate) struct JsonLinesWriter {
+    path: PathBuf,
+    encoder: Encoder,
+}
+
+enum Encoder {
+    Plain(BufWriter<File>),
+    Gzip(BufWriter<flate2::write::GzEncoder<File>>),
+    Zstd(BufWriter<zstd::Encoder<'static, File>>),
+}
+
+impl JsonLinesWriter {
+    /// Begins a file, in place of one that may be there.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be made.
+    pub(crate) fn create(path: &Path, compression: Compression) -> Result<Self> {
+        let create = || -> io::Result<Encoder> {
+            let file = File::create(path)?;
+            Ok(match compression {
+                Compression::None => Encoder::Plain(BufWriter::new(file)),
+                Compression::Gzip => Encoder::Gzip(BufWriter::new(flate2::write::GzEncoder::new(
+                    file,
+                    flate2::Compression::new(GZIP_LEVEL),
+                ))),
+                Compression::Zstd => Encoder::Zstd(BufWriter::new(zstd::Encoder::new(file, ZSTD_LEVEL)?)),
+            })
+        };
+        let encoder = create().map_err(|e| Error::io("create", path, e))?;
+        Ok(Self { path: path.to_owned(), encoder })
+    }
+
+    /// Appends one value.
+    ///
+    /// # Errors
+    /// Fails with the path when the line cannot be written.
+    pub(crate) fn append(&mut self, value: &impl Serialize) -> Result<()> {
+        let out: &mut dyn Write = match &mut self.encoder {
+            Encoder::Plain(out) => out,
+            Encoder::Gzip(out) => out,
+            Encoder::Zstd(out) => out,
+        };
+        serde_json::to_writer(&mut *out, value)
+            .map_err(io::Error::from)
+            .and_then(|()| out.write_all(b"\n"))
+            .map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Ends the compressed stream and the file.
+    ///
+    /// # Errors
+    /// Fails with the path when what is buffered cannot be written.
+    pub(crate) fn finish(self) -> Result<()> {
+        let finished = match self.encoder {
+            Encoder::Plain(out) => out.into_inner().map(drop).map_err(io::IntoInnerError::into_error),
+            Encoder::Gzip(out) => out
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)
+                .and_then(|gzip| gzip.finish().map(drop)),
+            Encoder::Zstd(out) => out
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)
+                .and_then(|zstd| zstd.finish().map(drop)),
+        };
+        finished.map_err(|e| Error::io("write", &self.path, e))
+    }
+}

@@ -1,0 +1,64 @@
+//! Rows in Parquet and JSON Lines files.
+//!
+//! JSON keeps rows as they are. Parquet gives every column one type, so there a missing value comes back as null, also
+//! inside objects, and a column of integers and floats comes back as floats. Types that clash are an error.
+
+mod format;
+mod jsonl;
+mod parquet;
+mod records;
+mod schema;
+
+use std::path::Path;
+
+use nexa_core::table::{Row, Tables};
+use nexa_core::{Error, Result};
+
+pub use format::{Compression, Format};
+pub(crate) use jsonl::JsonLinesWriter;
+pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
+pub use records::{Record, Records};
+pub(crate) use schema::Schema;
+
+/// Tables in files, in the format that the end of the name says: see [`Format`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FileTables;
+
+impl Tables for FileTables {
+    fn read(&self, path: &Path) -> Result<Vec<Row>> {
+        Records::open(path)?.rows().collect()
+    }
+
+    fn write(&self, path: &Path, rows: &[Row]) -> Result<()> {
+        match Format::of(path)? {
+            Format::Parquet => {
+                let schema = schema_of(path, rows)?;
+                let mut writer = ParquetWriter::create(path, &schema)?;
+                for batch in rows.chunks(BATCH_ROWS) {
+                    writer.append(batch)?;
+                }
+                writer.finish()
+            }
+            Format::JsonLines(compression) => {
+                let mut writer = JsonLinesWriter::create(path, compression)?;
+                for row in rows {
+                    writer.append(row)?;
+                }
+                writer.finish()
+            }
+        }
+    }
+}
+
+fn schema_of(path: &Path, rows: &[Row]) -> Result<Schema> {
+    let mut schema = Schema::default();
+    for (index, row) in rows.iter().enumerate() {
+        schema
+            .observe(row)
+            .map_err(|conflict| Error::malformed(path, format!("row {}: {conflict}", index + 1)))?;
+    }
+    Ok(schema)
+}
+
+#[cfg(test)]
+mod tests;

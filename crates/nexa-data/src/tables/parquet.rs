@@ -1,0 +1,142 @@
+//! Parquet: rows become Arrow batches of known types, compressed with Zstandard.
+//!
+//! The same rows give the same bytes: batches, row groups and properties are fixed, and no version is written.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_json::writer::{LineDelimited, WriterBuilder};
+use arrow_json::{ReaderBuilder, reader::Decoder};
+use arrow_schema::ArrowError;
+use nexa_core::table::Row;
+use nexa_core::{Error, Result};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::records::Record;
+use super::schema::Schema;
+
+/// Rows that are converted at a time.
+pub(crate) const BATCH_ROWS: usize = 1024;
+
+/// A row group ends at whichever comes first; both bound the memory of writer and reader.
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+const ROW_GROUP_BYTES: usize = 128 * 1024 * 1024;
+
+/// Writes rows of a known schema.
+pub(crate) struct ParquetWriter {
+    path: PathBuf,
+    decoder: Decoder,
+    writer: ArrowWriter<File>,
+}
+
+impl ParquetWriter {
+    /// Begins a file, in place of one that may be there.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be made, or with the column that Parquet cannot hold.
+    pub(crate) fn create(path: &Path, schema: &Schema) -> Result<Self> {
+        let schema = Arc::new(schema.to_arrow().map_err(|message| Error::malformed(path, message))?);
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_created_by("nexa".to_owned())
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .build();
+        let decoder = ReaderBuilder::new(Arc::clone(&schema))
+            .with_batch_size(BATCH_ROWS)
+            .with_strict_mode(true)
+            .build_decoder()
+            .map_err(|e| Error::malformed(path, e.to_string()))?;
+        let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
+        let writer =
+            ArrowWriter::try_new(file, schema, Some(properties)).map_err(|e| failed("write", path, e))?;
+        Ok(Self { path: path.to_owned(), decoder, writer })
+    }
+
+    /// Appends a batch of at most [`BATCH_ROWS`] rows that the schema has observed.
+    ///
+    /// # Errors
+    /// Fails with the path when the rows do not fit the schema or cannot be written.
+    pub(crate) fn append(&mut self, rows: &[Row]) -> Result<()> {
+        let unfit = |e: ArrowError| Error::malformed(&self.path, e.to_string());
+        self.decoder.serialize(rows).map_err(unfit)?;
+        if let Some(batch) = self.decoder.flush().map_err(unfit)? {
+            self.writer.write(&batch).map_err(|e| failed("write", &self.path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the last row group and the file.
+    ///
+    /// # Errors
+    /// Fails with the path when what is buffered cannot be written.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.writer.close().map(drop).map_err(|e| failed("write", &self.path, e))
+    }
+}
+
+/// The rows of a Parquet file, whatever its types: dates and the like become text.
+pub(super) struct ParquetRows {
+    path: PathBuf,
+    batches: ParquetRecordBatchReader,
+    rows: std::vec::IntoIter<Row>,
+    line: u64,
+}
+
+impl ParquetRows {
+    pub(super) fn open(path: &Path, skip: usize) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+        let batches = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).with_offset(skip).build())
+            .map_err(|e| failed("read", path, e))?;
+        Ok(Self { path: path.to_owned(), batches, rows: Vec::new().into_iter(), line: skip as u64 })
+    }
+}
+
+impl Iterator for ParquetRows {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                self.line += 1;
+                return Some(Ok(Record { line: self.line, content: Ok(row), raw: Vec::new() }));
+            }
+            match self.batches.next()?.and_then(|batch| rows_of(&batch)) {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(error) => {
+                    let message = format!("behind row {}: {error}", self.line);
+                    return Some(Err(Error::malformed(&self.path, message)));
+                }
+            }
+        }
+    }
+}
+
+fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ArrowError> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    serde_json::Deserializer::from_slice(&writer.into_inner())
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|e| ArrowError::JsonError(e.to_string()))
+}
+
+/// Tells a failure of the disk from a file that is not what it should be.
+fn failed(action: &'static str, path: &Path, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(source) => Error::io(action, path, *source),
+            Err(source) => Error::malformed(path, source.to_string()),
+        },
+        other => Error::malformed(path, other.to_string()),
+    }
+}
