@@ -1,1 +1,32 @@
-//! Tasks, scorers, statistics and the leaderboard.
+//! Evaluation: tasks that put questions to a model, the statistics of their answers, and what follows from them.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`task`] | asks a model and grades what it answers |
+//! | [`statistics`] | intervals and paired tests |
+//! | [`evaluate`] | the stage that makes an evaluation of a checkpoint |
+//! | [`evaluation`] | such an artifact read back |
+//! | [`mod@compare`] | two evaluations, item by item |
+//! | [`leaderboard`] | all evaluations of a project, ranked |
+//! | [`feedback`] | the stage that turns an evaluation into wishes for new data |
+//!
+//! No number leaves this crate without its interval, and no two models are compared without a paired test. Models are
+//! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
+
+pub mod compare;
+pub mod error;
+pub mod evaluate;
+pub mod evaluation;
+pub mod feedback;
+pub mod leaderboard;
+pub mod metric;
+pub mod predictions;
+pub mod statistics;
+pub mod task;
+
+pub use compare::{Comparison, compare};
+pub use error::{Error, Result};
+pub use evaluate::Evaluate;
+pub use evaluation::Evaluation;
+pub use feedback::Feedback;
+pub use leaderboard::Leaderboard;

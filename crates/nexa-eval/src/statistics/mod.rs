@@ -1,0 +1,66 @@
+//! Intervals, standard errors and paired tests.
+//!
+//! Everything is two-sided and at 95% confidence. Items are taken as independent draws from the kind of question that
+//! the test set stands for. Nothing here knows models or files, and the same input gives the same bits everywhere.
+
+mod bootstrap;
+mod holm;
+mod mcnemar;
+mod mean;
+mod paired;
+mod power;
+mod proportion;
+mod random;
+
+use serde::{Deserialize, Serialize};
+
+pub use bootstrap::{DRAWS, Ratio, ratio};
+pub use holm::holm;
+pub use mcnemar::mcnemar;
+pub use mean::{Mean, mean};
+pub use paired::{PairedOutcomes, proportion_difference, ratio_difference};
+pub use power::minimum_detectable_effect;
+pub use proportion::{proportion, wilson};
+
+/// The confidence of every interval.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// The quantile of the standard normal distribution at 0.975, for intervals of [`CONFIDENCE`].
+pub const Z: f64 = 1.959_963_984_540_054;
+
+/// A measured value with what is known of its error.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The value.
+    pub value: f64,
+    /// Its standard error; unknown for a single item.
+    pub standard_error: Option<f64>,
+    /// Lower end of the interval; unknown where one item says nothing about spread.
+    pub ci_low: Option<f64>,
+    /// Upper end of the interval.
+    pub ci_high: Option<f64>,
+    /// Number of items.
+    pub n: usize,
+}
+
+/// The difference of two models on the same items, the first minus the second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The difference.
+    pub value: f64,
+    /// Its standard error; unknown for a single item.
+    pub standard_error: Option<f64>,
+    /// Lower end of the interval.
+    pub ci_low: Option<f64>,
+    /// Upper end of the interval.
+    pub ci_high: Option<f64>,
+    /// Probability of a difference at least as large if the models were equally good.
+    pub p_value: f64,
+    /// Number of items.
+    pub n: usize,
+}
+
+#[cfg(test)]
+pub(crate) fn assert_close(found: f64, expected: f64, tolerance: f64, what: &str) {
+    assert!((found - expected).abs() <= tolerance, "{what}: {found} instead of {expected}");
+}

@@ -1,0 +1,94 @@
+//! The probability of the reference conversations' assistant turns.
+//!
+//! Every number is a ratio over the corpus: nats over tokens, bits over bytes. Means of per-item ratios would give short
+//! items more weight than long ones.
+
+use nexa_core::lm::{Score, ScoreRequest, TextScorer};
+
+use crate::statistics::{Estimate, Ratio, ratio};
+use crate::task::{Item, Sample, SampleLog, Task};
+use crate::{Error, Result};
+
+/// The task.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Perplexity;
+
+impl Perplexity {
+    /// Asks a model for the probabilities of some items.
+    ///
+    /// # Errors
+    /// As [`SampleLog::collect`], and when a log-probability is no number.
+    pub fn scores(
+        &self,
+        scorer: &dyn TextScorer,
+        model: &str,
+        items: &[Item],
+        samples: &mut SampleLog<'_>,
+    ) -> Result<Vec<Sample<Score>>> {
+        let mut not_finite = None;
+        let scores = samples.collect(
+            Task::Perplexity,
+            items,
+            &mut |items, done| {
+                let requests: Vec<ScoreRequest> =
+                    items.iter().map(|item| ScoreRequest::Chat(item.messages.clone())).collect();
+                let scores = scorer.score(&requests, done)?;
+                let bad = items.iter().zip(&scores).find(|(_, score)| !score.logprob_nats.is_finite());
+                if let Some((item, score)) = bad {
+                    not_finite = Some((item.id.clone(), score.logprob_nats));
+                    return Err(nexa_core::lm::Error::Invalid("a log-probability is no number".to_owned()));
+                }
+                Ok(scores)
+            },
+            |score| score.tokens,
+        );
+        match not_finite {
+            // JSON has no such numbers, so the batch must not reach the log.
+            Some((id, logprob_nats)) => Err(Error::NotFinite { model: model.to_owned(), id, logprob_nats }),
+            None => scores,
+        }
+    }
+
+    /// Nats per token.
+    pub fn loss(scores: &[Score], seed: u64) -> Option<Estimate> {
+        ratio(&Self::nats_per_token(scores), seed, |loss| loss)
+    }
+
+    /// The exponential of nats per token.
+    pub fn perplexity(scores: &[Score], seed: u64) -> Option<Estimate> {
+        ratio(&Self::nats_per_token(scores), seed, f64::exp)
+    }
+
+    /// Bits per UTF-8 byte: comparable between tokenizers.
+    pub fn bits_per_byte(scores: &[Score], seed: u64) -> Option<Estimate> {
+        ratio(&scores.iter().map(Self::bits_and_bytes).collect::<Vec<_>>(), seed, |bits| bits)
+    }
+
+    /// What one item adds to bits per byte.
+    pub fn bits_and_bytes(score: &Score) -> Ratio {
+        Ratio { numerator: -score.logprob_nats / std::f64::consts::LN_2, denominator: score.bytes as f64 }
+    }
+
+    fn nats_per_token(scores: &[Score]) -> Vec<Ratio> {
+        let ratio =
+            |score: &Score| Ratio { numerator: -score.logprob_nats, denominator: score.tokens as f64 };
+        scores.iter().map(ratio).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::assert_close;
+
+    /// By hand: 30 nats over 20 tokens and 60 bytes. The mean of the per-item losses would be 1.25.
+    #[test]
+    fn numbers_are_ratios_over_the_corpus() {
+        let score = |logprob_nats, tokens, bytes| Score { logprob_nats, tokens, bytes, is_greedy: false };
+        let scores = [score(-5.0, 5, 20), score(-15.0, 10, 30), score(-10.0, 5, 10)];
+        assert_close(Perplexity::loss(&scores, 0).unwrap().value, 1.5, 1e-15, "loss");
+        assert_close(Perplexity::perplexity(&scores, 0).unwrap().value, 1.5_f64.exp(), 1e-12, "perplexity");
+        let bits = 0.5 / std::f64::consts::LN_2;
+        assert_close(Perplexity::bits_per_byte(&scores, 0).unwrap().value, bits, 1e-15, "bits per byte");
+    }
+}

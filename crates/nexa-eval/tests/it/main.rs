@@ -1,0 +1,11 @@
+//! Evaluation from end to end: stages run through [`nexa_core::stage::execute`] in a lab of their own, with models that
+//! are a few lines long.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod adder;
+mod bench;
+mod compare;
+mod evaluate;
+mod feedback;
+mod leaderboard;
