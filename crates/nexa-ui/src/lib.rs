@@ -1,1 +1,33 @@
 //! Dashboards: runs, curves, leaderboard, data sets, lineage and cost, rendered on the server.
+//!
+//! Every page is a pure function from gathered data to markup; the same data is the page's JSON twin, at the same path
+//! with `.json` behind it. Everything that a browser loads comes out of the binary, so the pages work offline, under a
+//! strict content security policy. The pages only read: nothing in a lab is changed from here.
+//!
+//! ```text
+//! server      listens, stops
+//! ├─ guard, transport     who may ask; twins, compression, security headers
+//! ├─ router               path → gather → page
+//! │  ├─ scan, metrics, tables, leaderboard     what is gathered
+//! │  └─ pages                                  how it looks
+//! └─ follow               server-sent events of a run at work
+//! ```
+
+mod assets;
+mod error;
+mod follow;
+mod format;
+mod guard;
+mod leaderboard;
+mod metrics;
+mod pages;
+mod request;
+mod router;
+mod scan;
+mod server;
+mod tables;
+mod transport;
+
+pub use error::{Error, Result};
+pub use leaderboard::{Estimate, Group, LeaderboardSource, LeaderboardView, Standing};
+pub use server::{Config, serve};

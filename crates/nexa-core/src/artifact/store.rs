@@ -227,7 +227,7 @@ impl<'a> Store<'a> {
         {
             return Ok(artifact);
         }
-        let newest = self.of_project(project)?.into_iter().filter(|a| a.id().name == text).next_back();
+        let newest = self.of_project(project)?.into_iter().rfind(|a| a.id().name == text);
         if let Some(artifact) = newest {
             return Ok(artifact);
         }

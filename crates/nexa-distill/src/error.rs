@@ -1,0 +1,286 @@
+//! What goes wrong on the way from prompts to training data.
+
+use std::path::PathBuf;
+
+use nexa_core::{Diagnose, ExitCode};
+
+/// A result whose error is [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An error of the contracts.
+    #[error(transparent)]
+    Core(#[from] nexa_core::Error),
+    /// A setting whose value makes no sense.
+    #[error("{stage}: `{key}` is {value}, but {message}")]
+    BadSetting {
+        /// The stage.
+        stage: &'static str,
+        /// The dotted key.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What it must be.
+        message: &'static str,
+    },
+    /// A table lacks a column.
+    #[error("{}: column `{column}` is missing", place.display())]
+    UnknownColumn {
+        /// The column asked for.
+        column: String,
+        /// The table.
+        place: PathBuf,
+        /// The nearest that exists.
+        nearest: Option<String>,
+        /// All that exist.
+        known: String,
+    },
+    /// A prompt template uses a variable that no column gives.
+    #[error("template `{template}`: unknown variable `{{{variable}}}`")]
+    UnknownVariable {
+        /// The template's name.
+        template: String,
+        /// The variable.
+        variable: String,
+        /// The nearest column.
+        nearest: Option<String>,
+    },
+    /// A prompt template cannot be read.
+    #[error("template `{template}`: {message}")]
+    BadTemplate {
+        /// The template's name.
+        template: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The generator cannot make as many different problems as asked for.
+    #[error("make {wanted} different problems: only {made} were found")]
+    TooManyProblems {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there are.
+        made: usize,
+    },
+    /// A teacher's provider is not known.
+    #[error("teacher `{spec}`: unknown provider `{provider}`")]
+    UnknownProvider {
+        /// What was given.
+        spec: String,
+        /// The part before the separator.
+        provider: String,
+        /// The nearest provider.
+        nearest: Option<&'static str>,
+    },
+    /// A teacher's specification cannot be used.
+    #[error("teacher: {message}")]
+    BadTeacher {
+        /// What is wrong; never holds a secret.
+        message: String,
+        /// How it should be written.
+        hint: String,
+    },
+    /// A teacher's key is not set.
+    #[error("teacher `{teacher}`: `{variable}` is not set")]
+    MissingKey {
+        /// The teacher.
+        teacher: String,
+        /// The variable that should hold the key.
+        variable: &'static str,
+    },
+    /// A provider refused the key.
+    #[error("teacher `{teacher}`: {endpoint} refused the key: {message}")]
+    KeyRefused {
+        /// The teacher.
+        teacher: String,
+        /// Where it was sent.
+        endpoint: String,
+        /// The provider's words.
+        message: String,
+        /// The variable that holds the key, if there is one.
+        variable: Option<&'static str>,
+    },
+    /// A provider's account is empty.
+    #[error("teacher `{teacher}`: the account at {endpoint} has no credit left: {message}")]
+    NoCredit {
+        /// The teacher.
+        teacher: String,
+        /// The provider.
+        endpoint: String,
+        /// The provider's words.
+        message: String,
+    },
+    /// A provider does not know the model.
+    #[error("teacher `{teacher}`: {endpoint} does not know it: {message}")]
+    UnknownModel {
+        /// The teacher.
+        teacher: String,
+        /// The provider.
+        endpoint: String,
+        /// The provider's words.
+        message: String,
+    },
+    /// The next call could exceed the ceiling.
+    #[error(
+        "stay below ${max_usd:.4}: ${spent_usd:.4} are spent and the next call may cost ${next_usd:.4}; {done} of {total} answers are there"
+    )]
+    Budget {
+        /// The ceiling.
+        max_usd: f64,
+        /// What was spent in this run.
+        spent_usd: f64,
+        /// The worst case of the next call.
+        next_usd: f64,
+        /// Answers that are there.
+        done: usize,
+        /// Answers wanted.
+        total: usize,
+    },
+    /// Most calls fail on the way or at the server.
+    #[error("reach {endpoint}: {failed} of the last {attempts} calls failed, lastly: {message}")]
+    EndpointDown {
+        /// Where calls were sent.
+        endpoint: String,
+        /// Calls that failed.
+        failed: usize,
+        /// Calls looked at.
+        attempts: usize,
+        /// The last failure.
+        message: String,
+    },
+    /// More rows failed than may.
+    #[error(
+        "collect answers: {failed} of {total} failed, more than the share of {max_share} that may; the first: {first}"
+    )]
+    TooManyFailed {
+        /// Rows that failed.
+        failed: usize,
+        /// Rows in all.
+        total: usize,
+        /// The share that may fail.
+        max_share: f64,
+        /// Why the first one did.
+        first: String,
+    },
+    /// The HTTP client or the embedded teacher cannot start.
+    #[error("start {what}: {message}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        message: String,
+    },
+    /// No row is left to go on with.
+    #[error("{stage}: no row is left of {rows}: {message}")]
+    NothingLeft {
+        /// The stage.
+        stage: &'static str,
+        /// Rows that came in.
+        rows: usize,
+        /// Where they went.
+        message: String,
+    },
+    /// A split names values that no row has.
+    #[error("{}: no row has `{column}` = `{value}`", place.display())]
+    NoSuchSplit {
+        /// The table.
+        place: PathBuf,
+        /// The column.
+        column: String,
+        /// The value asked for.
+        value: String,
+        /// Some values that there are.
+        found: String,
+    },
+}
+
+impl Diagnose for Error {
+    fn hint(&self) -> Option<String> {
+        const KEPT: &str = "answers so far are kept and will not be paid again";
+        match self {
+            Self::Core(error) => error.hint(),
+            Self::BadSetting { .. } => None,
+            Self::UnknownColumn { nearest, known, .. } => Some(match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`? there are: {known}"),
+                None => format!("there are: {known}"),
+            }),
+            Self::UnknownVariable { nearest, .. } => Some(match nearest {
+                Some(nearest) => format!("did you mean `{{{nearest}}}`?"),
+                None => "`{prompt}` and every column of the dataset can be used".to_owned(),
+            }),
+            Self::BadTemplate { .. } => {
+                Some("write a brace that stands for itself twice: `{{` or `}}`".to_owned())
+            }
+            Self::TooManyProblems { .. } => Some("ask for fewer problems".to_owned()),
+            Self::UnknownProvider { nearest, .. } => Some(match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`?"),
+                None => format!("there are: {}", crate::teacher::Provider::names().join(", ")),
+            }),
+            Self::BadTeacher { hint, .. } => Some(hint.clone()),
+            Self::MissingKey { variable, .. } => {
+                Some(format!("set it in the environment, or write `{variable}=…` to the lab's `.env`"))
+            }
+            Self::KeyRefused { variable: Some(variable), .. } => {
+                Some(format!("check `{variable}` and what it may be used for; {KEPT}"))
+            }
+            Self::KeyRefused { variable: None, .. } => {
+                Some(format!("check who may use this endpoint; {KEPT}"))
+            }
+            Self::NoCredit { .. } => Some(format!("add credit, then run the same command again; {KEPT}")),
+            Self::UnknownModel { .. } => Some("check the model's name with the provider".to_owned()),
+            Self::Budget { .. } => Some(format!(
+                "raise `max_cost_usd` (or `budget.max_usd_per_run` in nexa.yaml) and run the same command again; {KEPT}"
+            )),
+            Self::EndpointDown { .. } => Some(format!("run the same command again when it is back; {KEPT}")),
+            Self::TooManyFailed { .. } => Some(format!(
+                "fix the cause or raise `max_failed_share`, then run the same command again; {KEPT}"
+            )),
+            Self::Start { .. } => None,
+            Self::NothingLeft { .. } => {
+                Some("loosen what removes them, or look at the answers themselves".to_owned())
+            }
+            Self::NoSuchSplit { found, .. } => Some(format!("there are: {found}")),
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Core(error) => error.exit_code(),
+            Self::BadSetting { .. }
+            | Self::UnknownVariable { .. }
+            | Self::BadTemplate { .. }
+            | Self::TooManyProblems { .. }
+            | Self::UnknownProvider { .. }
+            | Self::BadTeacher { .. }
+            | Self::UnknownModel { .. }
+            | Self::NoSuchSplit { .. } => ExitCode::Config,
+            Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
+            Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
+            Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
+            Self::EndpointDown { .. } | Self::Start { .. } => ExitCode::Unavailable,
+            Self::TooManyFailed { .. } => ExitCode::Failure,
+        }
+    }
+}
+
+/// Fails unless a share lies in `[0, 1]`.
+pub(crate) fn check_share(stage: &'static str, key: &str, value: f64) -> Result<()> {
+    check(stage, key, value, (0.0..=1.0).contains(&value), "a share lies between 0 and 1")
+}
+
+/// Fails unless a setting holds.
+pub(crate) fn check(
+    stage: &'static str,
+    key: &str,
+    value: impl std::fmt::Display,
+    holds: bool,
+    message: &'static str,
+) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::BadSetting { stage, key: key.to_owned(), value: value.to_string(), message })
+    }
+}

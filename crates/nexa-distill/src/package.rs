@@ -1,0 +1,356 @@
+//! Packages rows as conversations to train on, split so that no problem stands on two sides.
+
+mod cluster;
+mod split;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::columns;
+use nexa_core::event::Event;
+use nexa_core::lm::{ChatMessage, Role};
+use nexa_core::stage::{Context, Stage, StageError};
+use nexa_core::table::{JsonLines, Row, Tables};
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{check, check_share};
+use crate::{Error, Result, inputs, table};
+
+pub use split::Split;
+
+const STAGE: &str = "distill.package";
+
+/// What becomes a conversation, and which side it goes to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The column of the user's turn. Default: `user_prompt` for filtered answers, `question` for a dataset.
+    pub prompt_column: Option<String>,
+    /// The column of the assistant's turn. Default: `teacher_output` for filtered answers, `answer` for a dataset.
+    pub completion_column: Option<String>,
+    /// The column of what stands before the conversation. Default: `system_prompt` where there is one.
+    pub system_prompt_column: Option<String>,
+    /// The column of the right final answer. Default: `reference` where there is one, else what follows `#### ` in the
+    /// assistant's turn.
+    pub reference_column: Option<String>,
+    /// The share of groups that is held out while training. Default 0.02: the loss on it is a mean over many tokens.
+    /// With `split_column` it is taken from what is left, unless `validation_values` is given.
+    pub validation_share: f64,
+    /// The share of groups that is held out until the end. Default 0.08, some hundred rows of a few thousand. Not used
+    /// with `split_column`.
+    pub test_share: f64,
+    /// A column that says where rows belong, such as `source_file`. Default: none, shares decide.
+    pub split_column: Option<String>,
+    /// Values of `split_column`, or last parts of paths, that make a row a test row.
+    pub test_values: Vec<String>,
+    /// Those that make it a validation row.
+    pub validation_values: Vec<String>,
+    /// From which similarity on two prompts with the same numbers are the same problem: the share of words that they
+    /// have in common (Jaccard). Default 0.5; above 1 only equal prompts and given groups count.
+    pub paraphrase_similarity: f64,
+    /// Takes out GSM8K's `<<48/2=24>>`. Default false: the text is kept as it is.
+    pub strip_calculator_annotations: bool,
+    /// The most rows of each split, chosen by the seed. Default: all.
+    pub max_rows: MaxRows,
+    /// Decides which group goes where. Default 0.
+    pub seed: u64,
+}
+
+/// The most rows of each split.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaxRows {
+    /// Of the rows to train on.
+    pub train: Option<usize>,
+    /// Of those held out while training.
+    pub validation: Option<usize>,
+    /// Of those held out until the end.
+    pub test: Option<usize>,
+}
+
+impl MaxRows {
+    fn of(self, split: Split) -> Option<usize> {
+        match split {
+            Split::Train => self.train,
+            Split::Validation => self.validation,
+            Split::Test => self.test,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            prompt_column: None,
+            completion_column: None,
+            system_prompt_column: None,
+            reference_column: None,
+            validation_share: 0.02,
+            test_share: 0.08,
+            split_column: None,
+            test_values: Vec::new(),
+            validation_values: Vec::new(),
+            paraphrase_similarity: 0.5,
+            strip_calculator_annotations: false,
+            max_rows: MaxRows::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// The stage `distill.package`: role `filtered` or `dataset` in, conversations in three splits out.
+#[derive(Debug, Clone)]
+pub struct Package {
+    config: Config,
+}
+
+/// A row on its way into a split.
+struct Item {
+    id: String,
+    group: String,
+    domain: Option<String>,
+    reference: Option<String>,
+    messages: Vec<ChatMessage>,
+    prompt: String,
+    /// What the split column says.
+    asked: Option<String>,
+}
+
+/// The columns that a table's conversations are made of.
+struct Columns<'a> {
+    prompt: &'a str,
+    completion: &'a str,
+    system_prompt: Option<&'a str>,
+    reference: Option<&'a str>,
+}
+
+impl Package {
+    /// Makes the stage.
+    ///
+    /// # Errors
+    /// Fails on a value that makes no sense, with its key.
+    pub fn new(config: Config) -> Result<Self> {
+        check_share(STAGE, "validation_share", config.validation_share)?;
+        check_share(STAGE, "test_share", config.test_share)?;
+        let held_out = config.validation_share + config.test_share;
+        check(
+            STAGE,
+            "test_share",
+            held_out,
+            held_out < 1.0,
+            "with `validation_share` it must leave rows to train on",
+        )?;
+        let similarity = config.paraphrase_similarity;
+        check(STAGE, "paraphrase_similarity", similarity, similarity > 0.0, "it lies above 0")?;
+        let values = config.test_values.len() + config.validation_values.len();
+        let fits = (values > 0) == config.split_column.is_some();
+        check(STAGE, "split_column", values, fits, "it goes with `test_values` or `validation_values`")?;
+        Ok(Self { config })
+    }
+
+    fn make(&self, context: &Context<'_>) -> Result<()> {
+        let (source, prompt, completion) = source(context)?;
+        let rows = table::read(context, source)?;
+        let place = source.file("parquet")?;
+        let items = self.items(&rows, (prompt, completion), &place)?;
+        let prompts: Vec<_> = items.iter().map(|item| (item.group.as_str(), item.prompt.as_str())).collect();
+        let clusters = cluster::clusters(&prompts, self.config.paraphrase_similarity);
+        if clusters.bounded_blocks > 0 {
+            context.emit(Event::warning(format!(
+                "{} sets of prompts with the same numbers are so large that only neighbours were compared",
+                clusters.bounded_blocks
+            )));
+        }
+        let groups: Vec<&str> = clusters.of.iter().map(|first| items[*first].group.as_str()).collect();
+        let asked: Vec<_> = items.iter().map(|item| item.asked.as_deref()).collect();
+        let assigned = split::assign(&self.config, &groups, &asked, &place)?;
+        let kept = self.capped(&items, &assigned.splits);
+        self.write(context, &items, &groups, &kept)?;
+        self.state(context, &items, &groups, &kept, assigned.leaked)
+    }
+
+    /// Reads the rows as conversations.
+    fn items(&self, rows: &[Row], defaults: (&str, &str), place: &Path) -> Result<Vec<Item>> {
+        let config = &self.config;
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
+        let column = |named: &'_ Option<String>, defaults: &[&'static str]| {
+            table::column(named.as_deref(), defaults, first, place).map(|found| found.map(str::to_owned))
+        };
+        let system_prompt = column(&config.system_prompt_column, &[columns::SYSTEM_PROMPT])?;
+        let reference = column(&config.reference_column, &[columns::REFERENCE])?;
+        let split_column = column(&config.split_column, &[])?;
+        let columns = Columns {
+            prompt: table::required_column(config.prompt_column.as_deref(), defaults.0, first, place)?,
+            completion: table::required_column(
+                config.completion_column.as_deref(),
+                defaults.1,
+                first,
+                place,
+            )?,
+            system_prompt: system_prompt.as_deref(),
+            reference: reference.as_deref(),
+        };
+        rows.iter()
+            .map(|row| {
+                let mut item = self.item(row, &columns, place)?;
+                item.asked = split_column.as_deref().and_then(|column| table::cell(row, column));
+                Ok(item)
+            })
+            .collect()
+    }
+
+    fn item(&self, row: &Row, columns: &Columns<'_>, place: &Path) -> Result<Item> {
+        let prompt = table::filled(row, columns.prompt, place)?;
+        let completion = table::filled(row, columns.completion, place)?;
+        let completion = if self.config.strip_calculator_annotations {
+            calculator_annotation().replace_all(completion, "").into_owned()
+        } else {
+            completion.to_owned()
+        };
+        let reference = match columns.reference {
+            Some(column) => table::cell(row, column).and_then(|text| inputs::reference(&text)),
+            None => nexa_core::answer::final_answer(&completion),
+        };
+        let system = columns.system_prompt.and_then(|column| table::cell(row, column));
+        let messages = system
+            .map(|text| ChatMessage::new(Role::System, text))
+            .into_iter()
+            .chain([ChatMessage::new(Role::User, prompt), ChatMessage::new(Role::Assistant, completion)])
+            .collect();
+        let id = table::cell(row, columns::ID)
+            .ok_or_else(|| nexa_core::Error::malformed(place, "a row has no `id`"))?;
+        Ok(Item {
+            group: table::cell(row, columns::GROUP).unwrap_or_else(|| id.clone()),
+            id,
+            domain: table::cell(row, columns::DOMAIN),
+            reference,
+            messages,
+            prompt: prompt.to_owned(),
+            asked: None,
+        })
+    }
+
+    /// Leaves out what is above the most rows of a split: those that the seed ranks last.
+    fn capped(&self, items: &[Item], splits: &[Option<Split>]) -> Vec<Option<Split>> {
+        let mut kept = splits.to_vec();
+        for split in Split::ALL {
+            let Some(max) = self.config.max_rows.of(split) else { continue };
+            let mut rows: Vec<usize> = (0..items.len()).filter(|&row| splits[row] == Some(split)).collect();
+            rows.sort_by_key(|&row| {
+                (crate::draw::bits(self.config.seed, &["max_rows", &items[row].id]), row)
+            });
+            for &row in rows.iter().skip(max) {
+                kept[row] = None;
+            }
+        }
+        kept
+    }
+
+    fn write(
+        &self,
+        context: &Context<'_>,
+        items: &[Item],
+        groups: &[&str],
+        kept: &[Option<Split>],
+    ) -> Result<()> {
+        let mut all = Vec::new();
+        let mut by_split: BTreeMap<Split, Vec<Row>> = Split::ALL.map(|split| (split, Vec::new())).into();
+        for ((item, group), split) in items.iter().zip(groups).zip(kept) {
+            let Some(split) = split else { continue };
+            let mut row = Row::from_iter([
+                (columns::ID.to_owned(), json!(item.id)),
+                (columns::GROUP.to_owned(), json!(group)),
+                (columns::DOMAIN.to_owned(), json!(item.domain)),
+                (columns::MESSAGES.to_owned(), json!(item.messages)),
+                (columns::REFERENCE.to_owned(), json!(item.reference)),
+            ]);
+            by_split.entry(*split).or_default().push(row.clone());
+            row.insert(columns::SPLIT.to_owned(), json!(split.as_str()));
+            all.push(row);
+        }
+        if by_split[&Split::Train].is_empty() {
+            let message = "none was left to train on".to_owned();
+            return Err(Error::NothingLeft { stage: STAGE, rows: items.len(), message });
+        }
+        for (split, rows) in &by_split {
+            JsonLines.write(&context.output.join(format!("{}.jsonl", split.as_str())), rows)?;
+        }
+        context.services.tables.write(&context.output.join("parquet"), &all)?;
+        context.set_rows(all.len() as u64);
+        Ok(())
+    }
+
+    fn state(
+        &self,
+        context: &Context<'_>,
+        items: &[Item],
+        groups: &[&str],
+        kept: &[Option<Split>],
+        leaked: usize,
+    ) -> Result<()> {
+        let count = |split: Split| kept.iter().filter(|kept| **kept == Some(split)).count();
+        let rows: BTreeMap<_, _> = Split::ALL.map(|split| (split.as_str(), count(split))).into();
+        let held_out = [Split::Validation, Split::Test];
+        for split in held_out.into_iter().filter(|split| count(*split) == 0) {
+            context.emit(Event::warning(format!("the {} split is empty", split.as_str())));
+        }
+        if leaked > 0 {
+            context.emit(Event::info(format!(
+                "{leaked} rows were left out: their problem is in a split that is held out"
+            )));
+        }
+        let used =
+            || items.iter().zip(groups).zip(kept).filter(|(_, kept)| kept.is_some()).map(|(pair, _)| pair);
+        let characters: usize =
+            used().flat_map(|(item, _)| &item.messages).map(|message| message.content.chars().count()).sum();
+        let different: std::collections::BTreeSet<_> = used().map(|(_, group)| group).collect();
+        context.state("rows", rows)?;
+        context.state("groups", different.len())?;
+        context.state("leaked", leaked)?;
+        context.state("characters", characters)?;
+        Ok(())
+    }
+}
+
+impl Stage for Package {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::SftDataset
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        json!(self.config)
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        Ok(self.make(context)?)
+    }
+}
+
+/// The input, with the columns of prompt and completion that its role suggests.
+fn source<'a>(context: &'a Context<'_>) -> Result<(&'a Artifact, &'static str, &'static str)> {
+    if let Some(filtered) = context.inputs.get("filtered") {
+        return Ok((filtered, columns::USER_PROMPT, columns::TEACHER_OUTPUT));
+    }
+    Ok((context.inputs.require("dataset")?, "question", "answer"))
+}
+
+fn calculator_annotation() -> &'static Regex {
+    static PATTERN: OnceLock<Regex> = OnceLock::new();
+    PATTERN.get_or_init(|| Regex::new("<<[^<>]*>>").expect("the literal is a pattern"))
+}

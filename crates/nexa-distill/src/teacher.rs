@@ -1,0 +1,264 @@
+//! Which teacher is meant, where it is, and with which key it is called.
+//!
+//! `openrouter:openai/gpt-4o`, `openai:gpt-4o-mini`, `http://host:port/v1#model`, `embedded`. Only the first separator
+//! separates: model names hold colons and slashes of their own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use nexa_core::env::{Environment, Secret};
+
+use crate::{Error, Result, embedded};
+
+/// Whose API a teacher is behind. All of them speak the chat completions of OpenAI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// The teacher inside the binary.
+    Embedded,
+    /// A URL of the user's own.
+    Url,
+    /// `openai:`, or whatever `OPENAI_BASE_URL` names.
+    OpenAi,
+    /// `openrouter:`.
+    OpenRouter,
+    /// `anthropic:`, by its compatibility with OpenAI.
+    Anthropic,
+    /// `together:`.
+    Together,
+    /// `groq:`.
+    Groq,
+    /// `deepseek:`.
+    DeepSeek,
+    /// `mistral:`.
+    Mistral,
+}
+
+/// A teacher as the user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeacherSpec {
+    provider: Provider,
+    /// Set for [`Provider::Url`] alone.
+    url: Option<String>,
+    model: String,
+}
+
+/// Where and how a teacher is called.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Whose API it is.
+    pub provider: Provider,
+    /// The API's base, without a final slash; never holds a secret.
+    pub base_url: String,
+    /// The model, as the provider names it.
+    pub model: String,
+    /// The key, where one is needed or set.
+    pub key: Option<Secret>,
+}
+
+impl Provider {
+    /// The providers that are named before a colon: word, base URL, variable of the key.
+    const NAMED: [(&'static str, Self, &'static str, &'static str); 7] = [
+        ("openai", Self::OpenAi, "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("openrouter", Self::OpenRouter, "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        ("anthropic", Self::Anthropic, "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+        ("together", Self::Together, "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+        ("groq", Self::Groq, "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+        ("deepseek", Self::DeepSeek, "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+        ("mistral", Self::Mistral, "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    ];
+
+    /// The words that may stand before the colon.
+    pub fn names() -> Vec<&'static str> {
+        Self::NAMED.iter().map(|(name, ..)| *name).chain([EMBEDDED]).collect()
+    }
+
+    /// The variable that holds the key.
+    pub fn key_variable(self) -> Option<&'static str> {
+        match self {
+            Self::Embedded => None,
+            Self::Url => Some("NEXA_API_KEY"),
+            named => named.entry().map(|(.., variable)| *variable),
+        }
+    }
+
+    fn entry(self) -> Option<&'static (&'static str, Self, &'static str, &'static str)> {
+        Self::NAMED.iter().find(|(_, provider, ..)| *provider == self)
+    }
+}
+
+const EMBEDDED: &str = "embedded";
+const FORMS: &str = "write `provider:model`, `http://host:port/v1#model` or `embedded`";
+
+impl FromStr for TeacherSpec {
+    type Err = Error;
+
+    fn from_str(spec: &str) -> Result<Self> {
+        let bad = |message: String, hint: &str| Error::BadTeacher { message, hint: hint.to_owned() };
+        if spec == EMBEDDED {
+            return Ok(Self { provider: Provider::Embedded, url: None, model: embedded::MODEL.to_owned() });
+        }
+        if spec.starts_with("http://") || spec.starts_with("https://") {
+            let (url, model) =
+                spec.split_once('#').filter(|(_, model)| !model.is_empty()).ok_or_else(|| {
+                    bad(
+                        "the URL names no model".to_owned(),
+                        "write the model after `#`: `http://host:port/v1#model`",
+                    )
+                })?;
+            let url = checked_url(url, "the teacher's URL")?;
+            return Ok(Self { provider: Provider::Url, url: Some(url), model: model.to_owned() });
+        }
+        let (name, model) = spec
+            .split_once(':')
+            .filter(|(_, model)| !model.is_empty())
+            .ok_or_else(|| bad(format!("`{spec}` names no model"), FORMS))?;
+        let Some((_, provider, ..)) = Provider::NAMED.iter().find(|(known, ..)| *known == name) else {
+            return Err(Error::UnknownProvider {
+                spec: spec.to_owned(),
+                provider: name.to_owned(),
+                nearest: nexa_core::config::nearest(name, Provider::names())
+                    .and_then(|nearest| Provider::names().into_iter().find(|known| *known == nearest)),
+            });
+        };
+        if *provider == Provider::OpenRouter && !model.contains('/') {
+            return Err(bad(
+                format!("`{spec}` names no vendor"),
+                &format!("models of OpenRouter carry one, such as `openrouter:openai/{model}`"),
+            ));
+        }
+        Ok(Self { provider: *provider, url: None, model: model.to_owned() })
+    }
+}
+
+impl fmt::Display for TeacherSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.url, self.provider.entry()) {
+            (Some(url), _) => write!(f, "{url}#{}", self.model),
+            (None, Some((name, ..))) => write!(f, "{name}:{}", self.model),
+            (None, None) => f.write_str(EMBEDDED),
+        }
+    }
+}
+
+impl TeacherSpec {
+    /// Whose API the teacher is behind.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The model, as the provider names it and as `nexa.yaml` gives its price.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Finds out where the teacher is called and with which key. The embedded teacher must be running at
+    /// `embedded_url`.
+    ///
+    /// # Errors
+    /// Fails when the key is not set, naming the variable, or when `OPENAI_BASE_URL` cannot be used.
+    pub fn endpoint(&self, environment: &Environment, embedded_url: Option<&str>) -> Result<Endpoint> {
+        self.endpoint_by(&|variable| environment.get(variable), embedded_url)
+    }
+
+    fn endpoint_by(
+        &self,
+        variable_of: &dyn Fn(&str) -> Option<Secret>,
+        embedded_url: Option<&str>,
+    ) -> Result<Endpoint> {
+        let key = self.provider.key_variable().and_then(variable_of);
+        let base_url = match (&self.url, self.provider.entry()) {
+            (Some(url), _) => url.clone(),
+            (None, Some((.., base_url, variable))) => {
+                if key.is_none() {
+                    return Err(Error::MissingKey { teacher: self.to_string(), variable });
+                }
+                match variable_of("OPENAI_BASE_URL").filter(|_| self.provider == Provider::OpenAi) {
+                    Some(own) => checked_url(own.expose(), "`OPENAI_BASE_URL`")?,
+                    None => (*base_url).to_owned(),
+                }
+            }
+            (None, None) => embedded_url.unwrap_or_default().to_owned(),
+        };
+        Ok(Endpoint { provider: self.provider, base_url, model: self.model.clone(), key })
+    }
+}
+
+/// Takes a base URL that holds no secret; errors never show one that does.
+fn checked_url(url: &str, what: &str) -> Result<String> {
+    let bad = |message: String, hint: &str| Error::BadTeacher { message, hint: hint.to_owned() };
+    let parsed = reqwest::Url::parse(url).map_err(|e| bad(format!("{what} is no URL: {e}"), FORMS))?;
+    if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
+        return Err(bad(
+            format!("{what} holds a user, a password or parameters"),
+            "leave them out, and put the key into its variable",
+        ));
+    }
+    if !parsed.has_host() {
+        return Err(bad(format!("{what} names no host"), FORMS));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use nexa_core::{Diagnose, ExitCode};
+
+    use super::*;
+
+    #[test]
+    fn only_the_first_separator_separates() {
+        let check = |spec: &str, provider: Provider, model: &str| {
+            let parsed: TeacherSpec = spec.parse().unwrap();
+            assert_eq!((parsed.provider(), parsed.model()), (provider, model));
+            assert_eq!(parsed.to_string(), spec);
+        };
+        check("openrouter:openai/gpt-4o", Provider::OpenRouter, "openai/gpt-4o");
+        check(
+            "openrouter:meta-llama/llama-3.1-8b:free",
+            Provider::OpenRouter,
+            "meta-llama/llama-3.1-8b:free",
+        );
+        check("openai:gpt-4o-mini", Provider::OpenAi, "gpt-4o-mini");
+        check("http://127.0.0.1:8000/v1#llama3.1:8b", Provider::Url, "llama3.1:8b");
+        check("embedded", Provider::Embedded, "nexa/arithmetic-teacher");
+    }
+
+    #[test]
+    fn what_cannot_be_used_gets_a_hint_and_no_secret_is_shown() {
+        let check = |spec: &str, expected: &str, hint: &str| {
+            let error = spec.parse::<TeacherSpec>().unwrap_err();
+            let found = error.hint().unwrap();
+            assert!(error.to_string().contains(expected) && found.contains(hint), "{error} {found}");
+            assert!(!format!("{error}{found}{error:?}").contains("hunter2"));
+            assert_eq!(error.exit_code(), ExitCode::Config);
+        };
+        check("opnrouter:openai/gpt-4o", "unknown provider `opnrouter`", "`openrouter`");
+        check("zzz:model", "unknown provider `zzz`", "deepseek");
+        check("openrouter:gpt-4o", "no vendor", "openrouter:openai/gpt-4o");
+        check("gpt-4o", "no model", "provider:model");
+        check("openai:", "no model", "provider:model");
+        check("http://host/v1", "no model", "#");
+        check("http://me:hunter2@host/v1#m", "a user, a password", "variable");
+        check("http://host/v1?key=hunter2#m", "parameters", "variable");
+    }
+
+    #[test]
+    fn a_missing_key_is_named_before_anything_is_sent() {
+        let error = "groq:llama".parse::<TeacherSpec>().unwrap().endpoint_by(&|_| None, None).unwrap_err();
+        assert_eq!(error.to_string(), "teacher `groq:llama`: `GROQ_API_KEY` is not set");
+        assert_eq!(error.exit_code(), ExitCode::Credentials);
+    }
+
+    #[test]
+    fn an_endpoint_has_its_key_and_does_not_show_it() {
+        let variables = |name: &str| match name {
+            "OPENAI_API_KEY" => Some(Secret::new("hunter2")),
+            "OPENAI_BASE_URL" => Some(Secret::new("http://localhost:1/v1/")),
+            _ => None,
+        };
+        let endpoint = "openai:m".parse::<TeacherSpec>().unwrap().endpoint_by(&variables, None).unwrap();
+        assert_eq!(endpoint.base_url, "http://localhost:1/v1");
+        assert_eq!(endpoint.key.as_ref().unwrap().expose(), "hunter2");
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+}

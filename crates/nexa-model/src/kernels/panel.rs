@@ -1,0 +1,170 @@
+//! Small matrix products on packed operands.
+//!
+//! Both operands are packed into strips that the inner loop reads front to back: the left one into strips of
+//! [`ROWS`] rows, the right one into panels of [`LANES`] columns. One tile of `ROWS x LANES` sums stays in registers
+//! while the inner dimension runs. Every sum is one chain of fused multiply-adds from the first to the last element
+//! of the inner dimension, so it depends on its own row and column alone.
+
+use rayon::prelude::*;
+
+use super::simd::{LANES, vectorised};
+
+/// Rows of a tile: 6 x 16 sums fill 12 of the 16 vector registers of AVX2.
+pub(crate) const ROWS: usize = 6;
+
+/// One strip of the left operand: for each step of the inner dimension, the values of `ROWS` rows.
+pub(crate) type LeftStrip = [f32; ROWS];
+
+/// One panel of the right operand: for each step of the inner dimension, the values of `LANES` columns.
+pub(crate) type RightPanel = [f32; LANES];
+
+/// How a matrix lies in a slice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Strides {
+    /// Distance between two rows.
+    pub(crate) row: usize,
+    /// Distance between two steps of the inner dimension.
+    pub(crate) inner: usize,
+}
+
+/// Packs `rows x inner` values into strips of `WIDTH` rows; rows past the end are zero.
+///
+/// # Shapes
+/// Returns `[ceil(rows / WIDTH), inner]` entries of `WIDTH` values.
+#[inline(always)]
+pub(crate) fn pack<const WIDTH: usize>(
+    source: &[f32],
+    rows: usize,
+    inner: usize,
+    strides: Strides,
+) -> Vec<[f32; WIDTH]> {
+    let mut packed = vec![[0.0; WIDTH]; rows.div_ceil(WIDTH) * inner];
+    for (strip, first_row) in packed.chunks_exact_mut(inner.max(1)).zip((0..rows).step_by(WIDTH)) {
+        for row in first_row..rows.min(first_row + WIDTH) {
+            let values = source[row * strides.row..].iter().step_by(strides.inner);
+            for (entry, value) in strip.iter_mut().zip(values) {
+                entry[row - first_row] = *value;
+            }
+        }
+    }
+    packed
+}
+
+/// Multiplies one strip with one panel.
+#[inline(always)]
+pub(crate) fn tile<const R: usize>(left: &[[f32; R]], right: &[RightPanel]) -> [[f32; LANES]; R] {
+    let mut sums = [[0.0; LANES]; R];
+    for (left, right) in left.iter().zip(right) {
+        for row in 0..R {
+            for lane in 0..LANES {
+                sums[row][lane] = left[row].mul_add(right[lane], sums[row][lane]);
+            }
+        }
+    }
+    sums
+}
+
+/// Writes a tile into a row-major matrix, cutting it at the edges.
+#[inline(always)]
+pub(crate) fn store<const R: usize>(
+    sums: &[[f32; LANES]; R],
+    output: &mut [f32],
+    width: usize,
+    first_row: usize,
+    first_column: usize,
+) {
+    let columns = (width - first_column).min(LANES);
+    let rows = (output.len() / width - first_row).min(R);
+    for (row, sums) in sums.iter().enumerate().take(rows) {
+        let start = (first_row + row) * width + first_column;
+        output[start..start + columns].copy_from_slice(&sums[..columns]);
+    }
+}
+
+/// A weight matrix `[outputs, inputs]`, packed once to be multiplied with many rows.
+#[derive(Debug, Clone)]
+pub(crate) struct PackedLinear {
+    panels: Vec<RightPanel>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl PackedLinear {
+    /// Packs a row-major weight `[outputs, inputs]`.
+    pub(crate) fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
+        let panels = pack::<LANES>(weight, outputs, inputs, Strides { row: inputs, inner: 1 });
+        Self { panels, inputs, outputs }
+    }
+
+    /// Computes `rows x weight^T`. A row of the result depends on its own input row alone, bit for bit.
+    ///
+    /// # Shapes
+    /// `rows` is `[n, inputs]`; returns `[n, outputs]`.
+    pub(crate) fn forward(&self, rows: &[f32]) -> Vec<f32> {
+        /// Multiply-adds below which a second thread costs more than it brings.
+        const WORTH_A_THREAD: usize = 1 << 18;
+        /// Rows that one task takes at most.
+        const ROWS_PER_TASK: usize = 8 * ROWS;
+
+        let count = rows.len() / self.inputs;
+        let mut output = vec![0.0; count * self.outputs];
+        let tasks = if count * self.inputs * self.outputs < WORTH_A_THREAD {
+            1
+        } else {
+            rayon::current_num_threads()
+        };
+        let rows_per_task = count.div_ceil(tasks).next_multiple_of(ROWS).clamp(ROWS, ROWS_PER_TASK);
+        if tasks == 1 || count <= ROWS {
+            linear_rows(rows, &self.panels, self.inputs, self.outputs, &mut output);
+        } else {
+            rows.par_chunks(rows_per_task * self.inputs)
+                .zip(output.par_chunks_mut(rows_per_task * self.outputs))
+                .for_each(|(rows, output)| {
+                    linear_rows(rows, &self.panels, self.inputs, self.outputs, output)
+                });
+        }
+        output
+    }
+}
+
+vectorised! {
+    fn linear_rows(rows: &[f32], panels: &[RightPanel], inputs: usize, outputs: usize, output: &mut [f32]) {
+        let count = rows.len() / inputs;
+        let whole = count - count % ROWS;
+        let packed = pack::<ROWS>(rows, whole, inputs, Strides { row: inputs, inner: 1 });
+        for (panel, column) in panels.chunks_exact(inputs).zip((0..outputs).step_by(LANES)) {
+            for (strip, row) in packed.chunks_exact(inputs).zip((0..whole).step_by(ROWS)) {
+                store(&tile(strip, panel), output, outputs, row, column);
+            }
+        }
+        for row in whole..count {
+            let strip = rows[row * inputs..(row + 1) * inputs].as_chunks::<1>().0;
+            for (panel, column) in panels.chunks_exact(inputs).zip((0..outputs).step_by(LANES)) {
+                store(&tile(strip, panel), output, outputs, row, column);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_does_not_depend_on_its_neighbours() {
+        let (inputs, outputs, count) = (37, 45, 200);
+        let weight: Vec<f32> = (0..inputs * outputs).map(|i| ((i * 31 % 97) as f32 - 48.0) / 50.0).collect();
+        let rows: Vec<f32> = (0..inputs * count).map(|i| ((i * 17 % 89) as f32 - 44.0) / 40.0).collect();
+        let linear = PackedLinear::new(&weight, outputs, inputs);
+        let together = linear.forward(&rows);
+        for (row, values) in rows.chunks(inputs).enumerate() {
+            let alone = linear.forward(values);
+            assert_eq!(alone, together[row * outputs..(row + 1) * outputs], "row {row}");
+            for (column, value) in alone.iter().enumerate() {
+                let exact: f64 =
+                    (0..inputs).map(|k| f64::from(values[k]) * f64::from(weight[column * inputs + k])).sum();
+                assert!((f64::from(*value) - exact).abs() < 1e-4);
+            }
+        }
+    }
+}

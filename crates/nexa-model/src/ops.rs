@@ -1,0 +1,440 @@
+//! The decoder's fused operations on tensors, each with its own derivative.
+//!
+//! On the CPU (`Flex`) they run the kernels of [`crate::kernels`] on the tensor's storage; under autodiff one graph
+//! node stands for the whole operation and keeps only its inputs. On other devices they fall back to
+//! [`crate::plain`], whose derivative Burn finds by itself.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{Tensor, TensorData};
+
+use crate::kernels::attention::Heads;
+use crate::kernels::rope::RopeTable;
+use crate::kernels::{attention as attention_kernel, cross_entropy as loss_kernel, gather as gather_kernel};
+use crate::kernels::{rms_norm as norm_kernel, swiglu as swiglu_kernel};
+use crate::plain;
+
+/// What attention needs to know beside its input.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    /// The heads.
+    pub(crate) heads: Heads,
+    /// First token of every sequence and, last, the number of tokens.
+    pub(crate) offsets: Arc<[usize]>,
+    /// Rotations of at least the longest sequence.
+    pub(crate) rope: Arc<RopeTable>,
+}
+
+/// Normalises rows by their root mean square; see [`plain::rms_norm`].
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    if !is_cpu(&x) {
+        return plain::rms_norm(x, weight, epsilon);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::rms_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// Applies the gate of the feed-forward block; see [`plain::swiglu`].
+pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    if !is_cpu(&gate_up) {
+        return plain::swiglu(gate_up);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::swiglu(gate_up.into_dispatch()))
+}
+
+/// Attends within every sequence; see [`plain::attention`].
+pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
+    if !is_cpu(&qkv) {
+        return plain::attention(qkv, attention);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::attention(qkv.into_dispatch(), attention.clone()))
+}
+
+/// Picks rows; see [`plain::gather`].
+pub(crate) fn gather(matrix: Tensor<2>, indices: &Arc<[u32]>) -> Tensor<2> {
+    if !is_cpu(&matrix) {
+        return plain::gather(matrix, indices);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::gather(matrix.into_dispatch(), indices.clone()))
+}
+
+/// Sums the negative log-likelihood of targets; see [`plain::cross_entropy`].
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
+    if !is_cpu(&logits) {
+        return plain::cross_entropy(logits, targets);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(logits.into_dispatch(), targets.clone()))
+}
+
+fn is_cpu(tensor: &Tensor<2>) -> bool {
+    matches!(tensor.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// The operations as backends see them.
+#[backend_extension(Flex, Autodiff)]
+pub(crate) trait FusedOps: Backend {
+    /// See [`rms_norm`].
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
+    /// See [`swiglu`].
+    fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`attention`].
+    fn attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self>;
+    /// See [`gather`].
+    fn gather(matrix: FloatTensor<Self>, indices: Arc<[u32]>) -> FloatTensor<Self>;
+    /// See [`cross_entropy`].
+    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
+}
+
+impl FusedOps for Flex {
+    fn rms_norm(x: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
+        let shape = dims(&x);
+        with_slice(x, |x| {
+            with_slice(weight, |weight| tensor(norm_kernel::forward(x, weight, epsilon), shape))
+        })
+    }
+
+    fn swiglu(gate_up: FlexTensor) -> FlexTensor {
+        let [rows, width] = dims(&gate_up);
+        with_slice(gate_up, |gate_up| tensor(swiglu_kernel::forward(gate_up, width / 2), [rows, width / 2]))
+    }
+
+    fn attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
+        let [rows, _] = dims(&qkv);
+        let Attention { heads, offsets, rope } = attention;
+        with_slice(qkv, |qkv| {
+            tensor(attention_kernel::forward(qkv, heads, &offsets, &rope), [rows, heads.output_width()])
+        })
+    }
+
+    fn gather(matrix: FlexTensor, indices: Arc<[u32]>) -> FlexTensor {
+        let [_, width] = dims(&matrix);
+        with_slice(matrix, |matrix| {
+            tensor(gather_kernel::forward(matrix, width, &indices), [indices.len(), width])
+        })
+    }
+
+    fn cross_entropy(logits: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
+        loss_and_gradient(logits, &targets).0
+    }
+}
+
+impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            type State = (FlexTensor, FlexTensor, f32);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [x_node, weight_node] = ops.parents;
+                let (x, weight, epsilon) = ops.state;
+                let gradient = grads.consume::<Flex>(&ops.node);
+                let (x_shape, weight_shape) = (dims(&x), dims(&weight));
+                let (dx, dw) = with_slice(x, |x| {
+                    with_slice(weight, |weight| {
+                        with_slice(gradient, |g| norm_kernel::backward(x, weight, epsilon, g))
+                    })
+                });
+                if let Some(node) = x_node {
+                    grads.register::<Flex>(node.id, tensor(dx, x_shape));
+                }
+                if let Some(node) = weight_node {
+                    grads.register::<Flex>(node.id, tensor(dw, weight_shape));
+                }
+            }
+        }
+        let nodes = [x.node(), weight.node()];
+        let (x, weight) = (x.primitive().clone(), weight.primitive().clone());
+        let output = Flex::rms_norm(x.clone(), weight.clone(), epsilon);
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((x, weight, epsilon), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 1> for Step {
+            type State = FlexTensor;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let gate_up = ops.state;
+                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
+                    let shape = dims(&gate_up);
+                    with_slice(gate_up, |gate_up| {
+                        with_slice(gradient, |g| {
+                            tensor(swiglu_kernel::backward(gate_up, shape[1] / 2, g), shape)
+                        })
+                    })
+                });
+            }
+        }
+        let (gate_up, node) = gate_up.into_parts();
+        let output = Flex::swiglu(gate_up.clone());
+        match Step.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(gate_up, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 1> for Step {
+            type State = (FlexTensor, Attention);
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let (qkv, Attention { heads, offsets, rope }) = ops.state;
+                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
+                    let shape = dims(&qkv);
+                    with_slice(qkv, |qkv| {
+                        with_slice(gradient, |g| {
+                            tensor(attention_kernel::backward(qkv, heads, &offsets, &rope, g), shape)
+                        })
+                    })
+                });
+            }
+        }
+        let (qkv, node) = qkv.into_parts();
+        let output = Flex::attention(qkv.clone(), attention.clone());
+        match Step.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((qkv, attention), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn gather(matrix: FloatTensor<Self>, indices: Arc<[u32]>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 1> for Step {
+            type State = ([usize; 2], Arc<[u32]>);
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let ([rows, width], indices) = ops.state;
+                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
+                    with_slice(gradient, |g| {
+                        tensor(gather_kernel::backward(rows, width, &indices, g), [rows, width])
+                    })
+                });
+            }
+        }
+        let (matrix, node) = matrix.into_parts();
+        let shape = dims(&matrix);
+        let output = Flex::gather(matrix, indices.clone());
+        match Step.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((shape, indices), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 1> for Step {
+            /// The gradient for an incoming gradient of one.
+            type State = FlexTensor;
+
+            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let logits_gradient = ops.state;
+                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
+                    let shape = dims(&logits_gradient);
+                    let factor = with_slice(gradient, |gradient| gradient[0]);
+                    with_slice(logits_gradient, |values| {
+                        tensor(values.iter().map(|value| value * factor).collect(), shape)
+                    })
+                });
+            }
+        }
+        let (logits, node) = logits.into_parts();
+        let (loss, gradient) = loss_and_gradient(logits, &targets);
+        match Step.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(gradient, loss),
+            OpsKind::UnTracked(prep) => prep.finish(loss),
+        }
+    }
+}
+
+fn loss_and_gradient(logits: FlexTensor, targets: &[u32]) -> (FlexTensor, FlexTensor) {
+    let shape = dims(&logits);
+    let (loss, gradient) =
+        with_slice(logits, |logits| loss_kernel::forward_backward(logits, shape[1], targets));
+    (FlexTensor::from_data(TensorData::new(vec![loss as f32], [1])), tensor(gradient, shape))
+}
+
+fn dims(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.shape();
+    [shape[0], shape[1]]
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Shows a tensor's numbers in row-major order, copying only where they do not lie so.
+fn with_slice<R>(tensor: FlexTensor, read: impl FnOnce(&[f32]) -> R) -> R {
+    let tensor = if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() };
+    read(tensor.as_slice::<f32>().expect("the decoder's tensors are f32, and this one is contiguous"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Tolerance};
+
+    /// Numbers without a pattern, the same on every run.
+    fn numbers(count: usize, salt: usize) -> Vec<f32> {
+        (0..count).map(|i| (((i + 1) * (2 * salt + 7919) % 10_007) as f32 / 10_007.0 - 0.5) * 2.0).collect()
+    }
+
+    fn input<const D: usize>(shape: [usize; D], salt: usize) -> Tensor<D> {
+        let data = TensorData::new(numbers(shape.iter().product(), salt), shape);
+        Tensor::from_data(data, &Device::flex().autodiff()).require_grad()
+    }
+
+    /// Holds value and gradients of a fused operation against the plain one under Burn's own autodiff.
+    fn check<const N: usize>(
+        shapes: [[usize; 2]; N],
+        fused: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+        plain: impl Fn([Tensor<2>; N]) -> Tensor<2>,
+    ) {
+        let inputs = || std::array::from_fn(|index| input(shapes[index], index));
+        let run = |operation: &dyn Fn([Tensor<2>; N]) -> Tensor<2>| {
+            let inputs: [Tensor<2>; N] = inputs();
+            let output = operation(inputs.clone());
+            // Weighting the result makes every incoming gradient a different number.
+            let weights = Tensor::from_data(
+                TensorData::new(numbers(output.dims().iter().product(), 99), output.dims()),
+                &Device::flex().autodiff(),
+            );
+            let gradients = (output.clone() * weights).sum().backward();
+            let gradients = inputs.map(|input| input.grad(&gradients).expect("tracked").into_data());
+            (output.into_data(), gradients)
+        };
+        let (fused_output, fused_gradients) = run(&fused);
+        let (plain_output, plain_gradients) = run(&plain);
+        let tolerance = Tolerance::<f32>::absolute(2e-5);
+        fused_output.assert_approx_eq(&plain_output, tolerance);
+        for (fused, plain) in fused_gradients.iter().zip(&plain_gradients) {
+            fused.assert_approx_eq(plain, tolerance);
+        }
+        // Untracked inputs give the same value.
+        let untracked = inputs().map(|input| input.without_autodiff());
+        untracked_value(fused(untracked)).assert_eq(&fused_output, true);
+    }
+
+    fn untracked_value(tensor: Tensor<2>) -> TensorData {
+        assert!(!tensor.is_tracked());
+        tensor.into_data()
+    }
+
+    #[test]
+    fn rms_norm_is_the_plain_one() {
+        for rows in [1, 3, 64, 130] {
+            let shapes = [[rows, 24], [1, 24]];
+            check(shapes, |[x, w]| rms_norm(x, w, 1e-5), |[x, w]| plain::rms_norm(x, w, 1e-5));
+        }
+    }
+
+    #[test]
+    fn swiglu_is_the_plain_one() {
+        for rows in [1, 33, 70] {
+            check([[rows, 38]], |[x]| swiglu(x), |[x]| plain::swiglu(x));
+        }
+    }
+
+    #[test]
+    fn gather_is_the_plain_one() {
+        let indices: Arc<[u32]> = [3, 0, 3, 4, 3].into();
+        check([[6, 10]], |[x]| gather(x, &indices), |[x]| plain::gather(x, &indices));
+    }
+
+    #[test]
+    fn cross_entropy_is_the_plain_one() {
+        let targets: Arc<[u32]> = (0..70).map(|i| i * 7 % 50).collect();
+        let as_matrix = |loss: Tensor<1>| loss.reshape([1, 1]);
+        check(
+            [[70, 50]],
+            |[x]| as_matrix(cross_entropy(x * 5.0, &targets)) / 70.0,
+            |[x]| as_matrix(plain::cross_entropy(x * 5.0, &targets)) / 70.0,
+        );
+    }
+
+    fn settings(heads: Heads, lengths: &[usize]) -> (usize, Attention) {
+        let mut offsets = vec![0];
+        for length in lengths {
+            offsets.push(offsets[offsets.len() - 1] + length);
+        }
+        let tokens = offsets[lengths.len()];
+        let rope = Arc::new(RopeTable::new(64, heads.head_dim, 10_000.0));
+        (tokens, Attention { heads, offsets: offsets.into(), rope })
+    }
+
+    #[test]
+    fn attention_is_the_plain_one_for_every_length_and_grouping() {
+        for (query, key_value, head_dim) in [(4, 4, 6), (4, 2, 16), (6, 2, 20), (3, 1, 32)] {
+            let heads = Heads { query, key_value, head_dim };
+            for lengths in [vec![1], vec![5, 1, 6, 7], vec![16, 17, 40, 2]] {
+                let (tokens, settings) = settings(heads, &lengths);
+                check(
+                    [[tokens, heads.qkv_width()]],
+                    |[x]| attention(x * 3.0, &settings),
+                    |[x]| plain::attention(x * 3.0, &settings),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn attention_does_not_cross_sequences() {
+        let heads = Heads { query: 4, key_value: 2, head_dim: 8 };
+        let (tokens, packed) = settings(heads, &[7, 20, 3]);
+        let qkv = input([tokens, heads.qkv_width()], 5);
+        let together = attention(qkv.clone(), &packed).into_data();
+        let parts = [(0, 7), (7, 20), (27, 3)].map(|(first, length)| {
+            let (_, alone) = settings(heads, &[length]);
+            attention(qkv.clone().narrow(0, first, length), &alone)
+        });
+        together.assert_eq(&Tensor::cat(parts.to_vec(), 0).into_data(), true);
+    }
+
+    #[test]
+    fn derivatives_agree_with_finite_differences() {
+        let heads = Heads { query: 2, key_value: 1, head_dim: 4 };
+        let (tokens, settings) = settings(heads, &[3, 8]);
+        let targets: Arc<[u32]> = (0..tokens as u32).map(|i| i % 4).collect();
+        let weight = input([1, 8], 3);
+        // All fused operations in one chain.
+        let loss = |x: Tensor<2>| {
+            let mixed = attention(x, &settings); // [tokens, 8]
+            let gated = swiglu(rms_norm(mixed, weight.clone(), 1e-5)); // [tokens, 4]
+            cross_entropy(gated * 4.0, &targets)
+        };
+        let x = input([tokens, heads.qkv_width()], 11);
+        let gradient: Vec<f32> =
+            x.grad(&loss(x.clone()).backward()).expect("tracked").into_data().iter::<f32>().collect();
+        let values: Vec<f32> = x.into_data().iter::<f32>().collect();
+        let at = |index: usize, step: f32| {
+            let mut moved = values.clone();
+            moved[index] += step;
+            let data = TensorData::new(moved, [tokens, heads.qkv_width()]);
+            f64::from(loss(Tensor::from_data(data, &Device::flex())).into_scalar::<f32>())
+        };
+        for index in (0..values.len()).step_by(3) {
+            let step = 3e-3;
+            let estimate = (at(index, step) - at(index, -step)) / (2.0 * f64::from(step));
+            let error = (estimate - f64::from(gradient[index])).abs();
+            assert!(error < 4e-3 + 0.01 * estimate.abs(), "{index}: {estimate} and {}", gradient[index]);
+        }
+    }
+}

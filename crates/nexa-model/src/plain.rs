@@ -1,0 +1,94 @@
+//! The decoder's operations spelled out in ordinary tensor operations.
+//!
+//! They say what the fused ones must compute, and they run on every device that has no fused form.
+
+use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+
+use crate::ops::Attention;
+
+/// Root-mean-square normalisation.
+///
+/// # Shapes
+/// `x` is `[tokens, hidden]`, `weight` is `[1, hidden]`.
+pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let mean_square = x.clone().square().mean_dim(1); // [tokens, 1]
+    x / (mean_square + epsilon).sqrt() * weight
+}
+
+/// `silu(gate) * up`.
+///
+/// # Shapes
+/// `gate_up` is `[tokens, 2 * intermediate]`; returns `[tokens, intermediate]`.
+pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
+    let width = gate_up.dims()[1] / 2;
+    let gate = gate_up.clone().narrow(1, 0, width);
+    activation::silu(gate) * gate_up.narrow(1, width, width)
+}
+
+/// Picks rows.
+///
+/// # Shapes
+/// `matrix` is `[rows, width]`; returns `[indices.len(), width]`.
+pub(crate) fn gather(matrix: Tensor<2>, indices: &[u32]) -> Tensor<2> {
+    let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
+    let indices = Tensor::<1, Int>::from_data(TensorData::from(indices.as_slice()), &matrix.device());
+    matrix.select(0, indices)
+}
+
+/// The summed negative log-likelihood, in nats.
+///
+/// # Shapes
+/// `logits` is `[targets.len(), vocab]`; returns `[1]`.
+pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    let count = targets.len();
+    let targets: Vec<i64> = targets.iter().map(|&target| i64::from(target)).collect();
+    let targets = Tensor::<1, Int>::from_data(TensorData::from(targets.as_slice()), &logits.device());
+    activation::log_softmax(logits, 1).gather(1, targets.reshape([count, 1])).sum().neg()
+}
+
+/// Causal grouped-query attention with rotary positions, one sequence after another.
+///
+/// # Shapes
+/// `qkv` is `[tokens, qkv_width]`; returns `[tokens, heads * head_dim]`.
+pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
+    let heads = attention.heads;
+    let outputs = attention.offsets.windows(2).map(|bounds| {
+        let (first, tokens) = (bounds[0], bounds[1] - bounds[0]);
+        let rows = qkv.clone().narrow(0, first, tokens);
+        let part = |head: usize, count: usize| {
+            let part = rows.clone().narrow(1, head * heads.head_dim, count * heads.head_dim);
+            part.reshape([tokens, count, heads.head_dim]).swap_dims(0, 1) // [count, tokens, head_dim]
+        };
+        let share = |keys: Tensor<3>| {
+            let shape = [heads.key_value, heads.group(), tokens, heads.head_dim];
+            keys.unsqueeze_dim::<4>(1).expand(shape).reshape([heads.query, tokens, heads.head_dim])
+        };
+        let q = rotate(part(0, heads.query), attention) * heads.scale();
+        let k = share(rotate(part(heads.query, heads.key_value), attention));
+        let v = share(part(heads.query + heads.key_value, heads.key_value));
+
+        let future = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &qkv.device());
+        let scores = q.matmul(k.swap_dims(1, 2)); // [heads, tokens, tokens]
+        let scores = scores
+            .mask_fill(future.unsqueeze::<3>().expand([heads.query, tokens, tokens]), f32::NEG_INFINITY);
+        activation::softmax(scores, 2).matmul(v).swap_dims(0, 1).reshape([tokens, heads.output_width()])
+    });
+    Tensor::cat(outputs.collect(), 0)
+}
+
+/// Rotates heads to the positions `0..tokens`.
+///
+/// # Shapes
+/// `x` is `[heads, tokens, head_dim]`.
+fn rotate(x: Tensor<3>, attention: &Attention) -> Tensor<3> {
+    let [_, tokens, head_dim] = x.dims();
+    let half = head_dim / 2;
+    let table =
+        |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [1, tokens, half]), &x.device());
+    let cos = table((0..tokens).flat_map(|position| attention.rope.at(position).0.to_vec()).collect());
+    let sin = table((0..tokens).flat_map(|position| attention.rope.at(position).1.to_vec()).collect());
+    let (a, b) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
+    let rotated_a = a.clone() * cos.clone() - b.clone() * sin.clone();
+    let rotated_b = b * cos + a * sin;
+    Tensor::cat(vec![rotated_a, rotated_b], 2)
+}

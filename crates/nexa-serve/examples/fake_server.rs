@@ -1,0 +1,25 @@
+//! Serves a model without weights, for trying out clients: `cargo run --example fake_server -- [PORT] [KEY]`.
+
+#[expect(dead_code, reason = "the tests use more of it")]
+#[path = "../tests/it/fake.rs"]
+mod fake;
+
+use std::io::Write;
+
+use nexa_core::env::Secret;
+use nexa_core::event::Cancel;
+use nexa_serve::{Engine, EngineConfig, Error, ServerConfig, serve};
+
+fn main() -> Result<(), Error> {
+    let mut arguments = std::env::args().skip(1);
+    let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(0);
+    let config =
+        ServerConfig { port, api_keys: arguments.map(Secret::new).collect(), ..ServerConfig::default() };
+    let engine =
+        Engine::start(Box::new(fake::Fake::saying("Hello, wörld! 世界 🦀")), EngineConfig::default())?;
+    let announce = |address| {
+        // Whoever reads this line knows that the port is open; without a reader there is nothing to tell.
+        let _ = writeln!(std::io::stdout(), "http://{address}");
+    };
+    serve(engine, &config, announce, &Cancel::default())
+}

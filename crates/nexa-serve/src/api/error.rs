@@ -1,0 +1,169 @@
+//! Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use nexa_core::lm;
+use serde_json::{Value, json};
+
+use crate::Error;
+
+/// Seconds after which a refused request may try again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<String>,
+    message: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code: Some(code), param: None, message: message.into() }
+    }
+
+    fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// A request that makes no sense as a whole.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            kind: "invalid_request_error",
+            code: None,
+            param: None,
+            message: message.into(),
+        }
+    }
+
+    /// A parameter that is missing or has a value that cannot be used.
+    pub(super) fn bad_param(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_value", message)
+            .with_param(param)
+    }
+
+    /// A parameter that would change the answer, which this server cannot do.
+    pub(super) fn unsupported(param: impl Into<String>) -> Self {
+        let param = param.into();
+        let message = format!("`{param}` with this value is not supported by this server");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "unsupported_parameter", message)
+            .with_param(param)
+    }
+
+    /// A parameter that nobody knows.
+    pub(super) fn unknown(param: impl Into<String>) -> Self {
+        let param = param.into();
+        let message = format!("unknown parameter `{param}`");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "unknown_parameter", message)
+            .with_param(param)
+    }
+
+    pub(super) fn no_model(name: &str) -> Self {
+        let message = format!("the model `{name}` does not exist; `GET /v1/models` lists what is served");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message)
+            .with_param("model")
+    }
+
+    pub(super) fn no_route(method: &Method, path: &str) -> Self {
+        let message = format!("no route for {method} {path}");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
+    }
+
+    pub(super) fn wrong_method(method: &Method, path: &str) -> Self {
+        let message = format!("{path} does not take {method}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message)
+    }
+
+    pub(super) fn bad_key() -> Self {
+        let message = "missing or wrong API key: send `Authorization: Bearer KEY`";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message)
+    }
+
+    pub(super) fn too_large(limit_bytes: usize) -> Self {
+        let message = format!("the body is larger than {limit_bytes} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", "request_too_large", message)
+    }
+
+    pub(super) fn wrong_content_type(found: &str) -> Self {
+        let message = format!("content type is `{found}`, but must be `application/json`");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "invalid_request_error",
+            "unsupported_media_type",
+            message,
+        )
+    }
+
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error", message)
+    }
+
+    fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", code, message)
+    }
+
+    /// The error's body, which is also what a broken stream ends with.
+    pub(super) fn body(&self) -> Value {
+        json!({"error": {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+        }})
+    }
+
+    /// An error of the engine; `prompt_param` is what the prompt is called in this request.
+    pub(super) fn from_engine(error: Error, prompt_param: &'static str) -> Self {
+        match error {
+            Error::Model(error) => Self::from_model(error, prompt_param),
+            Error::QueueFull { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", error.to_string())
+            }
+            Error::Draining => Self::unavailable("shutting_down", "the server is shutting down"),
+            Error::Stopped { .. } => Self::unavailable("engine_stopped", error.to_string()),
+            other => Self::internal(other.to_string()),
+        }
+    }
+
+    /// An error of the model; `prompt_param` is what the prompt is called in this request.
+    pub(super) fn from_model(error: lm::Error, prompt_param: &'static str) -> Self {
+        let message = error.to_string();
+        match error {
+            lm::Error::TooLong { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                "context_length_exceeded",
+                format!("the prompt leaves no room for an answer: {message}"),
+            )
+            .with_param(prompt_param),
+            lm::Error::Tokenizer(_) => Self::bad_param(prompt_param, message),
+            lm::Error::Invalid(_) => Self::invalid(message),
+            lm::Error::Failed { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "model_failed", message)
+            }
+            lm::Error::Interrupted => {
+                Self::unavailable("shutting_down", "the server shut down before the answer was complete")
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

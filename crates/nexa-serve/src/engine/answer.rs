@@ -1,0 +1,132 @@
+//! What comes back from the engine's thread.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::{Stream, StreamExt};
+use nexa_core::lm::{self, FinishReason};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::queue::Queue;
+
+/// A piece of an answer.
+#[derive(Debug)]
+pub enum Event {
+    /// More text; never empty, never half a character, never part of a stop string.
+    Delta {
+        /// The text.
+        text: String,
+    },
+    /// The answer is complete.
+    Done {
+        /// Why it ended.
+        finish_reason: FinishReason,
+        /// What it took.
+        usage: Usage,
+    },
+    /// The answer ends here because something went wrong.
+    Failed {
+        /// What went wrong.
+        error: lm::Error,
+    },
+}
+
+impl Event {
+    fn is_last(&self) -> bool {
+        !matches!(self, Self::Delta { .. })
+    }
+}
+
+/// The tokens of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the rendered prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of the answer, the end-of-turn token included.
+    pub completion_tokens: usize,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// The text, without special tokens and stop strings.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// What it took.
+    pub usage: Usage,
+}
+
+/// An answer as it is written: a stream that ends after [`Event::Done`] or [`Event::Failed`]. Dropping it cancels the
+/// request.
+#[derive(Debug)]
+pub struct Answer {
+    events: UnboundedReceiver<(usize, Event)>,
+    queue: Arc<Queue>,
+    ended: bool,
+}
+
+impl Answer {
+    pub(super) fn new(events: UnboundedReceiver<(usize, Event)>, queue: Arc<Queue>) -> Self {
+        Self { events, queue, ended: false }
+    }
+
+    /// Waits for the end of the answer.
+    ///
+    /// # Errors
+    /// Fails with what [`Event::Failed`] says.
+    pub async fn complete(mut self) -> Result<Completion, lm::Error> {
+        let mut text = String::new();
+        while let Some(event) = self.next().await {
+            match event {
+                Event::Delta { text: more } => text.push_str(&more),
+                Event::Done { finish_reason, usage } => return Ok(Completion { text, finish_reason, usage }),
+                Event::Failed { error } => return Err(error),
+            }
+        }
+        Err(self.queue.why_stopped())
+    }
+}
+
+impl Stream for Answer {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let event = match ready!(self.events.poll_recv(context)) {
+            Some((_, event)) => event,
+            // The thread went away without a word.
+            None => Event::Failed { error: self.queue.why_stopped() },
+        };
+        self.ended = event.is_last();
+        Poll::Ready(Some(event))
+    }
+}
+
+/// The thread's end of a caller's channel. Several requests of one caller may share a channel; each carries its
+/// position among them.
+#[derive(Debug)]
+pub(super) struct Sink<T> {
+    position: usize,
+    sender: UnboundedSender<(usize, T)>,
+}
+
+impl<T> Sink<T> {
+    pub(super) fn new(position: usize, sender: &UnboundedSender<(usize, T)>) -> Self {
+        Self { position, sender: sender.clone() }
+    }
+
+    /// Sends to the caller; one who has gone away is noticed through [`Sink::is_closed`].
+    pub(super) fn send(&self, value: T) {
+        let _ = self.sender.send((self.position, value));
+    }
+
+    /// Whether the caller has gone away.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+}

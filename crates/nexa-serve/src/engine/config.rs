@@ -1,0 +1,42 @@
+//! The sizes of the engine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// How much the engine does at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Sequences that are decoded together.
+    pub max_batch: usize,
+    /// Requests that may wait beside those; one more is refused.
+    pub max_queued: usize,
+    /// Tokens of prompts in one step. Longer prompts are cut into chunks of this size, so that the answers being
+    /// written do not stand still while a prompt is read.
+    pub prefill_chunk: usize,
+    /// Tokens that are scored between two steps.
+    pub score_tokens: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { max_batch: 32, max_queued: 256, prefill_chunk: 512, score_tokens: 4096 }
+    }
+}
+
+impl EngineConfig {
+    /// Refuses sizes with which nothing would ever move.
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        let sizes = [
+            ("max_batch", self.max_batch),
+            ("max_queued", self.max_queued),
+            ("prefill_chunk", self.prefill_chunk),
+            ("score_tokens", self.score_tokens),
+        ];
+        match sizes.into_iter().find(|&(_, size)| size == 0) {
+            Some((key, _)) => Err(Error::EngineConfig { key }),
+            None => Ok(()),
+        }
+    }
+}

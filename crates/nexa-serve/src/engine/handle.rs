@@ -1,0 +1,190 @@
+//! What callers hold.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use nexa_core::lm::{self, ChatMessage, LanguageModel, LoadedModel, ModelInfo, Sampling, Tokenizer};
+use tokio::sync::mpsc;
+
+use super::answer::Sink;
+use super::queue::{Phase, Queue, Request, WhenFull};
+use super::{Answer, EngineConfig, Event, worker};
+use crate::Error;
+
+/// What an answer continues.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// A conversation, rendered with the chat template of the model.
+    Messages(Vec<ChatMessage>),
+    /// Plain text, encoded as it is. Empty text stands for the tokenizer's prefix token.
+    Text(String),
+    /// Token ids, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+/// A running engine. Clones share it; when the last is dropped, unfinished requests fail and the thread ends.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    info: ModelInfo,
+    tokenizer: Arc<dyn Tokenizer>,
+    window: usize,
+    queue: Arc<Queue>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.abort();
+    }
+}
+
+impl Engine {
+    /// Starts the thread of a model.
+    ///
+    /// # Errors
+    /// Fails when a size in the configuration is 0, or the system gives no thread.
+    pub fn start(model: Box<dyn LanguageModel>, config: EngineConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let info = model.info().clone();
+        let tokenizer = model.tokenizer();
+        let queue = Arc::new(Queue::new(&info.name, config.clone()));
+        let window = config.max_batch.saturating_mul(2);
+        std::thread::Builder::new()
+            .name("nexa-engine".to_owned())
+            .spawn({
+                let queue = Arc::clone(&queue);
+                move || worker::run(model, config, queue)
+            })
+            .map_err(|source| Error::Start { what: "the engine's thread", source })?;
+        Ok(Self { inner: Arc::new(Inner { info, tokenizer, window, queue }) })
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.inner.info
+    }
+
+    /// The tokenizer of the model.
+    pub fn tokenizer(&self) -> &Arc<dyn Tokenizer> {
+        &self.inner.tokenizer
+    }
+
+    /// Asks for an answer. It may have at most `sampling.max_tokens` tokens and ends where the context is full.
+    ///
+    /// # Errors
+    /// Fails when the engine is full or shutting down, the prompt leaves no room in the context or cannot be
+    /// tokenised, or the sampling makes no sense.
+    pub fn submit(&self, prompt: &Prompt, sampling: Sampling) -> Result<Answer, Error> {
+        self.inner.queue.admits()?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let request = self.request(prompt, sampling, Sink::new(0, &sender))?;
+        self.inner.queue.push(request, WhenFull::Refuse)?;
+        Ok(Answer::new(events, Arc::clone(&self.inner.queue)))
+    }
+
+    /// Where the engine stands in its life.
+    pub fn phase(&self) -> Phase {
+        self.inner.queue.phase()
+    }
+
+    /// Waits until requests are answered, or until it is certain that they never will be.
+    ///
+    /// # Errors
+    /// Fails when the engine stopped instead.
+    pub async fn ready(&self) -> Result<(), Error> {
+        match self.inner.queue.wait_for(|phase| *phase != Phase::Loading).await {
+            Phase::Stopped => Err(self.inner.queue.stopped_error()),
+            Phase::Loading | Phase::Ready | Phase::Draining => Ok(()),
+        }
+    }
+
+    /// Waits until the thread has ended.
+    ///
+    /// # Errors
+    /// Fails when it ended because the model failed in a way that it cannot go on from.
+    pub async fn stopped(&self) -> Result<(), Error> {
+        self.inner.queue.wait_for(|phase| *phase == Phase::Stopped).await;
+        match self.inner.queue.failure() {
+            None => Ok(()),
+            Some(_) => Err(self.inner.queue.stopped_error()),
+        }
+    }
+
+    /// Takes nothing new from now on and ends when what was accepted is answered.
+    pub fn drain(&self) {
+        self.inner.queue.drain();
+    }
+
+    /// Ends after the current step of the model; unfinished answers fail with [`lm::Error::Interrupted`].
+    pub fn abort(&self) {
+        self.inner.queue.abort();
+    }
+
+    /// Counters, gauges and histograms in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        let (running, waiting) = self.inner.queue.load();
+        self.inner.queue.metrics.render(&self.inner.info.name, running, waiting)
+    }
+
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.inner.queue
+    }
+
+    /// How many requests of one blocking call are in flight: enough that the batch stays full while answers are read.
+    pub(super) fn window(&self) -> usize {
+        self.inner.window
+    }
+
+    /// Tokenises and checks a request.
+    pub(super) fn request(
+        &self,
+        prompt: &Prompt,
+        sampling: Sampling,
+        sink: Sink<Event>,
+    ) -> Result<Request, lm::Error> {
+        check_sampling(&sampling)?;
+        let tokenizer = &self.inner.tokenizer;
+        let mut token_ids = match prompt {
+            Prompt::Messages(messages) => tokenizer.encode_prompt(messages)?,
+            Prompt::Text(text) => tokenizer.encode(text)?,
+            Prompt::Tokens(token_ids) => token_ids.clone(),
+        };
+        if token_ids.is_empty() {
+            token_ids.push(tokenizer.prefix_token());
+        }
+        if let Some(unknown) = token_ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
+            return Err(lm::Error::Invalid(format!("token id {unknown} is outside the vocabulary")));
+        }
+        // The answer needs room for at least one token.
+        let (tokens, context_length) = (token_ids.len() + 1, self.inner.info.context_length);
+        if tokens > context_length {
+            return Err(lm::Error::TooLong { tokens, context_length });
+        }
+        Ok(Request { prompt: token_ids, sampling, sink, arrived: Instant::now() })
+    }
+}
+
+impl From<Engine> for LoadedModel {
+    fn from(engine: Engine) -> Self {
+        let engine = Arc::new(engine);
+        Self { info: engine.info().clone(), chat: engine.clone(), scorer: Some(engine) }
+    }
+}
+
+fn check_sampling(sampling: &Sampling) -> Result<(), lm::Error> {
+    let problem = if !(sampling.temperature.is_finite() && sampling.temperature >= 0.0) {
+        format!("`temperature` is {}, but must be 0 or more", sampling.temperature)
+    } else if !(0.0..=1.0).contains(&sampling.top_p) {
+        format!("`top_p` is {}, but must be from 0 to 1", sampling.top_p)
+    } else if sampling.max_tokens == 0 {
+        "`max_tokens` is 0, but must be at least 1".to_owned()
+    } else if sampling.stop.iter().any(String::is_empty) {
+        "`stop` holds an empty string".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(lm::Error::Invalid(problem))
+}

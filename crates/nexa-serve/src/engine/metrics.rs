@@ -1,0 +1,231 @@
+//! What the engine counts, in the Prometheus text format.
+//!
+//! The names are those of vLLM with the prefix `nexa_`, so that its Grafana boards need only the prefix changed.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nexa_core::lm::FinishReason;
+
+use super::Usage;
+
+/// Upper bounds of the buckets for the time to the first token, in seconds.
+const FIRST_TOKEN_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Upper bounds of the buckets for the time between two tokens, in seconds.
+const NEXT_TOKEN_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+/// Upper bounds of the buckets for times of whole requests, in seconds.
+const REQUEST_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// How a request left the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// With an answer.
+    Reason(FinishReason),
+    /// The caller went away, or the engine was stopped.
+    Abort,
+    /// The model failed.
+    Error,
+}
+
+impl Finished {
+    const LABELS: [&str; 5] = ["stop", "length", "content_filter", "abort", "error"];
+
+    fn position(self) -> usize {
+        match self {
+            Self::Reason(FinishReason::Stop) => 0,
+            Self::Reason(FinishReason::Length) => 1,
+            Self::Reason(FinishReason::ContentFilter) => 2,
+            Self::Abort => 3,
+            Self::Error => 4,
+        }
+    }
+}
+
+/// Counters and histograms since the start.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    prompt_tokens: AtomicU64,
+    generation_tokens: AtomicU64,
+    finished: [AtomicU64; Finished::LABELS.len()],
+    first_token: Histogram,
+    next_token: Histogram,
+    queue_time: Histogram,
+    latency: Histogram,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        Self {
+            prompt_tokens: AtomicU64::new(0),
+            generation_tokens: AtomicU64::new(0),
+            finished: Default::default(),
+            first_token: Histogram::new(FIRST_TOKEN_SECONDS),
+            next_token: Histogram::new(NEXT_TOKEN_SECONDS),
+            queue_time: Histogram::new(REQUEST_SECONDS),
+            latency: Histogram::new(REQUEST_SECONDS),
+        }
+    }
+
+    /// A request has left the queue for the batch.
+    pub(super) fn admitted(&self, waited: Duration) {
+        self.queue_time.observe(waited);
+    }
+
+    /// The first token of a request was chosen, `after` its arrival.
+    pub(super) fn first_token(&self, prompt_tokens: usize, after: Duration) {
+        self.prompt_tokens.fetch_add(prompt_tokens as u64, Ordering::Relaxed);
+        self.generation_tokens.fetch_add(1, Ordering::Relaxed);
+        self.first_token.observe(after);
+    }
+
+    /// A further token of a request was chosen, `after` the one before.
+    pub(super) fn next_token(&self, after: Duration) {
+        self.generation_tokens.fetch_add(1, Ordering::Relaxed);
+        self.next_token.observe(after);
+    }
+
+    /// A request has left the engine, `after` its arrival.
+    pub(super) fn finished(&self, how: Finished, after: Duration) {
+        self.finished[how.position()].fetch_add(1, Ordering::Relaxed);
+        if matches!(how, Finished::Reason(_)) {
+            self.latency.observe(after);
+        }
+    }
+
+    /// The tokens of all requests so far.
+    pub(super) fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.prompt_tokens.load(Ordering::Relaxed) as usize,
+            completion_tokens: self.generation_tokens.load(Ordering::Relaxed) as usize,
+        }
+    }
+
+    /// Writes everything, with the two gauges that the queue knows.
+    pub(super) fn render(&self, model: &str, running: usize, waiting: usize) -> String {
+        let label = format!("model_name=\"{}\"", escaped(model));
+        let mut page = Page { text: String::new(), label };
+        page.plain("num_requests_running", "gauge", "Requests in the batch.", running as u64);
+        page.plain("num_requests_waiting", "gauge", "Requests in the queue.", waiting as u64);
+        let usage = self.usage();
+        page.plain("prompt_tokens_total", "counter", "Prompt tokens read.", usage.prompt_tokens as u64);
+        page.plain("generation_tokens_total", "counter", "Tokens chosen.", usage.completion_tokens as u64);
+        let name = "request_success_total";
+        page.head(name, "counter", "Requests that left the engine, by reason.");
+        for (reason, count) in Finished::LABELS.iter().zip(&self.finished) {
+            page.line(name, &format!(",finished_reason=\"{reason}\""), count.load(Ordering::Relaxed));
+        }
+        let help = "Time from arrival to the first token.";
+        page.histogram("time_to_first_token_seconds", help, &self.first_token);
+        page.histogram("inter_token_latency_seconds", "Time between two tokens.", &self.next_token);
+        page.histogram("request_queue_time_seconds", "Time in the queue.", &self.queue_time);
+        let help = "Time from arrival to the end of the answer.";
+        page.histogram("e2e_request_latency_seconds", help, &self.latency);
+        page.text
+    }
+}
+
+/// Counts of observations by size.
+#[derive(Debug)]
+struct Histogram {
+    bounds: &'static [f64],
+    state: Mutex<Observations>,
+}
+
+#[derive(Debug, Clone)]
+struct Observations {
+    /// Counts for each bucket, with one more for what is above all bounds.
+    counts: Vec<u64>,
+    sum: f64,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, state: Mutex::new(Observations { counts: vec![0; bounds.len() + 1], sum: 0.0 }) }
+    }
+
+    fn observe(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = self.bounds.partition_point(|&bound| bound < seconds);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.counts[bucket] += 1;
+        state.sum += seconds;
+    }
+
+    fn snapshot(&self) -> Observations {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A page in the Prometheus text format. Writing to a `String` cannot fail, so results are dropped.
+struct Page {
+    text: String,
+    label: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP nexa_{name} {help}\n# TYPE nexa_{name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.text, "nexa_{name}{{{}{labels}}} {value}", self.label);
+    }
+
+    fn plain(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        self.line(name, "", value);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
+        self.head(name, "histogram", help);
+        let Observations { counts, sum } = histogram.snapshot();
+        let bounds = histogram.bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        let mut total = 0;
+        for (bound, count) in bounds.zip(counts) {
+            total += count;
+            self.line(&format!("{name}_bucket"), &format!(",le=\"{bound}\""), total);
+        }
+        self.line(&format!("{name}_sum"), "", sum);
+        self.line(&format!("{name}_count"), "", total);
+    }
+}
+
+/// A label's value as the format wants it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_labels_are_escaped() {
+        let metrics = Metrics::new();
+        metrics.first_token(7, Duration::from_millis(5));
+        metrics.first_token(2, Duration::from_millis(7));
+        metrics.next_token(Duration::from_secs(100));
+        metrics.finished(Finished::Abort, Duration::from_secs(1));
+        let page = metrics.render("a\"b", 1, 2);
+        let check = |name: &str, labels: &str, value: &str| {
+            let line = format!("nexa_{name}{{model_name=\"a\\\"b\"{labels}}} {value}\n");
+            assert!(page.contains(&line), "{line}{page}");
+        };
+        check("num_requests_running", "", "1");
+        check("num_requests_waiting", "", "2");
+        check("prompt_tokens_total", "", "9");
+        check("generation_tokens_total", "", "3");
+        check("request_success_total", ",finished_reason=\"abort\"", "1");
+        check("request_success_total", ",finished_reason=\"stop\"", "0");
+        check("time_to_first_token_seconds_bucket", ",le=\"0.005\"", "1");
+        check("time_to_first_token_seconds_bucket", ",le=\"0.01\"", "2");
+        check("time_to_first_token_seconds_bucket", ",le=\"+Inf\"", "2");
+        check("time_to_first_token_seconds_sum", "", "0.012");
+        check("inter_token_latency_seconds_bucket", ",le=\"2.5\"", "0");
+        check("inter_token_latency_seconds_count", "", "1");
+        check("e2e_request_latency_seconds_count", "", "0");
+    }
+}

@@ -1,0 +1,297 @@
+//! The door between callers and the engine's thread.
+//!
+//! Callers push under one lock and the thread takes under the same lock, so that "how many are in flight" and "is it
+//! shutting down" never disagree. The lock is held for moves of a few pointers only, never during a model's step.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nexa_core::lm::{self, Sampling, TokenScore};
+use tokio::sync::watch;
+
+use super::answer::Sink;
+use super::metrics::{Finished, Metrics};
+use super::{EngineConfig, Event};
+use crate::Error;
+
+/// Where an engine stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The first step, which may compile kernels, has not ended. Requests wait.
+    Loading,
+    /// Requests are answered.
+    Ready,
+    /// What was accepted is finished; nothing new is taken.
+    Draining,
+    /// The thread has ended.
+    Stopped,
+}
+
+/// A prompt to be answered.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) prompt: Vec<u32>,
+    pub(super) sampling: Sampling,
+    pub(super) sink: Sink<Event>,
+    pub(super) arrived: Instant,
+}
+
+/// A token sequence to be scored.
+#[derive(Debug)]
+pub(super) struct ScoreJob {
+    pub(super) token_ids: Vec<u32>,
+    pub(super) sink: Sink<Result<Vec<TokenScore>, lm::Error>>,
+}
+
+/// What the thread does next.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Requests that join the batch.
+    pub(super) admitted: VecDeque<Request>,
+    /// Sequences to be scored.
+    pub(super) scoring: Vec<ScoreJob>,
+}
+
+/// Whether a caller is willing to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    Refuse,
+    Wait,
+}
+
+/// Everything that callers and the thread share.
+#[derive(Debug)]
+pub(super) struct Queue {
+    model: String,
+    config: EngineConfig,
+    state: Mutex<State>,
+    work: Condvar,
+    room: Condvar,
+    phase: watch::Sender<Phase>,
+    pub(super) metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Request>,
+    scoring: VecDeque<ScoreJob>,
+    running: usize,
+    aborted: bool,
+    /// Why the thread ended before its time.
+    failure: Option<String>,
+}
+
+impl Queue {
+    pub(super) fn new(model: &str, config: EngineConfig) -> Self {
+        Self {
+            model: model.to_owned(),
+            config,
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            phase: watch::Sender::new(Phase::Loading),
+            metrics: Metrics::new(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Waits until a condition on the phase holds.
+    pub(super) async fn wait_for(&self, condition: impl FnMut(&Phase) -> bool) -> Phase {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        phase.wait_for(condition).await.map_or(Phase::Stopped, |phase| *phase)
+    }
+
+    /// Requests in the batch, and in the queue.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.running, state.waiting.len())
+    }
+
+    /// Refuses at once what [`Queue::push`] would refuse after the work of tokenising.
+    pub(super) fn admits(&self) -> Result<(), Error> {
+        let state = self.lock();
+        self.check_open(&state)?;
+        self.check_room(&state)
+    }
+
+    /// Adds a request, unless the engine is full or shutting down.
+    pub(super) fn push(&self, request: Request, when_full: WhenFull) -> Result<(), Error> {
+        let mut state = self.lock();
+        loop {
+            self.check_open(&state)?;
+            match self.check_room(&state) {
+                Ok(()) => break,
+                Err(full) if when_full == WhenFull::Refuse => return Err(full),
+                Err(_) => state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        state.waiting.push_back(request);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Adds sequences to be scored. They are bounded by what the caller holds in memory anyway.
+    pub(super) fn push_scoring(&self, jobs: impl IntoIterator<Item = ScoreJob>) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        state.scoring.extend(jobs);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Takes the next work, waiting for it while the batch is empty; none when the thread should end.
+    pub(super) fn next_work(&self, live: usize) -> Option<Work> {
+        let mut state = self.lock();
+        loop {
+            if state.aborted {
+                return None;
+            }
+            self.drop_abandoned(&mut state);
+            if live > 0 || !state.waiting.is_empty() || !state.scoring.is_empty() {
+                break;
+            }
+            if self.phase() == Phase::Draining {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let free = self.config.max_batch.saturating_sub(live).min(state.waiting.len());
+        let admitted: VecDeque<Request> = state.waiting.drain(..free).collect();
+        state.running += admitted.len();
+        Some(Work { admitted, scoring: take_scoring(&mut state.scoring, self.config.score_tokens) })
+    }
+
+    /// Notes that requests have left the batch.
+    pub(super) fn left(&self, requests: usize) {
+        let mut state = self.lock();
+        state.running = state.running.saturating_sub(requests);
+        self.room.notify_all();
+    }
+
+    /// Notes that the model is warm.
+    pub(super) fn warmed_up(&self) {
+        let _state = self.lock();
+        self.phase.send_if_modified(|phase| {
+            let loading = *phase == Phase::Loading;
+            if loading {
+                *phase = Phase::Ready;
+            }
+            loading
+        });
+    }
+
+    /// Takes nothing new from now on; the thread ends when all is done.
+    pub(super) fn drain(&self) {
+        let _state = self.lock();
+        self.phase.send_if_modified(|phase| {
+            let open = matches!(phase, Phase::Loading | Phase::Ready);
+            if open {
+                *phase = Phase::Draining;
+            }
+            open
+        });
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Ends the thread after its current step; what is unfinished fails.
+    pub(super) fn abort(&self) {
+        self.drain();
+        self.lock().aborted = true;
+        self.work.notify_all();
+    }
+
+    /// The thread's last act: closes the door and fails what still waits.
+    pub(super) fn stop(&self, failure: Option<String>) {
+        let (waiting, scoring) = {
+            let mut state = self.lock();
+            state.failure = failure;
+            state.running = 0;
+            self.phase.send_replace(Phase::Stopped);
+            self.room.notify_all();
+            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.scoring))
+        };
+        for request in waiting {
+            self.metrics.finished(Finished::Abort, request.arrived.elapsed());
+            request.sink.send(Event::Failed { error: self.why_stopped() });
+        }
+        for job in scoring {
+            job.sink.send(Err(self.why_stopped()));
+        }
+    }
+
+    /// What a caller is told whose request was not finished.
+    pub(super) fn why_stopped(&self) -> lm::Error {
+        match self.failure() {
+            Some(message) => lm::Error::Failed { model: self.model.clone(), message },
+            None => lm::Error::Interrupted,
+        }
+    }
+
+    /// What a caller is told who comes after the end.
+    pub(super) fn stopped_error(&self) -> Error {
+        self.stopped_by(&self.lock())
+    }
+
+    /// Why the thread ended before its time, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    fn check_open(&self, state: &State) -> Result<(), Error> {
+        match self.phase() {
+            Phase::Loading | Phase::Ready => Ok(()),
+            Phase::Draining => Err(Error::Draining),
+            Phase::Stopped => Err(self.stopped_by(state)),
+        }
+    }
+
+    fn stopped_by(&self, state: &State) -> Error {
+        let reason = state.failure.clone().unwrap_or_else(|| "it was shut down".to_owned());
+        Error::Stopped { model: self.model.clone(), reason }
+    }
+
+    fn check_room(&self, state: &State) -> Result<(), Error> {
+        let in_flight = state.running + state.waiting.len();
+        let room = self.config.max_batch.saturating_add(self.config.max_queued);
+        if in_flight < room { Ok(()) } else { Err(Error::QueueFull { in_flight }) }
+    }
+
+    fn drop_abandoned(&self, state: &mut State) {
+        let before = state.waiting.len();
+        state.waiting.retain(|request| {
+            let closed = request.sink.is_closed();
+            if closed {
+                self.metrics.finished(Finished::Abort, request.arrived.elapsed());
+            }
+            !closed
+        });
+        state.scoring.retain(|job| !job.sink.is_closed());
+        if state.waiting.len() < before {
+            self.room.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes jobs until their tokens reach the limit, at least one.
+fn take_scoring(jobs: &mut VecDeque<ScoreJob>, limit: usize) -> Vec<ScoreJob> {
+    let mut taken = Vec::new();
+    let mut tokens = 0;
+    while let Some(job) = jobs.front() {
+        tokens += job.token_ids.len();
+        if !taken.is_empty() && tokens > limit {
+            break;
+        }
+        taken.extend(jobs.pop_front());
+    }
+    taken
+}

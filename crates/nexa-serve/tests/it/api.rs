@@ -1,0 +1,258 @@
+//! Errors, access, listings, `/infer` and metrics.
+
+use nexa_core::env::Secret;
+use nexa_serve::{EngineConfig, ServerConfig};
+use reqwest::header::{ALLOW, CONTENT_TYPE};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::engine::metric;
+use crate::fake::Fake;
+use crate::life::{Server, chat};
+
+/// Checks status, `param` and `code`, and that the error has OpenAI's four keys.
+async fn check_error(response: reqwest::Response, status: u16, param: Option<&str>, code: Option<&str>) {
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let found = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    let error = &body["error"];
+    assert_eq!((found, error["param"].as_str(), error["code"].as_str()), (status, param, code), "{body}");
+    let keys: Vec<&String> = error.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["message", "type", "param", "code"]);
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_chats_are_refused_by_the_name_of_the_parameter() {
+    let server = Server::start(Fake::saying("hi").with_context_length(64)).await;
+    let check = async |more: Value, status, param: &str, code: &str| {
+        let response = server.post("/v1/chat/completions", chat(more.clone())).await;
+        check_error(response, status, Some(param), Some(code)).await;
+    };
+    check(json!({"model": "gpt-9"}), 404, "model", "model_not_found").await;
+    for (name, value) in [
+        ("model", json!(3)),
+        ("messages", json!(null)),
+        ("messages", json!([])),
+        ("messages", json!("hi")),
+        ("temperature", json!(2.5)),
+        ("temperature", json!(-0.1)),
+        ("temperature", json!("warm")),
+        ("top_p", json!(1.01)),
+        ("top_k", json!(-2)),
+        ("max_tokens", json!(0)),
+        ("max_tokens", json!(1.5)),
+        ("max_completion_tokens", json!(-1)),
+        ("seed", json!("x")),
+        ("stop", json!([""])),
+        ("stop", json!(7)),
+        ("stop", json!(vec!["x"; 17])),
+        ("stream", json!("yes")),
+        ("stream_options", json!({"include_usage": true})),
+    ] {
+        check(json!({name: value}), 400, name, "invalid_value").await;
+    }
+    let both = json!({"max_tokens": 1, "max_completion_tokens": 2});
+    check(both, 400, "max_tokens", "invalid_value").await;
+    for (name, value) in [
+        ("n", json!(2)),
+        ("tools", json!([{"type": "function"}])),
+        ("tool_choice", json!("required")),
+        ("response_format", json!({"type": "json_object"})),
+        ("logprobs", json!(true)),
+        ("top_logprobs", json!(3)),
+        ("logit_bias", json!({"5": 1})),
+        ("presence_penalty", json!(0.5)),
+        ("frequency_penalty", json!(-1)),
+        ("reasoning_effort", json!("high")),
+    ] {
+        check(json!({name: value}), 400, name, "unsupported_parameter").await;
+    }
+    check(json!({"temprature": 0.5}), 400, "temprature", "unknown_parameter").await;
+    for (message, param, code) in [
+        (json!("hi"), "messages[0]", "invalid_value"),
+        (json!({"content": "hi"}), "messages[0].role", "invalid_value"),
+        (json!({"role": "wizard", "content": "hi"}), "messages[0].role", "invalid_value"),
+        (json!({"role": "user"}), "messages[0].content", "invalid_value"),
+        (json!({"role": "user", "content": [{"type": "image_url"}]}), "messages[0].content", "invalid_value"),
+        (
+            json!({"role": "user", "content": "", "tool_calls": [1]}),
+            "messages[0].tool_calls",
+            "unsupported_parameter",
+        ),
+    ] {
+        check(json!({"messages": [message]}), 400, param, code).await;
+    }
+    let long = json!({"messages": [{"role": "user", "content": "x".repeat(61)}]});
+    check(long, 400, "messages", "context_length_exceeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_nothing_is_taken() {
+    let server = Server::start(Fake::saying("hi")).await;
+    let more = json!({
+        "user": "me", "metadata": {"a": "b"}, "store": true, "n": 1, "tools": [], "logprobs": false,
+        "response_format": {"type": "text"}, "presence_penalty": 0, "logit_bias": {}, "stop": null,
+        "messages": [
+            {"role": "developer", "content": "be short"},
+            {"role": "user", "content": [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]},
+        ],
+    });
+    let response = server.post("/v1/chat/completions", chat(more)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let reply: Value = response.json().await.unwrap();
+    // Begin, `be short`, end, `hi`, end, opening.
+    assert_eq!(reply["usage"]["prompt_tokens"], 14);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_are_no_requests_are_refused() {
+    let config = ServerConfig { max_body_bytes: 2_000, ..ServerConfig::default() };
+    let server = Server::with(Fake::saying("hi"), EngineConfig::default(), config).await;
+    let path = "/v1/chat/completions";
+    let post = async |kind: &str, body: String| {
+        server.request(Method::POST, path).header(CONTENT_TYPE, kind).body(body).send().await.unwrap()
+    };
+    let valid = chat(json!({})).to_string();
+    check_error(post("application/json", "{\"model\":".to_owned()).await, 400, None, None).await;
+    check_error(post("application/json", "[1]".to_owned()).await, 400, None, None).await;
+    check_error(post("text/plain", valid.clone()).await, 415, None, Some("unsupported_media_type")).await;
+    assert_eq!(post("application/json; charset=utf-8", valid).await.status(), StatusCode::OK);
+    let large = chat(json!({"user": "x".repeat(2_000)})).to_string();
+    check_error(post("application/json", large).await, 413, None, Some("request_too_large")).await;
+    check_error(server.get("/v2/nothing").await, 404, None, Some("unknown_url")).await;
+    let wrong_method = server.get(path).await;
+    assert_eq!(wrong_method.headers()[ALLOW], "POST");
+    check_error(wrong_method, 405, None, Some("method_not_allowed")).await;
+    check_error(server.get("/v1/models/gpt-9").await, 404, Some("model"), Some("model_not_found")).await;
+    check_error(server.post("/v1/completions", json!({})).await, 400, Some("prompt"), Some("invalid_value"))
+        .await;
+    let several = json!({"prompt": ["one", "two"]});
+    check_error(server.post("/v1/completions", several).await, 400, Some("prompt"), Some("invalid_value"))
+        .await;
+    let unknown_id = json!({"prompt": [1, 9_999]});
+    check_error(server.post("/v1/completions", unknown_id).await, 400, None, None).await;
+    check_error(server.post("/infer", json!({})).await, 400, Some("prompt"), Some("invalid_value")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_says_when_to_try_again() {
+    let (model, gate) = Fake::saying("hi").gated();
+    let engine = EngineConfig { max_batch: 1, max_queued: 1, ..EngineConfig::default() };
+    let server = Server::with(model, engine, ServerConfig::default()).await;
+    // Streams answer as soon as the engine has accepted them.
+    let stream = json!({"stream": true});
+    let running = server.post("/v1/chat/completions", chat(stream.clone())).await;
+    let waiting = server.post("/v1/chat/completions", chat(stream.clone())).await;
+    let refused = server.post("/v1/chat/completions", chat(stream)).await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    check_error(refused, 429, None, Some("queue_full")).await;
+    drop(gate);
+    for accepted in [running, waiting] {
+        assert!(accepted.text().await.unwrap().contains("[DONE]"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_has_a_key_may_ask() {
+    let config = ServerConfig {
+        api_keys: vec![Secret::new("first"), Secret::new("second")],
+        ..ServerConfig::default()
+    };
+    let server = Server::with(Fake::saying("hi"), EngineConfig::default(), config).await;
+    let check = async |name: &str, value: &str, status: u16| {
+        let request = server.request(Method::GET, "/v1/models").header(name, value);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{name}: {value}");
+    };
+    check("authorization", "Bearer first", 200).await;
+    check("authorization", "bearer second", 200).await;
+    check("x-api-key", "second", 200).await;
+    check("authorization", "Bearer firs", 401).await;
+    check("authorization", "Bearer ", 401).await;
+    check("authorization", "Basic first", 401).await;
+    check("x-api-key", "first ,second", 401).await;
+    for path in ["/v1/models", "/metrics", "/model/info", "/nowhere"] {
+        check_error(server.get(path).await, 401, None, Some("invalid_api_key")).await;
+    }
+    assert_eq!(server.get("/health").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reply_carries_the_id_of_its_request() {
+    let server = Server::start(Fake::saying("hi")).await;
+    for path in ["/health", "/nowhere"] {
+        let given = server.request(Method::GET, path).header("x-request-id", "abc-1").send().await.unwrap();
+        assert_eq!(given.headers()["x-request-id"], "abc-1");
+        let own = server.get(path).await;
+        assert!(own.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
+        assert!(!own.headers().contains_key("access-control-allow-origin"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_is_listed_under_each_of_its_names() {
+    let config = ServerConfig {
+        aliases: vec!["org/nice".to_owned(), "fake".to_owned()],
+        checkpoint_path: Some("some/checkpoint".into()),
+        ..ServerConfig::default()
+    };
+    let server = Server::with(Fake::saying("hi"), EngineConfig::default(), config).await;
+    let list: Value = server.get("/v1/models").await.json().await.unwrap();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    assert_eq!((list["object"].as_str(), ids), (Some("list"), vec!["fake", "org/nice"]));
+    let one: Value = server.get("/v1/models/org/nice").await.json().await.unwrap();
+    assert_eq!(one, list["data"][1]);
+    let reply = server.post("/v1/chat/completions", chat(json!({"model": "org/nice"}))).await;
+    assert_eq!(reply.json::<Value>().await.unwrap()["model"], "org/nice");
+    let info: Value = server.get("/model/info").await.json().await.unwrap();
+    let expected = json!({
+        "model_id": "fake", "architecture": "hash", "device": "cpu", "parameters": 0, "context_length": 512,
+        "weights_hash": "blake3:0123456789abcdef", "checkpoint_path": "some/checkpoint",
+    });
+    assert_eq!(info, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn infer_answers_as_a_chat_or_continues_where_there_is_no_template() {
+    for (model, prompt) in
+        [(Fake::saying("four"), "2 + 2"), (Fake::saying("four").without_template(), "2 + 2 >")]
+    {
+        let server = Server::start(model).await;
+        let body = json!({"prompt": prompt, "max_tokens": 3, "temperature": 0.0, "top_p": 1.0});
+        let reply: Value = server.post("/infer", body).await.json().await.unwrap();
+        assert_eq!(
+            (&reply["text"], &reply["tokens"], &reply["model_id"]),
+            (&json!("fou"), &json!(3), &json!("fake"))
+        );
+        assert!(reply["latency_ms"].as_f64().unwrap() > 0.0);
+    }
+    let server = Server::start(Fake::saying("four").without_template()).await;
+    let refused = server.post("/v1/chat/completions", chat(json!({}))).await;
+    check_error(refused, 400, Some("messages"), Some("invalid_value")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_equal_the_load() {
+    let server = Server::start(Fake::endless()).await;
+    for _ in 0..3 {
+        let response = server.post("/v1/completions", json!({"prompt": "four", "max_tokens": 10})).await;
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    let page = server.metrics().await;
+    for (name, expected) in [
+        ("num_requests_running", 0),
+        ("num_requests_waiting", 0),
+        ("prompt_tokens_total", 12),
+        ("generation_tokens_total", 30),
+        ("time_to_first_token_seconds_count", 3),
+        ("inter_token_latency_seconds_count", 27),
+        ("request_queue_time_seconds_count", 3),
+        ("e2e_request_latency_seconds_count", 3),
+    ] {
+        assert_eq!(metric(&page, name), expected, "{name}");
+    }
+    assert!(
+        page.contains("nexa_request_success_total{model_name=\"fake\",finished_reason=\"length\"} 3\n"),
+        "{page}"
+    );
+}

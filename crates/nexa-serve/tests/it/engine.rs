@@ -1,0 +1,294 @@
+//! Batching, sampling, ending, cancelling and failing.
+
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use nexa_core::lm::{ChatMessage, ChatModel, ChatRequest, Error as ModelError, FinishReason, Role, Sampling};
+use nexa_serve::{Answer, Completion, Engine, EngineConfig, Error, Event, Phase, Prompt, Usage};
+
+use crate::fake::Fake;
+
+/// Long enough for any machine; reached only by a test that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn engine(model: Fake) -> Engine {
+    sized(model, EngineConfig::default())
+}
+
+fn sized(model: Fake, config: EngineConfig) -> Engine {
+    Engine::start(Box::new(model), config).unwrap()
+}
+
+fn small(max_batch: usize, max_queued: usize) -> EngineConfig {
+    EngineConfig { max_batch, max_queued, ..EngineConfig::default() }
+}
+
+fn ask(engine: &Engine, text: &str, sampling: Sampling) -> Answer {
+    engine.submit(&Prompt::Text(text.to_owned()), sampling).unwrap()
+}
+
+async fn answered(engine: &Engine, text: &str, sampling: Sampling) -> Completion {
+    ask(engine, text, sampling).complete().await.unwrap()
+}
+
+/// A value of a metric without further labels.
+pub(crate) fn metric(page: &str, name: &str) -> u64 {
+    let head = format!("nexa_{name}{{model_name=\"fake\"}} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&head)).expect("the metric is there");
+    line.parse().unwrap()
+}
+
+fn wait_until_closed(closed: &Receiver<u64>, sequence: u64) {
+    while closed.recv_timeout(PATIENCE).expect("the sequence is closed") != sequence {}
+}
+
+#[tokio::test]
+async fn a_request_gives_the_same_tokens_alone_and_in_a_batch() {
+    let prompts: Vec<String> = (0..12).map(|n| "prompt ".repeat(1 + n * n % 11)).collect();
+    let sampling = |n: usize| Sampling {
+        temperature: 1.0,
+        seed: n as u64 % 3,
+        max_tokens: 5 + n,
+        ..Sampling::default()
+    };
+    let config = |max_batch| EngineConfig { max_batch, prefill_chunk: 16, ..EngineConfig::default() };
+
+    let alone = sized(Fake::mixing(), config(1));
+    let mut expected = Vec::new();
+    for (n, prompt) in prompts.iter().enumerate() {
+        expected.push(answered(&alone, prompt, sampling(n)).await);
+    }
+    for max_batch in [2, 5, 12] {
+        let (model, gate) = Fake::mixing().gated();
+        let together = sized(model, config(max_batch));
+        let answers: Vec<Answer> =
+            prompts.iter().enumerate().map(|(n, prompt)| ask(&together, prompt, sampling(n))).collect();
+        drop(gate);
+        for (answer, expected) in answers.into_iter().zip(&expected) {
+            assert_eq!(&answer.complete().await.unwrap(), expected, "batch of {max_batch}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_seed_decides_the_text() {
+    let engine = engine(Fake::mixing());
+    let sampling = |seed| Sampling { temperature: 1.0, seed, max_tokens: 40, ..Sampling::default() };
+    let first = answered(&engine, "x", sampling(1)).await;
+    assert_eq!(answered(&engine, "x", sampling(1)).await, first);
+    assert_ne!(answered(&engine, "x", sampling(2)).await, first);
+}
+
+#[tokio::test]
+async fn an_answer_ends_where_it_should() {
+    let engine = engine(Fake::saying("One, two. Three…").with_context_length(24));
+    let check = async |prompt: &str, max_tokens, stop: &[&str], text: &str, reason, tokens| {
+        let stop = stop.iter().map(|&stop| stop.to_owned()).collect();
+        let completion =
+            answered(&engine, prompt, Sampling { max_tokens, stop, ..Sampling::default() }).await;
+        let usage = Usage { prompt_tokens: prompt.len(), completion_tokens: tokens };
+        assert_eq!(completion, Completion { text: text.to_owned(), finish_reason: reason, usage });
+    };
+    // The end-of-turn token counts; the ellipsis has three bytes, so three tokens.
+    check(">", 99, &[], "One, two. Three…", FinishReason::Stop, 19).await;
+    check(">", 3, &[], "One", FinishReason::Length, 3).await;
+    check(">", 99, &[", t"], "One", FinishReason::Stop, 6).await;
+    check(">", 99, &["never", "two!"], "One, two. Three…", FinishReason::Stop, 19).await;
+    // What could have begun a stop string is shown after all.
+    check(">", 4, &[", three"], "One,", FinishReason::Length, 4).await;
+    // The last character is cut in the middle.
+    check(">", 16, &[], "One, two. Three\u{FFFD}", FinishReason::Length, 16).await;
+    // The context of 24 is full after 4 tokens.
+    check("12345678901234567890>", usize::MAX, &[], "One", FinishReason::Length, 3).await;
+}
+
+#[tokio::test]
+async fn a_stream_holds_whole_characters_and_no_beginning_of_a_stop() {
+    let engine = engine(Fake::saying("a€b\n\nc"));
+    let stop = vec!["\n\n".to_owned()];
+    let mut answer = ask(&engine, ">", Sampling { stop, ..Sampling::default() });
+    let mut deltas = Vec::new();
+    let last = loop {
+        match answer.next().await.unwrap() {
+            Event::Delta { text } => deltas.push(text),
+            other => break other,
+        }
+    };
+    assert_eq!(deltas, ["a", "€", "b"]);
+    assert!(matches!(last, Event::Done { finish_reason: FinishReason::Stop, .. }), "{last:?}");
+    assert!(answer.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_dropped_answer_leaves_the_batch_and_its_neighbour_goes_on() {
+    let (model, gate) = Fake::endless().gated();
+    let (model, closed) = model.telling_closed();
+    let engine = engine(model);
+    let mut leaving = ask(&engine, "leaving", Sampling { max_tokens: 400, ..Sampling::default() });
+    let staying = ask(&engine, "staying", Sampling { max_tokens: 3, ..Sampling::default() });
+    gate.send(()).unwrap();
+    assert!(matches!(leaving.next().await, Some(Event::Delta { .. })));
+    drop(leaving);
+    drop(gate);
+    wait_until_closed(&closed, 2);
+    assert_eq!(staying.complete().await.unwrap().text, "aaa");
+    let page = engine.metrics();
+    assert_eq!(metric(&page, "num_requests_running"), 0);
+    assert!(page.contains("finished_reason=\"abort\"} 1\n"), "{page}");
+}
+
+#[tokio::test]
+async fn a_dropped_answer_leaves_the_queue() {
+    let (model, gate) = Fake::endless().gated();
+    let engine = sized(model, small(1, 1));
+    let running = ask(&engine, "running", Sampling { max_tokens: 2, ..Sampling::default() });
+    let waiting = ask(&engine, "waiting", Sampling::default());
+    let refused = engine.submit(&Prompt::Text("refused".to_owned()), Sampling::default());
+    assert!(matches!(refused, Err(Error::QueueFull { in_flight: 2 })), "{refused:?}");
+    drop(waiting);
+    drop(gate);
+    assert_eq!(running.complete().await.unwrap().text, "aa");
+    let next = answered(&engine, "next", Sampling { max_tokens: 1, ..Sampling::default() }).await;
+    assert_eq!(next.text, "a");
+    let page = engine.metrics();
+    assert_eq!(metric(&page, "num_requests_waiting"), 0);
+    assert_eq!(metric(&page, "generation_tokens_total"), 3);
+}
+
+#[tokio::test]
+async fn a_model_error_fails_only_the_requests_at_fault() {
+    let (gate, words) = std::sync::mpsc::channel::<()>();
+    let model = Fake::endless().before_step(move |feeds| {
+        let _ = words.recv();
+        match feeds.iter().find(|feed| feed.token_ids.contains(&u32::from(b'!'))) {
+            Some(_) => Err(ModelError::Failed { model: "fake".to_owned(), message: "bad token".to_owned() }),
+            None => Ok(()),
+        }
+    });
+    let engine = engine(model);
+    let sampling = Sampling { max_tokens: 4, ..Sampling::default() };
+    let answers = ["one", "bad!", "two"].map(|text| ask(&engine, text, sampling.clone()));
+    drop(gate);
+    let [one, bad, two] = answers;
+    assert_eq!(one.complete().await.unwrap().text, "aaaa");
+    assert_eq!(two.complete().await.unwrap().text, "aaaa");
+    assert_eq!(bad.complete().await.unwrap_err().to_string(), "model `fake`: bad token");
+}
+
+#[tokio::test]
+async fn logits_that_are_no_numbers_fail_the_request() {
+    let engine = engine(Fake::new(|pieces| {
+        let value = if pieces.concat().contains(&u32::from(b'!')) { f32::NAN } else { 0.0 };
+        vec![value; crate::fake::VOCAB]
+    }));
+    let error = ask(&engine, "!", Sampling::default()).complete().await.unwrap_err();
+    assert_eq!(error.to_string(), "model `fake`: the logits hold no finite number");
+    let fine = answered(&engine, "x", Sampling { max_tokens: 2, ..Sampling::default() }).await;
+    assert_eq!(fine.text, "\0\0");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_model_becomes_an_error_of_every_caller() {
+    let (gate, words) = std::sync::mpsc::channel::<()>();
+    let model = Fake::endless().before_step(move |_| {
+        let _ = words.recv();
+        panic!("out of cheese")
+    });
+    let engine = sized(model, small(1, 4));
+    let answers = ["running", "waiting"].map(|text| ask(&engine, text, Sampling::default()));
+    drop(gate);
+    for answer in answers {
+        let error = answer.complete().await.unwrap_err().to_string();
+        assert_eq!(error, "model `fake`: the model panicked: out of cheese");
+    }
+    let error = engine.stopped().await.unwrap_err().to_string();
+    assert_eq!(error, "the engine of model `fake` has stopped: the model panicked: out of cheese");
+    let later = engine.submit(&Prompt::Text("later".to_owned()), Sampling::default());
+    assert!(matches!(later, Err(Error::Stopped { .. })), "{later:?}");
+}
+
+#[tokio::test]
+async fn draining_finishes_what_was_accepted_and_refuses_the_rest() {
+    let (model, gate) = Fake::endless().gated();
+    let engine = sized(model, small(1, 4));
+    let sampling = Sampling { max_tokens: 2, ..Sampling::default() };
+    let answers = ["running", "waiting"].map(|text| ask(&engine, text, sampling.clone()));
+    engine.drain();
+    let refused = engine.submit(&Prompt::Text("late".to_owned()), sampling);
+    assert!(matches!(refused, Err(Error::Draining)), "{refused:?}");
+    drop(gate);
+    for answer in answers {
+        assert_eq!(answer.complete().await.unwrap().text, "aa");
+    }
+    engine.stopped().await.unwrap();
+    assert_eq!(engine.phase(), Phase::Stopped);
+}
+
+#[tokio::test]
+async fn aborting_and_dropping_interrupt_what_is_unfinished() {
+    let check = async |end: fn(Engine)| {
+        let engine = sized(Fake::endless().with_context_length(usize::MAX), small(1, 4));
+        let endless = Sampling { max_tokens: usize::MAX, ..Sampling::default() };
+        let answers = ["running", "waiting"].map(|text| ask(&engine, text, endless.clone()));
+        end(engine);
+        for answer in answers {
+            assert!(matches!(answer.complete().await, Err(ModelError::Interrupted)));
+        }
+    };
+    check(|engine| engine.abort()).await;
+    check(drop).await;
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_answered_are_refused() {
+    let engine = engine(Fake::endless().with_context_length(4));
+    let check = |prompt: Prompt, sampling: Sampling, expected: &str| {
+        assert_eq!(engine.submit(&prompt, sampling).unwrap_err().to_string(), expected);
+    };
+    let text = |text: &str| Prompt::Text(text.to_owned());
+    let usual = Sampling::default;
+    check(text("1234"), usual(), "sequence of 5 tokens is longer than the context of 4");
+    check(Prompt::Tokens(vec![259]), usual(), "token id 259 is outside the vocabulary");
+    let hot = Sampling { temperature: f32::NAN, ..usual() };
+    check(text("x"), hot, "`temperature` is NaN, but must be 0 or more");
+    check(text("x"), Sampling { top_p: 1.5, ..usual() }, "`top_p` is 1.5, but must be from 0 to 1");
+    check(text("x"), Sampling { max_tokens: 0, ..usual() }, "`max_tokens` is 0, but must be at least 1");
+    let empty_stop = Sampling { stop: vec![String::new()], ..usual() };
+    check(text("x"), empty_stop, "`stop` holds an empty string");
+    // An empty prompt is the prefix token.
+    let completion = answered(&engine, "", Sampling { max_tokens: 1, ..usual() }).await;
+    assert_eq!(completion.usage.prompt_tokens, 1);
+
+    let config = EngineConfig { prefill_chunk: 0, ..EngineConfig::default() };
+    let error = Engine::start(Box::new(Fake::endless()), config).err().expect("a size of 0 is refused");
+    assert_eq!(error.to_string(), "engine config: `prefill_chunk` must be at least 1");
+}
+
+#[test]
+fn many_chats_go_through_a_small_engine_in_the_order_of_the_requests() {
+    let engine = sized(Fake::mixing(), small(3, 1));
+    let requests: Vec<ChatRequest> = (0..40)
+        .map(|n| ChatRequest {
+            messages: vec![ChatMessage::new(Role::User, format!("question {n}"))],
+            sampling: Sampling { max_tokens: 1 + n % 7, ..Sampling::default() },
+        })
+        .collect();
+    let mut done = Vec::new();
+    let replies = engine.chat(&requests, &mut |position| done.push(position)).unwrap();
+    for (request, reply) in requests.iter().zip(&replies) {
+        let alone = engine.chat(std::slice::from_ref(request), &mut |_| {}).unwrap();
+        assert_eq!(&alone[0], reply);
+    }
+    done.sort_unstable();
+    assert_eq!(done, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_chat_that_the_model_refuses_fails_the_call() {
+    let engine = engine(Fake::endless().without_template());
+    let messages = vec![ChatMessage::new(Role::User, "hello")];
+    let request = ChatRequest { messages, sampling: Sampling::default() };
+    let error = engine.chat(&[request], &mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "tokenize: the model has no chat template");
+}

@@ -1,0 +1,219 @@
+//! A language model without weights: its logits are a function of the tokens that it was fed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use nexa_core::lm::{
+    ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo, Role, SequenceId, TokenScore, Tokenizer,
+};
+
+/// Begins every text.
+pub(crate) const BEGIN: u32 = 256;
+/// Opens an assistant turn.
+pub(crate) const ASSISTANT: u32 = 257;
+/// Ends a turn.
+pub(crate) const END: u32 = 258;
+/// All ids: the bytes and the three above.
+pub(crate) const VOCAB: usize = 259;
+
+/// Bytes as ids, with a small chat template.
+pub(crate) struct ByteTokenizer {
+    pub(crate) has_template: bool,
+}
+
+impl ByteTokenizer {
+    fn render(&self, messages: &[ChatMessage]) -> Result<EncodedChat, Error> {
+        if !self.has_template {
+            return Err(Error::Tokenizer("the model has no chat template".to_owned()));
+        }
+        let mut chat = EncodedChat { token_ids: vec![BEGIN], trained: vec![false] };
+        for message in messages {
+            let is_answer = message.role == Role::Assistant;
+            if is_answer {
+                chat.token_ids.push(ASSISTANT);
+                chat.trained.push(false);
+            }
+            chat.token_ids.extend(message.content.bytes().map(u32::from).chain([END]));
+            chat.trained.resize(chat.token_ids.len(), is_answer);
+        }
+        Ok(chat)
+    }
+}
+
+impl Tokenizer for ByteTokenizer {
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+    fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+    fn decode(&self, token_ids: &[u32]) -> Result<String, Error> {
+        let bytes: Vec<u8> = token_ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+    fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, Error> {
+        let mut token_ids = self.render(messages)?.token_ids;
+        token_ids.push(ASSISTANT);
+        Ok(token_ids)
+    }
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<EncodedChat, Error> {
+        self.render(messages)
+    }
+    fn prefix_token(&self) -> u32 {
+        BEGIN
+    }
+    fn stop_tokens(&self) -> &[u32] {
+        &[END]
+    }
+}
+
+/// Logits after the tokens so far, given in the pieces in which they were fed.
+type Rule = Box<dyn Fn(&[Vec<u32>]) -> Vec<f32> + Send>;
+
+/// What happens before a step: it may block, fail or panic.
+type Hook = Box<dyn FnMut(&[Feed<'_>]) -> Result<(), Error> + Send>;
+
+/// The model.
+pub(crate) struct Fake {
+    info: ModelInfo,
+    tokenizer: Arc<ByteTokenizer>,
+    sequences: HashMap<SequenceId, Vec<Vec<u32>>>,
+    opened: u64,
+    rule: Rule,
+    hook: Option<Hook>,
+    closed: Option<Sender<u64>>,
+}
+
+impl Fake {
+    pub(crate) fn new(rule: impl Fn(&[Vec<u32>]) -> Vec<f32> + Send + 'static) -> Self {
+        Self {
+            info: ModelInfo {
+                name: "fake".to_owned(),
+                architecture: "hash".to_owned(),
+                parameters: 0,
+                context_length: 512,
+                weights_hash: "blake3:0123456789abcdef".to_owned(),
+                device: "cpu".to_owned(),
+            },
+            tokenizer: Arc::new(ByteTokenizer { has_template: true }),
+            sequences: HashMap::new(),
+            opened: 0,
+            rule: Box::new(rule),
+            hook: None,
+            closed: None,
+        }
+    }
+
+    /// Logits that depend on every token and, as rounding in a real model does, on how the tokens were cut.
+    pub(crate) fn mixing() -> Self {
+        Self::new(|pieces| {
+            let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+            for piece in pieces {
+                for &word in piece.iter().chain([&(piece.len() as u32 + 1_000)]) {
+                    state = (state ^ u64::from(word)).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(31);
+                }
+            }
+            let noise = |id: u64| ((state ^ id).wrapping_mul(0x94D0_49BB_1331_11EB) >> 40) as f32 / 4e6;
+            (0..VOCAB as u64).map(noise).collect()
+        })
+    }
+
+    /// Writes this text after an assistant's opening or a `>`, then ends its turn.
+    pub(crate) fn saying(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self::new(move |pieces| {
+            let all = pieces.concat();
+            let start = all.iter().rposition(|&id| id == ASSISTANT || id == u32::from(b'>')).unwrap_or(0);
+            let next = text.as_bytes().get(all.len() - start - 1).map_or(END, |&byte| u32::from(byte));
+            (0..VOCAB as u32).map(|id| if id == next { 9.0 } else { 0.0 }).collect()
+        })
+    }
+
+    /// Writes the letter `a` for ever.
+    pub(crate) fn endless() -> Self {
+        Self::new(|_| (0..VOCAB).map(|id| if id == usize::from(b'a') { 9.0 } else { 0.0 }).collect())
+    }
+
+    /// Calls a hook before each step but the first, which is the warm-up.
+    pub(crate) fn before_step(
+        mut self,
+        hook: impl FnMut(&[Feed<'_>]) -> Result<(), Error> + Send + 'static,
+    ) -> Self {
+        self.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Makes each step after the warm-up wait for a word; dropping the sender lets all pass.
+    pub(crate) fn gated(self) -> (Self, Sender<()>) {
+        let (gate, words) = channel();
+        let fake = self.before_step(move |_| {
+            let _ = words.recv();
+            Ok(())
+        });
+        (fake, gate)
+    }
+
+    /// Tells which sequences are closed, by number; the warm-up is 1.
+    pub(crate) fn telling_closed(mut self) -> (Self, Receiver<u64>) {
+        let (sender, closed) = channel();
+        self.closed = Some(sender);
+        (self, closed)
+    }
+
+    pub(crate) fn with_context_length(mut self, tokens: usize) -> Self {
+        self.info.context_length = tokens;
+        self
+    }
+
+    pub(crate) fn without_template(mut self) -> Self {
+        self.tokenizer = Arc::new(ByteTokenizer { has_template: false });
+        self
+    }
+}
+
+impl LanguageModel for Fake {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+    fn tokenizer(&self) -> Arc<dyn Tokenizer> {
+        self.tokenizer.clone()
+    }
+    fn open(&mut self) -> SequenceId {
+        self.opened += 1;
+        let id = SequenceId(self.opened);
+        self.sequences.insert(id, Vec::new());
+        id
+    }
+    fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+        let is_warm_up = feeds.iter().all(|feed| feed.sequence == SequenceId(1));
+        if let Some(hook) = self.hook.as_mut().filter(|_| !is_warm_up) {
+            hook(feeds)?;
+        }
+        let mut rows = Vec::new();
+        for feed in feeds {
+            assert!(!feed.token_ids.is_empty(), "an empty feed");
+            let pieces = self.sequences.get_mut(&feed.sequence).expect("an open sequence");
+            pieces.push(feed.token_ids.to_vec());
+            assert!(pieces.concat().len() <= self.info.context_length, "more tokens than positions");
+            rows.push((self.rule)(pieces));
+        }
+        Ok(rows)
+    }
+    fn close(&mut self, sequence: SequenceId) {
+        self.sequences.remove(&sequence);
+        if let Some(closed) = &self.closed {
+            let _ = closed.send(sequence.0);
+        }
+    }
+    fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error> {
+        let score = |token_ids: &[u32], at: usize| {
+            let logits = (self.rule)(&[token_ids[..at].to_vec()]);
+            let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = logits.iter().map(|logit| (logit - highest).exp()).sum();
+            let chosen = logits[token_ids[at] as usize];
+            TokenScore { logprob_nats: chosen - highest - sum.ln(), is_greedy: chosen == highest }
+        };
+        Ok(sequences.iter().map(|ids| (1..ids.len()).map(|at| score(ids, at)).collect()).collect())
+    }
+}

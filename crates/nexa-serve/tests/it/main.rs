@@ -1,0 +1,10 @@
+//! Tests of the engine and of the HTTP API over a model that computes its logits with a hash.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod api;
+mod engine;
+mod fake;
+mod life;
+mod score;
+mod stream;

@@ -1,0 +1,173 @@
+//! The stages `train` and `train.init`: SFT data and a tokenizer become a checkpoint.
+
+use nexa_core::artifact::Kind;
+use nexa_core::event::Event;
+use nexa_core::stage::{Context, Stage, StageError};
+use nexa_core::{Diagnose, ExitCode};
+use serde_json::Value;
+
+use crate::{Config, Error, Inputs, initialise, train};
+
+/// The role of the conversations.
+const SFT_ROLE: &str = "sft_dataset";
+/// The role of the tokenizer.
+const TOKENIZER_ROLE: &str = "tokenizer";
+
+/// Trains a decoder from scratch on the assistant turns of conversations.
+#[derive(Debug, Clone)]
+pub struct Train {
+    config: Config,
+}
+
+impl Train {
+    /// Takes a configuration that makes sense.
+    ///
+    /// # Errors
+    /// Names the key whose value cannot be used.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self { config })
+    }
+
+    fn run_in(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let sft = context.inputs.require(SFT_ROLE)?;
+        let inputs = Inputs {
+            train: sft.file("train.jsonl")?,
+            validation: sft.file("validation.jsonl").ok(),
+            tokenizer: context.inputs.require(TOKENIZER_ROLE)?.path(),
+        };
+        let services = &context.services;
+        let outcome = train(
+            &self.config,
+            &inputs,
+            context.workspace,
+            context.output,
+            services.events,
+            services.cancel,
+        )?;
+        context.set_tokens(outcome.trained_tokens);
+        context.state("steps", outcome.steps)?;
+        context.state("epochs", outcome.epochs)?;
+        context.state("parameters", outcome.parameters)?;
+        context.state("tokens_read", outcome.tokens)?;
+        context.state("first_loss_nats", outcome.first_loss)?;
+        context.state("last_loss_nats", outcome.last_loss)?;
+        context.state("validation_loss_nats", outcome.validation_loss)?;
+        let note = if outcome.ended_by_time { "; ended by max_time_s" } else { "" };
+        context.emit(Event::info(format!(
+            "{} steps, loss {:.3} -> {:.3}, {:.0} tokens/s{note}",
+            outcome.steps,
+            outcome.first_loss,
+            outcome.last_loss,
+            outcome.tokens as f64 / outcome.seconds.max(1e-9),
+        )));
+        Ok(())
+    }
+}
+
+impl Stage for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Checkpoint
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        config_value(&self.config)
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        self.run_in(context)
+    }
+}
+
+/// Writes the weights that training would start from, so that they can be evaluated.
+#[derive(Debug, Clone)]
+pub struct Initialise {
+    config: Config,
+}
+
+impl Initialise {
+    /// Takes a configuration that makes sense; of it, the shape of the model and the seed count.
+    ///
+    /// # Errors
+    /// Names the key whose value cannot be used.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self { config })
+    }
+}
+
+impl Stage for Initialise {
+    fn name(&self) -> &'static str {
+        "train.init"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Checkpoint
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        serde_json::json!({
+            "model": self.config.model,
+            "sequence_len": self.config.sequence_len,
+        })
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let tokenizer = context.inputs.require(TOKENIZER_ROLE)?.path();
+        initialise(&self.config, &tokenizer, context.output, self.config.seed)?;
+        Ok(())
+    }
+}
+
+fn config_value(config: &Config) -> Value {
+    serde_json::to_value(config).expect("the configuration holds only numbers, texts and lists")
+}
+
+impl Diagnose for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::OtherRun { .. } | Self::State { .. } => {
+                Some("run the stage with `--force` to begin again".to_owned())
+            }
+            Self::NoSamples { .. } => {
+                Some("raise `sequence_len`, or look at the rows with `nexa data show`".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => ExitCode::Storage,
+            Self::Store(error) => error.exit_code(),
+            Self::Model(error) => error.exit_code(),
+            Self::Config { .. } => ExitCode::Config,
+            Self::Sample { .. } | Self::NoSamples { .. } => ExitCode::Input,
+            Self::OtherRun { .. } | Self::State { .. } => ExitCode::Integrity,
+            Self::Interrupted { .. } => ExitCode::Interrupted,
+            Self::Io(_) | Self::NotFinite { .. } | Self::Threads(_) => ExitCode::Failure,
+        }
+    }
+}

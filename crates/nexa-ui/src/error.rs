@@ -1,0 +1,100 @@
+//! What goes wrong in the dashboards: at start-up for the binary, afterwards for a page.
+
+use std::io;
+
+use axum::http::StatusCode;
+use nexa_core::{Diagnose, ExitCode};
+
+/// An error of the dashboards.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Reading the lab failed.
+    #[error(transparent)]
+    Core(#[from] nexa_core::Error),
+    /// The address cannot be listened on.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server could not be started or ended abnormally.
+    #[error("serve dashboards on {address}: {source}")]
+    Serve {
+        /// Host and port.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The leaderboard of a project could not be made.
+    #[error("make the leaderboard of project `{project}`: {message}")]
+    Leaderboard {
+        /// The project.
+        project: String,
+        /// What its source said.
+        message: String,
+    },
+    /// A path that leads nowhere.
+    #[error("find page `{path}`")]
+    NoPage {
+        /// The path.
+        path: String,
+    },
+    /// A request for a page could not be completed.
+    #[error("render `{path}`: {message}")]
+    Render {
+        /// The path.
+        path: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// A result whose error is [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The HTTP status of a page that ends in this error.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::NoPage { .. }
+            | Self::Core(nexa_core::Error::NotFound { .. } | nexa_core::Error::BadName { .. }) => {
+                StatusCode::NOT_FOUND
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl Diagnose for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Core(error) => error.hint(),
+            Self::Listen { source, .. } => Some(listen_hint(source.kind()).to_owned()),
+            Self::Leaderboard { .. } => Some("see whether `nexa leaderboard` says more".to_owned()),
+            Self::NoPage { .. } => Some("the overview links to everything there is".to_owned()),
+            Self::Serve { .. } | Self::Render { .. } => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Core(error) => error.exit_code(),
+            Self::Listen { .. } => ExitCode::Unavailable,
+            Self::NoPage { .. } => ExitCode::Input,
+            Self::Serve { .. } | Self::Leaderboard { .. } | Self::Render { .. } => ExitCode::Failure,
+        }
+    }
+}
+
+fn listen_hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            "another program uses the port, perhaps an earlier `nexa ui`; stop it or pass `--port PORT`"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; pass `--port PORT`",
+        _ => "check the address given with `--host`; 127.0.0.1 always exists",
+    }
+}

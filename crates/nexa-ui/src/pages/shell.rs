@@ -1,0 +1,94 @@
+//! What stands around every page: navigation, help, theme.
+
+use maud::{DOCTYPE, Markup, html};
+
+use crate::assets;
+use crate::request::Ask;
+
+/// Parts of the site, as the navigation shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    Overview,
+    Runs,
+    Leaderboard,
+    Data,
+    Cost,
+}
+
+impl Section {
+    const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Overview, "/", "Overview"),
+        (Self::Runs, "/runs", "Runs"),
+        (Self::Leaderboard, "/leaderboard", "Leaderboard"),
+        (Self::Data, "/data", "Data"),
+        (Self::Cost, "/cost", "Cost"),
+    ];
+}
+
+/// Keys that the script listens to, as the help shows them.
+const KEYS: [(&str, &str); 6] = [
+    ("?", "this help"),
+    ("/", "search or first filter"),
+    ("j  k", "next and previous row or page"),
+    ("g then o r l d c", "go to overview, runs, leaderboard, data, cost"),
+    ("t", "light, dark, or as the system"),
+    ("Esc", "close, leave a field"),
+];
+
+/// A page before its surroundings.
+pub(crate) struct Page {
+    pub(crate) title: String,
+    pub(crate) section: Option<Section>,
+    pub(crate) body: Markup,
+    /// Whether Plotly is loaded.
+    pub(crate) has_charts: bool,
+}
+
+impl Page {
+    /// A page without charts.
+    pub(crate) fn new(title: impl Into<String>, section: Section, body: Markup) -> Self {
+        Self { title: title.into(), section: Some(section), body, has_charts: false }
+    }
+
+    /// The whole document.
+    pub(crate) fn render(&self, ask: &Ask) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (self.title) " · nexa" }
+                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href=(assets::style().path());
+                    // Not deferred: it sets the theme before anything is drawn.
+                    script src=(assets::script().path()) {}
+                    @if self.has_charts { script src=(assets::plotly().path()) defer {} }
+                }
+                body {
+                    a.skip href="#main" { "skip to the content" }
+                    header.top {
+                        a.brand href="/" { "nexa" }
+                        nav aria-label="sections" {
+                            @for (section, path, name) in Section::ALL {
+                                a href=(path) aria-current=[(self.section == Some(section)).then_some("page")] { (name) }
+                            }
+                        }
+                        button #theme type="button" title="light, dark, or as the system (t)" { "theme" }
+                        button #help-open type="button" title="keys (?)" { "?" }
+                    }
+                    main #main { (self.body) }
+                    footer {
+                        a href=(ask.twin_url()) { "this page as JSON" }
+                        span.muted { "times are UTC" }
+                    }
+                    dialog #help aria-label="keys" {
+                        h2 { "Keys" }
+                        dl.keys { @for (key, what) in KEYS { dt { kbd { (key) } } dd { (what) } } }
+                        form method="dialog" { button { "close" } }
+                    }
+                }
+            }
+        }
+    }
+}

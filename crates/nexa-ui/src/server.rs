@@ -1,0 +1,111 @@
+//! Listening, and stopping for certain.
+
+use std::future::IntoFuture;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nexa_core::event::Cancel;
+use nexa_core::lab::Lab;
+use nexa_core::table::Tables;
+use tokio::sync::watch;
+
+use crate::guard::AllowedHosts;
+use crate::leaderboard::LeaderboardSource;
+use crate::router;
+use crate::tables::TableCache;
+use crate::{Error, Result};
+
+/// How often the cancel flag is looked at.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+/// How long requests may go on after the user asked to stop.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Where the dashboards are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// A name or address of this machine. There is no login: anything but loopback shows the lab to the network.
+    pub host: String,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 8501 }
+    }
+}
+
+/// What every request may use.
+pub(crate) struct Ui {
+    pub(crate) lab: Lab,
+    pub(crate) tables: TableCache,
+    pub(crate) leaderboard: Arc<dyn LeaderboardSource>,
+    /// Turns true when the server stops; whatever stays open for long must watch it.
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+/// Serves the dashboards of a lab until `cancel` is set. `on_ready` is called once the address accepts connections.
+///
+/// Requests in flight may finish for three seconds after that; then everything is dropped.
+///
+/// # Errors
+/// Fails when the address cannot be listened on, or the server ends abnormally.
+pub fn serve(
+    lab: Lab,
+    tables: Arc<dyn Tables>,
+    leaderboard: Arc<dyn LeaderboardSource>,
+    config: &Config,
+    on_ready: impl FnOnce(SocketAddr),
+    cancel: &Cancel,
+) -> Result<()> {
+    let address = display_address(config);
+    let failed = |source| Error::Serve { address: address.clone(), source };
+    let listener = TcpListener::bind((config.host.as_str(), config.port))
+        .map_err(|source| Error::Listen { address: address.clone(), source })?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("nexa-ui")
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+
+    let (stop, stopped) = watch::channel(false);
+    let ui = Arc::new(Ui { lab, tables: TableCache::new(tables), leaderboard, stopped: stopped.clone() });
+    let app = router::app(ui, AllowedHosts::new(&config.host));
+    let result = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let server = axum::serve(listener, app).with_graceful_shutdown(stopping(stopped));
+        on_ready(bound);
+        tokio::select! {
+            result = server.into_future() => result,
+            () = stop_when_cancelled(cancel, stop) => Ok(()),
+        }
+    });
+    // A page that still reads a large table must not keep the process alive.
+    runtime.shutdown_timeout(CANCEL_POLL);
+    result.map_err(failed)
+}
+
+/// Waits until the server stops. A sender that is gone means the same.
+pub(crate) async fn stopping(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Tells everyone to stop once the user asks for it, and returns when the time for that is over.
+async fn stop_when_cancelled(cancel: &Cancel, stop: watch::Sender<bool>) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_POLL).await;
+    }
+    stop.send_replace(true);
+    tokio::time::sleep(SHUTDOWN_DEADLINE).await;
+}
+
+fn display_address(config: &Config) -> String {
+    match config.host.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, config.port).to_string(),
+        Err(_) => format!("{}:{}", config.host, config.port),
+    }
+}

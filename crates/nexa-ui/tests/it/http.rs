@@ -1,0 +1,145 @@
+//! A server on a free port, and the least of a client: HTTP/1.0, so that an answer ends with its connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nexa_core::event::Cancel;
+use nexa_core::lab::Lab;
+use nexa_core::table::JsonLines;
+use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, serve};
+
+/// A leaderboard that is made by a function.
+pub(crate) struct Board(pub(crate) fn(&str) -> Result<LeaderboardView, String>);
+
+impl LeaderboardSource for Board {
+    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
+        (self.0)(project)
+    }
+}
+
+/// A running server; dropping it stops it.
+pub(crate) struct Server {
+    address: SocketAddr,
+    pub(crate) cancel: Cancel,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Server {
+    pub(crate) fn start(lab: &Lab, board: Board) -> Self {
+        let (lab, cancel) = (lab.clone(), Cancel::default());
+        let (sender, receiver) = mpsc::channel();
+        let asked = cancel.clone();
+        let thread = std::thread::spawn(move || {
+            let config = Config { port: 0, ..Config::default() };
+            let ready = move |address| sender.send(address).unwrap();
+            serve(lab, Arc::new(JsonLines), Arc::new(board), &config, ready, &asked)
+        });
+        let address = receiver.recv().expect("the server starts");
+        Self { address, cancel, thread: Some(thread) }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Sends a request and returns the connection, with the head of the answer read.
+    pub(crate) fn open(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut request = format!("GET {path} HTTP/1.0\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Host") {
+            request.push_str(&format!("Host: {}\r\n", self.address));
+        }
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut body = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(body.read_line(&mut head).unwrap(), 0, "the head ends early: {head}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_lowercase(), body }
+    }
+
+    /// Status and body of a page.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.open(path, &[]);
+        (answer.status, answer.text())
+    }
+
+    /// A JSON twin, which must be there.
+    pub(crate) fn json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.get(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: {e}: {body}"))
+    }
+
+    /// Stops the server as Ctrl-C does and returns how it ended.
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
+        self.cancel.cancel();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic there is the business of whoever waits for its result.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// An answer whose body is still to be read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// In lower case.
+    pub(crate) head: String,
+    body: BufReader<TcpStream>,
+}
+
+/// A server-sent event.
+#[derive(Debug, Default)]
+pub(crate) struct SentEvent {
+    pub(crate) name: String,
+    pub(crate) id: Option<u64>,
+    pub(crate) data: serde_json::Value,
+}
+
+impl Answer {
+    pub(crate) fn bytes(mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.body.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    pub(crate) fn text(self) -> String {
+        String::from_utf8(self.bytes()).unwrap()
+    }
+
+    /// The next event; none once the stream has ended.
+    pub(crate) fn event(&mut self) -> Option<SentEvent> {
+        let mut event = SentEvent::default();
+        loop {
+            let mut line = String::new();
+            if self.body.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            match line.trim_end().split_once(": ") {
+                Some(("event", name)) => event.name = name.to_owned(),
+                Some(("id", id)) => event.id = Some(id.parse().unwrap()),
+                Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
+                _ if line == "\n" && !event.name.is_empty() => return Some(event),
+                _ => {}
+            }
+        }
+    }
+}

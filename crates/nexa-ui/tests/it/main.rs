@@ -1,0 +1,10 @@
+//! The dashboards through real HTTP on loopback, over labs that are made as real ones are.
+#![cfg(test)]
+
+#[path = "../../examples/dashboard/lab.rs"]
+mod lab;
+
+mod events;
+mod http;
+mod pages;
+mod serving;

@@ -1,0 +1,287 @@
+//! What can be typed. Only spelling and help; what it means is decided in [`crate::commands`].
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// An ML lab in a box: from raw data to a served model.
+#[derive(Debug, Parser)]
+#[command(name = "nexa", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Every command can be repeated: what is up to date is skipped, what was stopped goes on.\n\
+    Exit codes: 0 done, 1 failure, 2 usage, 3 config, 4 input, 5 integrity, 6 unavailable, 7 credentials,\n\
+    8 budget, 9 storage, 10 made by a newer version, 11 a stage failed, 12 busy, 130 interrupted.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct Global {
+    /// Folder of the lab; else it is found by walking up to `nexa.yaml`.
+    #[arg(long, global = true, env = "NEXA_LAB", value_name = "DIR")]
+    pub(crate) lab: Option<PathBuf>,
+    /// The project; else the default of `nexa.yaml`.
+    #[arg(long, global = true, alias = "project-slug", value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Prints listings as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Makes a lab in a folder.
+    Init {
+        /// The folder; the current one where it is left out.
+        folder: Option<PathBuf>,
+    },
+    /// Runs the whole way on generated word problems: no network, no keys, a few minutes.
+    Demo(DemoArgs),
+    /// Tells what this machine and this lab are, and what is wrong with them.
+    Doctor {
+        /// Rebuilds the index from manifests and run records.
+        #[arg(long)]
+        reindex: bool,
+        /// Hashes every file of every artifact and compares with its manifest.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Runs a pipeline.
+    Run(RunArgs),
+    /// Ingests, lists and verifies data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Ingests raw files to a data set (the same as `nexa data ingest`).
+    #[command(alias = "prepare_data")]
+    PrepareData(StageArgs),
+    /// Prompts, teachers, gates and packaging.
+    #[command(subcommand)]
+    Distill(DistillCommand),
+    /// Trains tokenizers.
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Trains a model.
+    #[command(alias = "launch")]
+    Train(StageArgs),
+    /// Evaluates a checkpoint on the held-out split.
+    Evaluate(EvaluateArgs),
+    /// Ranks the evaluated checkpoints of a project.
+    Leaderboard,
+    /// Finds what an evaluated checkpoint is weak at.
+    Feedback(StageArgs),
+    /// Serves a checkpoint over HTTP.
+    #[command(alias = "serve")]
+    Inference(InferenceArgs),
+    /// Opens the dashboards.
+    Ui(UiArgs),
+    /// Lists runs, or shows one.
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Prints where an artifact comes from, or what was made of it.
+    Lineage {
+        /// An artifact: id, name or path.
+        artifact: String,
+        /// What was made of it, instead.
+        #[arg(long)]
+        children: bool,
+    },
+    /// Tells about a checkpoint.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Sums what runs cost.
+    Cost,
+    /// A word of the original that this version does not hold yet.
+    #[command(external_subcommand)]
+    Other(Vec<String>),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// The folder of the demo's lab.
+    #[arg(default_value = "nexa-demo")]
+    pub(crate) folder: PathBuf,
+    /// Overrides of the demo's pipeline: `stages.student.with.max_steps=100`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// The pipeline file.
+    pub(crate) pipeline: PathBuf,
+    /// Prints what would be done, and does nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Makes a stage again even where it is up to date; may be given several times.
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) force: Vec<String>,
+    /// Stages that may run at the same time.
+    #[arg(long, short, default_value_t = 2)]
+    pub(crate) jobs: usize,
+    /// Overrides of the file: `stages.train.with.max_steps=100`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+/// Options of every command that runs one stage.
+#[derive(Debug, Clone, Default, ClapArgs)]
+pub(crate) struct StageArgs {
+    /// A YAML file with the stage's configuration.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// An input: the artifact that plays a role. What is left out is the project's newest of its kind.
+    #[arg(long = "in", value_name = "ROLE=ARTIFACT")]
+    pub(crate) inputs: Vec<String>,
+    /// The name of the artifact that is made.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) output: Option<String>,
+    /// Makes it again even where it is up to date.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Settings over those of the file: `learning_rate=3e-3`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Ingests raw files to a data set.
+    Ingest(StageArgs),
+    /// Lists data sets.
+    List,
+    /// Shows rows of a data set.
+    Show {
+        /// An artifact: id, name or path.
+        artifact: String,
+        /// Which of its files; the first table where it is left out.
+        #[arg(long)]
+        file: Option<String>,
+        /// Leaves out this many rows first.
+        #[arg(long, default_value_t = 0)]
+        offset: usize,
+        /// Shows at most this many rows.
+        #[arg(long, short = 'n', default_value_t = 10)]
+        limit: usize,
+        /// Only rows that hold this text.
+        #[arg(long)]
+        contains: Option<String>,
+    },
+    /// Hashes files and compares with the manifest.
+    Verify {
+        /// Artifacts; all of the project where none is named.
+        artifacts: Vec<String>,
+    },
+    /// Lengths of the text columns of a data set.
+    Stats {
+        /// An artifact: id, name or path.
+        artifact: String,
+        /// Which of its files; the first table where it is left out.
+        #[arg(long)]
+        file: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DistillCommand {
+    /// Generates arithmetic word problems.
+    Problems(StageArgs),
+    /// Makes prompts for a teacher from a data set.
+    Inputs(StageArgs),
+    /// Collects a teacher's answers.
+    Collect(CollectArgs),
+    /// Puts answers through the gates.
+    Filter(StageArgs),
+    /// Packages accepted answers, or a data set, to SFT data.
+    Package(StageArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CollectArgs {
+    /// The teacher: `openrouter:openai/gpt-4o`, `openai:…`, `http://host:port/v1#model`, `embedded`.
+    #[arg(long)]
+    pub(crate) teacher: Option<String>,
+    /// The prompts: an artifact by id, name or path.
+    #[arg(long, alias = "src", value_name = "ARTIFACT")]
+    pub(crate) inputs_from: Option<String>,
+    /// Asks only the first so many prompts.
+    #[arg(long, alias = "max-samples", value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Spends at most this many US dollars.
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_cost: Option<f64>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenizerCommand {
+    /// Trains a byte-level BPE on SFT data.
+    Train(StageArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct EvaluateArgs {
+    /// The checkpoint: an artifact by id, name or path.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: Option<String>,
+    /// Compares two evaluations by a paired test instead: two artifacts, or two checkpoints that were evaluated.
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "checkpoint")]
+    pub(crate) compare: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InferenceArgs {
+    /// The checkpoint: a folder, or an artifact by id or name.
+    #[arg(value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: Option<String>,
+    /// The same, as an option.
+    #[arg(long = "checkpoint", alias = "reference", value_name = "CHECKPOINT", conflicts_with = "checkpoint")]
+    pub(crate) checkpoint_option: Option<String>,
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, short, default_value_t = 8000)]
+    pub(crate) port: u16,
+    /// Requests that are worked on at the same time.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) max_batch: usize,
+    /// Requests that may wait; further ones are refused with 429.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) max_queued: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct UiArgs {
+    /// The address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: String,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, short, default_value_t = 8501)]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Lists the runs of the lab, or of the project named.
+    List,
+    /// Shows a run.
+    Show {
+        /// The run's id.
+        run: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Architecture, size and hash of a checkpoint.
+    Info {
+        /// A folder, or an artifact by id or name.
+        checkpoint: String,
+    },
+}

@@ -1,0 +1,60 @@
+//! One file per command. A command resolves what was typed, has the work done, and renders the result.
+
+mod cost;
+mod data;
+mod demo;
+mod doctor;
+mod evaluate;
+mod inference;
+mod init;
+mod leaderboard;
+mod lineage;
+mod model;
+mod run;
+mod runs;
+mod stage;
+mod ui;
+
+use anyhow::Result;
+use nexa_core::ExitCode;
+
+use crate::args::{Args, Command, DistillCommand, TokenizerCommand};
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// Whatever the command meets; the caller prints it and chooses the exit code from it.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let global = &args.global;
+    match args.command {
+        Command::Init { folder } => init::run(global, folder.as_deref()),
+        Command::Demo(args) => demo::run(global, &args),
+        Command::Doctor { reindex, verify } => doctor::run(global, reindex, verify),
+        Command::Run(args) => run::run(global, &args),
+        Command::Data(command) => data::run(global, command),
+        Command::PrepareData(args) => stage::run(global, "data.ingest", &args, &[]),
+        Command::Distill(command) => match command {
+            DistillCommand::Problems(args) => stage::run(global, "distill.problems", &args, &[]),
+            DistillCommand::Inputs(args) => stage::run(global, "distill.inputs", &args, &[]),
+            DistillCommand::Collect(args) => stage::collect(global, args),
+            DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
+            DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
+        },
+        Command::Tokenizer(TokenizerCommand::Train(args)) => stage::run(global, "tokenizer.train", &args, &[]),
+        Command::Train(args) => stage::run(global, "train", &args, &[]),
+        Command::Evaluate(args) => evaluate::run(global, args),
+        Command::Leaderboard => leaderboard::run(global),
+        Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),
+        Command::Inference(args) => inference::run(global, &args),
+        Command::Ui(args) => ui::run(global, &args),
+        Command::Runs(command) => runs::run(global, command),
+        Command::Lineage { artifact, children } => lineage::run(global, &artifact, children),
+        Command::Model(command) => model::run(global, command),
+        Command::Cost => cost::run(global),
+        Command::Other(words) => {
+            let word = words.first().map(String::as_str).unwrap_or_default();
+            crate::render::note(&format!("error: {}", crate::legacy::answer(word)));
+            Ok(ExitCode::Usage)
+        }
+    }
+}

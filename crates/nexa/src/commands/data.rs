@@ -1,0 +1,159 @@
+//! `nexa data`: what data sets there are, what they hold, and whether they are still what they were.
+
+use anyhow::Result;
+use nexa_core::artifact::Artifact;
+use nexa_core::{Diagnose, Error, ExitCode};
+use nexa_data::catalog::{self, Page};
+use nexa_data::stats;
+use nexa_data::tables::Format;
+
+use crate::app::App;
+use crate::args::{DataCommand, Global};
+use crate::commands::stage;
+use crate::render::{self, error::reported, table};
+
+/// The widest cell of `nexa data show`; JSON shows everything.
+const CELL_CHARACTERS: usize = 60;
+
+/// Runs one of the commands on data.
+pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
+    match command {
+        DataCommand::Ingest(args) => stage::run(global, "data.ingest", &args, &[]),
+        DataCommand::List => list(global),
+        DataCommand::Show { artifact, file, offset, limit, contains } => {
+            let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
+            show(global, &artifact, &page)
+        }
+        DataCommand::Verify { artifacts } => verify(global, &artifacts),
+        DataCommand::Stats { artifact, file } => describe(global, &artifact, file.as_deref()),
+    }
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    if let Some(project) = app.named_project() {
+        app.lab.project(project)?;
+    }
+    let entries = catalog::list_available_datasets(&app.lab, app.named_project().or(app.lab.settings().project.as_deref()))
+        .map_err(reported)?;
+    if global.json {
+        render::json(&entries)?;
+        return Ok(ExitCode::Success);
+    }
+    let rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|entry| {
+            vec![
+                entry.id.to_string(),
+                entry.category.to_string(),
+                entry.rows.map(table::count).unwrap_or_default(),
+                table::size(entry.bytes),
+                entry.format.to_string(),
+                entry.created_at.format("%Y-%m-%d %H:%M").to_string(),
+            ]
+        })
+        .collect();
+    render::out(&table::table(&["data set", "kind", "rows", "size", "format", "made"], &rows));
+    Ok(ExitCode::Success)
+}
+
+fn show(global: &Global, name: &str, page: &Page<'_>) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let artifact = resolve(&app, name)?;
+    let rows = catalog::preview(&artifact, page).map_err(reported)?;
+    if global.json {
+        render::json(&rows)?;
+        return Ok(ExitCode::Success);
+    }
+    let Some(first) = rows.first() else {
+        render::note("no rows");
+        return Ok(ExitCode::Success);
+    };
+    let head: Vec<&str> = first.keys().map(String::as_str).collect();
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| head.iter().map(|column| row.get(*column).map_or_else(String::new, cell)).collect()).collect();
+    render::out(&table::table(&head, &cells));
+    Ok(ExitCode::Success)
+}
+
+/// A value on one line, cut to a readable width.
+fn cell(value: &serde_json::Value) -> String {
+    let text = match value {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => text.replace('\n', "⏎"),
+        other => other.to_string(),
+    };
+    if text.chars().count() <= CELL_CHARACTERS {
+        return text;
+    }
+    text.chars().take(CELL_CHARACTERS - 1).chain(['…']).collect()
+}
+
+fn verify(global: &Global, names: &[String]) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let artifacts = if names.is_empty() {
+        app.store().of_project(app.project()?.name())?
+    } else {
+        names.iter().map(|name| resolve(&app, name)).collect::<Result<_>>()?
+    };
+    let mut code = ExitCode::Success;
+    for artifact in &artifacts {
+        match artifact.verify() {
+            Ok(()) => render::out(&format!("{}  unchanged", artifact.id())),
+            Err(error) => {
+                code = error.exit_code();
+                render::note(&format!("error: {}: {error}", artifact.id()));
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn describe(global: &Global, name: &str, file: Option<&str>) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let artifact = resolve(&app, name)?;
+    let statistics = stats::describe(&table_file(&artifact, file)?).map_err(reported)?;
+    if global.json {
+        render::json(&statistics)?;
+        return Ok(ExitCode::Success);
+    }
+    render::note(&format!("{} rows", table::count(statistics.rows)));
+    let rows: Vec<Vec<String>> = statistics
+        .columns
+        .iter()
+        .map(|column| {
+            let lengths = &column.characters;
+            vec![
+                column.column.clone(),
+                table::count(column.count),
+                format!("{:.1}", lengths.mean),
+                lengths.p50.to_string(),
+                lengths.p95.to_string(),
+                lengths.max.to_string(),
+                format!("{:.1}", column.words.mean),
+            ]
+        })
+        .collect();
+    let head = ["column", "texts", "characters: mean", "median", "95 %", "longest", "words: mean"];
+    render::out(&table::table(&head, &rows));
+    Ok(ExitCode::Success)
+}
+
+fn resolve(app: &App, name: &str) -> Result<Artifact> {
+    Ok(app.store().resolve(app.project()?.name(), name)?)
+}
+
+/// The file of an artifact that was named, else its first table.
+fn table_file(artifact: &Artifact, file: Option<&str>) -> Result<std::path::PathBuf> {
+    let name = match file {
+        Some(name) => name,
+        None => artifact
+            .manifest
+            .files
+            .iter()
+            .map(|file| file.name.as_str())
+            .find(|name| Format::split(name).is_some())
+            .ok_or_else(|| Error::NotFound { what: "table", name: artifact.id().to_string(), hint: None })?,
+    };
+    Ok(artifact.file(name)?)
+}

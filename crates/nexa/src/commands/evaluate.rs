@@ -1,0 +1,100 @@
+//! `nexa evaluate`: evaluates a checkpoint, or compares two.
+
+use anyhow::Result;
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::{Error, ExitCode};
+use nexa_eval::compare::MetricComparison;
+use nexa_eval::{Comparison, compare};
+
+use crate::app::App;
+use crate::args::{EvaluateArgs, Global};
+use crate::commands::leaderboard::{decimal, p_value, percent};
+use crate::commands::stage;
+use crate::render::{self, error::reported, table};
+
+/// How many items on which two models differ are shown; JSON shows all.
+const SHOWN_ITEMS: usize = 3;
+
+/// Evaluates the checkpoint that was named or the newest one, on the newest SFT data; or compares two.
+pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
+    if let Some([a, b]) = args.compare.as_deref() {
+        return compare_two(global, a, b);
+    }
+    let mut stage = args.stage;
+    if let Some(checkpoint) = args.checkpoint {
+        stage.inputs.push(format!("checkpoint={checkpoint}"));
+    }
+    stage::run(global, "evaluate", &stage, &[])
+}
+
+fn compare_two(global: &Global, a: &str, b: &str) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let (a, b) = (evaluation(&app, a)?, evaluation(&app, b)?);
+    let comparison = compare(&a, &b, &app.tables).map_err(reported)?;
+    if global.json {
+        render::json(&comparison)?;
+    } else {
+        show(&comparison);
+    }
+    Ok(ExitCode::Success)
+}
+
+/// The evaluation that was named, or the newest one of the checkpoint that was named.
+fn evaluation(app: &App, name: &str) -> Result<Artifact> {
+    let project = app.project()?;
+    let artifact = app.store().resolve(project.name(), name)?;
+    if artifact.manifest.kind != Kind::Checkpoint {
+        stage::expect_kind(&artifact, Kind::Evaluation)?;
+        return Ok(artifact);
+    }
+    let id = artifact.id().to_string();
+    let evaluations = app.store().of_kind(project.name(), Kind::Evaluation)?;
+    let newest = evaluations
+        .into_iter()
+        .filter(|evaluation| evaluation.manifest.parents.iter().any(|parent| parent.id == id))
+        .max_by_key(|evaluation| evaluation.manifest.created_at);
+    newest.ok_or_else(|| {
+        let hint = Some(format!("`nexa evaluate --checkpoint {id}` makes one"));
+        Error::NotFound { what: "evaluation", name: format!("of {id}"), hint }.into()
+    })
+}
+
+fn show(comparison: &Comparison) {
+    let (a, b) = (&comparison.a.checkpoint, &comparison.b.checkpoint);
+    let mut rows = Vec::new();
+    if let Some(metric) = &comparison.exact_match {
+        rows.push(row("exact match", metric, percent));
+    }
+    if let Some(metric) = &comparison.bits_per_byte {
+        rows.push(row("bits per byte", metric, decimal));
+    }
+    render::out(&table::table(&["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")], &rows));
+    if let Some(outcomes) = &comparison.outcomes {
+        render::out(&format!(
+            "both right {}, only {a} {}, only {b} {}, neither {}",
+            outcomes.both, outcomes.only_a, outcomes.only_b, outcomes.neither
+        ));
+    }
+    for (name, items) in [(a, &comparison.only_a_right), (b, &comparison.only_b_right)] {
+        for item in items.iter().take(SHOWN_ITEMS) {
+            render::out(&format!("only {name}: {}  {}", item.id, render::error::one_line(&item.prompt)));
+        }
+    }
+}
+
+fn row(name: &str, metric: &MetricComparison, format: fn(f64) -> String) -> Vec<String> {
+    let difference = &metric.difference;
+    let interval = match (difference.ci_low, difference.ci_high) {
+        (Some(low), Some(high)) => format!("{} to {}", format(low), format(high)),
+        _ => "unknown".to_owned(),
+    };
+    vec![
+        name.to_owned(),
+        format(metric.a.value),
+        format(metric.b.value),
+        format(difference.value),
+        interval,
+        p_value(difference.p_value),
+        metric.verdict.as_str().to_owned(),
+    ]
+}

@@ -1,0 +1,113 @@
+//! Commands that run one stage: `prepare-data`, `distill …`, `tokenizer train`, `train`, `evaluate`, `feedback`.
+
+use anyhow::{Context, Result};
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::stage::{self, Inputs, Outcome, Request};
+use nexa_core::{Error, ExitCode, config};
+
+use crate::app::App;
+use crate::args::{CollectArgs, Global, StageArgs};
+use crate::render::{self, error::Reported};
+use crate::stages::{self, StageKind};
+
+/// Runs the stage of a name with what was typed, and `extra` overrides that stand for options of the command.
+pub(crate) fn run(global: &Global, uses: &str, args: &StageArgs, extra: &[String]) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let kind = stages::find(uses).context("the command names a stage that exists")?;
+    let outcome = execute(&app, kind, args, extra)?;
+    show(&app, global, &outcome)
+}
+
+/// `nexa distill collect`, whose commonest settings are options.
+pub(crate) fn collect(global: &Global, args: CollectArgs) -> Result<ExitCode> {
+    let mut stage = args.stage;
+    if let Some(inputs) = args.inputs_from {
+        stage.inputs.push(format!("inputs={inputs}"));
+    }
+    let mut extra = Vec::new();
+    extra.extend(args.teacher.map(|teacher| format!("teacher={}", quoted(&teacher))));
+    extra.extend(args.limit.map(|limit| format!("limit={limit}")));
+    extra.extend(args.max_cost.map(|usd| format!("max_cost_usd={usd}")));
+    run(global, "distill.collect", &stage, &extra)
+}
+
+/// Overrides are read as YAML; a text that holds colons or hashes must be quoted there.
+fn quoted(text: &str) -> String {
+    serde_json::Value::String(text.to_owned()).to_string()
+}
+
+/// Resolves configuration and inputs, says what it chose by itself, and runs the stage.
+pub(crate) fn execute(app: &App, kind: &'static StageKind, args: &StageArgs, extra: &[String]) -> Result<Outcome> {
+    let project = app.project()?;
+    let (mut value, place) = match &args.config {
+        Some(path) => (config::read_yaml(path)?, path.display().to_string()),
+        None => (serde_json::json!({}), "command line".to_owned()),
+    };
+    config::apply_overrides(&mut value, &args.overrides)?;
+    config::apply_overrides(&mut value, extra)?;
+    let stage = (kind.build)(value, &place, &app.lab, &app.wiring).map_err(Reported)?;
+    let inputs = inputs(app, kind, &args.inputs, !stage.outside_files().is_empty())?;
+    let name = args.output.clone().unwrap_or_else(|| kind.artifact_name(&inputs));
+    let sink = app.screen.sink(&name);
+    let services = app.services(&sink);
+    let request = Request { project: &project, name: &name, inputs: &inputs, force: args.force };
+    Ok(stage::execute(stage.as_ref(), &services, &request).map_err(Reported)?)
+}
+
+/// The inputs that were named, and for the other required roles the project's newest artifact of the kind.
+fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bool) -> Result<Inputs> {
+    let project = app.project()?;
+    let mut inputs = Inputs::none();
+    for text in named {
+        let (role, reference) = text
+            .split_once('=')
+            .ok_or_else(|| Error::config("command line", format!("`--in {text}` is not of the form ROLE=ARTIFACT")))?;
+        let known = kind.roles.iter().find(|known| known.name == role).ok_or_else(|| Error::UnknownKey {
+            place: "command line".to_owned(),
+            key: format!("--in {role}"),
+            nearest: config::nearest(role, kind.roles.iter().map(|role| role.name)).map(|role| format!("--in {role}")),
+        })?;
+        let artifact = app.store().resolve(project.name(), reference)?;
+        expect_kind(&artifact, known.kind)?;
+        inputs = inputs.with(role, artifact);
+    }
+    for role in kind.roles {
+        let wanted = role.required || (role.by_default && !reads_files && named.is_empty());
+        if !wanted || inputs.get(role.name).is_some() {
+            continue;
+        }
+        let artifact = app.store().latest(project.name(), role.kind)?;
+        render::note(&format!("using {} as {}", artifact.id(), role.name));
+        inputs = inputs.with(role.name, artifact);
+    }
+    Ok(inputs)
+}
+
+/// Fails when an artifact is not of the kind that a role wants.
+pub(crate) fn expect_kind(artifact: &Artifact, kind: Kind) -> Result<()> {
+    if artifact.manifest.kind == kind {
+        return Ok(());
+    }
+    Err(Error::BadName {
+        what: "artifact",
+        name: artifact.id().to_string(),
+        message: format!("it is a {}, but a {kind} is wanted", artifact.manifest.kind),
+    }
+    .into())
+}
+
+/// Tells what came out: the id on stdout, so that scripts can go on with it.
+fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
+    let artifact = outcome.artifact();
+    if global.json {
+        render::json(&artifact.manifest)?;
+    } else {
+        let how = match outcome {
+            Outcome::UpToDate(_) => "up to date",
+            Outcome::Made(_) => "made",
+        };
+        render::note(&format!("{how}: {} ({})", stages::facts(artifact), app.show(&artifact.manifest_path())));
+        render::out(&artifact.id().to_string());
+    }
+    Ok(ExitCode::Success)
+}

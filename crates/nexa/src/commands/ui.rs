@@ -1,0 +1,29 @@
+//! `nexa ui`: the dashboards of the lab.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use nexa_core::ExitCode;
+
+use crate::app::App;
+use crate::args::{Global, UiArgs};
+use crate::render::{self, error::reported};
+use crate::wire::Leaderboards;
+
+/// Serves the dashboards until the user stops them.
+pub(crate) fn run(global: &Global, args: &UiArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let tables: Arc<nexa_data::tables::FileTables> = Arc::new(app.tables);
+    let leaderboards = Arc::new(Leaderboards { lab: app.lab.clone(), tables: tables.clone() });
+    let config = nexa_ui::Config { host: args.host.clone(), port: args.port };
+    nexa_ui::serve(
+        app.lab.clone(),
+        tables,
+        leaderboards,
+        &config,
+        |address| render::note(&format!("dashboards: http://{address}/  (Ctrl-C stops)")),
+        &app.cancel,
+    )
+    .map_err(reported)?;
+    Ok(ExitCode::Success)
+}

@@ -1,0 +1,184 @@
+//! Every stage that pipelines and commands can name, with the roles of its inputs.
+
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::config;
+use nexa_core::lab::Lab;
+use nexa_core::stage::{Inputs, Stage, StageError};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::render::table;
+use crate::wire::Wiring;
+
+/// Makes a stage from its configuration; the text names the configuration's place in errors.
+type Build = fn(Value, &str, &Lab, &Wiring) -> Result<Box<dyn Stage>, StageError>;
+
+/// A stage that can be named.
+#[derive(Debug)]
+pub(crate) struct StageKind {
+    /// The word in `uses:`.
+    pub(crate) uses: &'static str,
+    /// What it makes.
+    pub(crate) makes: Kind,
+    /// The name of its artifact where none is given.
+    name: &'static str,
+    /// Its inputs.
+    pub(crate) roles: &'static [Role],
+    /// Whether its configuration has a `seed`.
+    pub(crate) seeded: bool,
+    /// Makes it.
+    pub(crate) build: Build,
+}
+
+/// An input of a stage.
+#[derive(Debug)]
+pub(crate) struct Role {
+    /// The word in `in:`.
+    pub(crate) name: &'static str,
+    /// What plays it.
+    pub(crate) kind: Kind,
+    /// Whether the stage cannot run without.
+    pub(crate) required: bool,
+    /// Whether a command fills it with the newest artifact where nothing was said, although it is not required.
+    pub(crate) by_default: bool,
+}
+
+const fn required(name: &'static str, kind: Kind) -> Role {
+    Role { name, kind, required: true, by_default: false }
+}
+
+const fn optional(name: &'static str, kind: Kind) -> Role {
+    Role { name, kind, required: false, by_default: false }
+}
+
+const fn default(name: &'static str, kind: Kind) -> Role {
+    Role { name, kind, required: false, by_default: true }
+}
+
+/// The stages, in the order of the data's way.
+pub(crate) static STAGES: &[StageKind] = &[
+    StageKind {
+        uses: "distill.problems",
+        makes: Kind::Raw,
+        name: "problems",
+        roles: &[],
+        seeded: true,
+        build: |value, place, _, _| boxed(nexa_distill::problems::Problems::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "data.ingest",
+        makes: Kind::Dataset,
+        name: "dataset",
+        roles: &[default("raw", Kind::Raw)],
+        seeded: false,
+        build: |value, place, lab, _| boxed(nexa_data::ingest::Ingest::new(lab, parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "distill.inputs",
+        makes: Kind::TeacherInputs,
+        name: "teacher_inputs",
+        roles: &[required("dataset", Kind::Dataset)],
+        seeded: false,
+        build: |value, place, _, _| boxed(nexa_distill::inputs::Inputs::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "distill.collect",
+        makes: Kind::TeacherOutputs,
+        name: "teacher_outputs",
+        roles: &[required("inputs", Kind::TeacherInputs)],
+        seeded: true,
+        build: |value, place, _, _| boxed(nexa_distill::collect::Collect::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "distill.filter",
+        makes: Kind::Filtered,
+        name: "teacher_filtered",
+        roles: &[required("outputs", Kind::TeacherOutputs)],
+        seeded: false,
+        build: |value, place, _, _| boxed(nexa_distill::filter::Filter::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "distill.package",
+        makes: Kind::SftDataset,
+        name: "sft",
+        roles: &[default("filtered", Kind::Filtered), optional("dataset", Kind::Dataset)],
+        seeded: true,
+        build: |value, place, _, _| boxed(nexa_distill::package::Package::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "tokenizer.train",
+        makes: Kind::Tokenizer,
+        name: "tokenizer",
+        roles: &[required("sft_dataset", Kind::SftDataset)],
+        seeded: false,
+        build: |value, place, _, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
+    },
+    StageKind {
+        uses: "train.init",
+        makes: Kind::Checkpoint,
+        name: "untrained",
+        roles: &[required("tokenizer", Kind::Tokenizer)],
+        seeded: true,
+        build: |value, place, _, _| boxed(nexa_train::Initialise::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "train",
+        makes: Kind::Checkpoint,
+        name: "student",
+        roles: &[required("sft_dataset", Kind::SftDataset), required("tokenizer", Kind::Tokenizer)],
+        seeded: true,
+        build: |value, place, _, _| boxed(nexa_train::Train::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "evaluate",
+        makes: Kind::Evaluation,
+        name: "evaluation",
+        roles: &[required("checkpoint", Kind::Checkpoint), required("sft_dataset", Kind::SftDataset)],
+        seeded: true,
+        build: |value, place, _, wiring| {
+            boxed(nexa_eval::Evaluate::new(parse(value, place)?, wiring.loader()))
+        },
+    },
+    StageKind {
+        uses: "feedback",
+        makes: Kind::Feedback,
+        name: "feedback",
+        roles: &[required("evaluation", Kind::Evaluation), optional("sft_dataset", Kind::SftDataset)],
+        seeded: false,
+        build: |value, place, _, _| boxed(nexa_eval::Feedback::new(parse(value, place)?)?),
+    },
+];
+
+/// Finds a stage by its word.
+pub(crate) fn find(uses: &str) -> Option<&'static StageKind> {
+    STAGES.iter().find(|kind| kind.uses == uses)
+}
+
+impl StageKind {
+    /// The name of its artifact where none is given. Evaluations are named for what they evaluate, so that versions
+    /// of one name stay comparable.
+    pub(crate) fn artifact_name(&self, inputs: &Inputs) -> String {
+        match inputs.get("checkpoint") {
+            Some(checkpoint) => format!("{}_{}", checkpoint.id().name, self.name),
+            None => self.name.to_owned(),
+        }
+    }
+}
+
+/// One line on an artifact: id and size.
+pub(crate) fn facts(artifact: &Artifact) -> String {
+    let counts = &artifact.manifest.counts;
+    let mut parts = vec![artifact.id().to_string()];
+    parts.extend(counts.rows.map(|rows| format!("{} rows", table::count(rows))));
+    parts.extend(counts.tokens.map(|tokens| format!("{} tokens", table::count(tokens))));
+    parts.push(table::size(counts.bytes));
+    parts.join(", ")
+}
+
+fn parse<T: DeserializeOwned>(value: Value, place: &str) -> Result<T, StageError> {
+    Ok(config::from_value(value, place)?)
+}
+
+fn boxed(stage: impl Stage + 'static) -> Result<Box<dyn Stage>, StageError> {
+    Ok(Box::new(stage))
+}

@@ -1,0 +1,91 @@
+//! Where contracts meet their implementations: models for evaluation, the leaderboard for the dashboards.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use nexa_core::artifact::Store;
+use nexa_core::lab::Lab;
+use nexa_core::lm::{self, LoadedModel, ModelLoader};
+use nexa_core::table::Tables;
+use nexa_eval::Leaderboard;
+use nexa_eval::statistics::Estimate;
+use nexa_model::LocalModel;
+use nexa_serve::{Engine, EngineConfig};
+use nexa_ui::{self as view, LeaderboardSource, LeaderboardView};
+
+/// What stages are given besides their configuration.
+#[derive(Default)]
+pub(crate) struct Wiring;
+
+impl Wiring {
+    /// Opens checkpoints for evaluation.
+    #[expect(clippy::unused_self, reason = "a loader for remote models will need the environment")]
+    pub(crate) fn loader(&self) -> Arc<dyn ModelLoader> {
+        Arc::new(LocalLoader)
+    }
+}
+
+/// Opens local checkpoints: our decoder, under our engine.
+struct LocalLoader;
+
+impl ModelLoader for LocalLoader {
+    fn load(&self, checkpoint: &Path) -> Result<LoadedModel, lm::Error> {
+        let failed = |message: String| lm::Error::Failed { model: checkpoint.display().to_string(), message };
+        let model = LocalModel::load(checkpoint).map_err(|error| failed(error.to_string()))?;
+        // Evaluation hands over whole batches; they wait in the engine rather than being refused.
+        let config = EngineConfig { max_queued: 1 << 20, ..EngineConfig::default() };
+        let engine = Engine::start(Box::new(model), config).map_err(|error| failed(error.to_string()))?;
+        Ok(LoadedModel { info: engine.info().clone(), chat: Arc::new(engine.clone()), scorer: Some(Arc::new(engine)) })
+    }
+}
+
+/// The devices that this build can compute on.
+pub(crate) fn devices() -> Vec<String> {
+    vec!["cpu".to_owned()]
+}
+
+/// Evaluation's leaderboard, in the form of the dashboards.
+pub(crate) struct Leaderboards {
+    pub(crate) lab: Lab,
+    pub(crate) tables: Arc<dyn Tables>,
+}
+
+impl LeaderboardSource for Leaderboards {
+    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
+        let store = Store::new(&self.lab);
+        let board = Leaderboard::of_project(&store, project, self.tables.as_ref()).map_err(|e| e.to_string())?;
+        Ok(LeaderboardView { groups: board.by_test_set().filter_map(group).collect() })
+    }
+}
+
+fn group(rows: &[nexa_eval::leaderboard::Row]) -> Option<view::Group> {
+    let first = rows.first()?;
+    Some(view::Group {
+        dataset: first.test_set.dataset.to_string(),
+        split: first.test_set.split.as_str().to_owned(),
+        n: first.test_set.items as u64,
+        rows: rows.iter().map(standing).collect(),
+    })
+}
+
+fn standing(row: &nexa_eval::leaderboard::Row) -> view::Standing {
+    view::Standing {
+        rank: row.rank.and_then(|rank| u32::try_from(rank).ok()).unwrap_or(u32::MAX),
+        model: row.checkpoint.clone(),
+        evaluation: row.evaluation.to_string(),
+        exact_match: row.exact_match.map(estimate),
+        bits_per_byte: row.bits_per_byte.map(estimate),
+        p_value: row.versus_best.map(|test| test.p_adjusted),
+        verdict: row.versus_best.map(|test| format!("{} than the best", test.verdict.as_str())),
+        spend: row.checkpoint_spend.clone(),
+        created_at: Some(row.created_at),
+    }
+}
+
+fn estimate(estimate: Estimate) -> view::Estimate {
+    view::Estimate {
+        value: estimate.value,
+        ci_low: estimate.ci_low.unwrap_or(f64::NAN),
+        ci_high: estimate.ci_high.unwrap_or(f64::NAN),
+    }
+}
