@@ -1,6 +1,6 @@
 //! Where an artifact comes from and what was made of it, as trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -48,14 +48,14 @@ pub fn descendants(store: &Store<'_>, id: &ArtifactId) -> Result<Node> {
 }
 
 impl Node {
-    /// Draws the tree, one line a node.
+    /// Draws the tree, one line a node. What stands above already is not opened again.
     pub fn render(&self) -> String {
         let mut out = String::new();
-        self.render_into(&mut out, "", "");
+        self.render_into(&mut out, "", "", &mut BTreeSet::new());
         out
     }
 
-    fn render_into(&self, out: &mut String, first: &str, rest: &str) {
+    fn render_into(&self, out: &mut String, first: &str, rest: &str, seen: &mut BTreeSet<String>) {
         let role = if self.role.is_empty() || self.role == self.kind {
             String::new()
         } else {
@@ -63,16 +63,21 @@ impl Node {
         };
         let run = self.run.as_ref().map(|run| format!("  run {run}")).unwrap_or_default();
         let changed = if self.changed { "  CHANGED SINCE" } else { "" };
+        let is_new = seen.insert(self.id.clone());
+        let above = if is_new || self.next.is_empty() { "" } else { "  (as above)" };
         out.push_str(&format!(
-            "{first}{role}{id}  [{kind} {hash}]{run}{changed}\n",
+            "{first}{role}{id}  [{kind} {hash}]{run}{changed}{above}\n",
             id = self.id,
             kind = self.kind,
             hash = self.content_hash.short()
         ));
+        if !is_new {
+            return;
+        }
         for (position, node) in self.next.iter().enumerate() {
             let last = position + 1 == self.next.len();
             let (branch, stem) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            node.render_into(out, &format!("{rest}{branch}"), &format!("{rest}{stem}"));
+            node.render_into(out, &format!("{rest}{branch}"), &format!("{rest}{stem}"), seen);
         }
     }
 }

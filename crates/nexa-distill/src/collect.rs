@@ -58,7 +58,7 @@ pub struct Config {
     pub embedded: Faults,
     /// Calls under way at once; does not change the result. Default 16, which small accounts still allow.
     pub max_concurrent_requests: usize,
-    /// Further attempts for a call that failed in passing; does not change the result. Default 6, about a minute.
+    /// Further attempts for a call that failed in passing; does not change the result. Default 6, about half a minute.
     pub max_retries: u32,
     /// Seconds after which a call counts as failed; does not change the result. Default 120.
     pub timeout_s: u64,

@@ -124,16 +124,14 @@ pub fn generate(config: &Config) -> Result<Vec<Row>> {
         in_vain = 0;
         drawn.push((family, numbers));
         let id = format!("problem-{:06}", rows.len() + 1);
-        let Value::Object(row) = json!({
-            columns::ID: id,
-            QUESTION: problem.question,
-            columns::REFERENCE: problem.answer.to_string(),
-            columns::DOMAIN: problem.family,
-            columns::GROUP: problem.group,
-        }) else {
-            unreachable!("the literal is an object")
-        };
-        rows.push(row);
+        let cells = [
+            (columns::ID, id),
+            (QUESTION, problem.question),
+            (columns::REFERENCE, problem.answer.to_string()),
+            (columns::DOMAIN, problem.family.to_owned()),
+            (columns::GROUP, problem.group),
+        ];
+        rows.push(cells.into_iter().map(|(column, text)| (column.to_owned(), Value::String(text))).collect());
     }
     Ok(rows)
 }

@@ -132,25 +132,20 @@ impl Decoder {
         for (layer, block) in blocks.chunks_exact(block::COUNT).enumerate() {
             let weight = |index: usize| block[index].clone();
             let normed = ops::rms_norm(x.clone(), weight(block::INPUT_NORM), epsilon);
-            let qkv = linear(normed, weight(block::QKV)); // [tokens, qkv_width]
+            let qkv = ops::linear(normed, weight(block::QKV), None); // [tokens, qkv_width]
             let mut mixed = ops::attention(qkv, &attention); // [tokens, heads * head_dim]
             if layer + 1 == self.config.num_hidden_layers {
                 mixed = ops::gather(mixed, &batch.rows); // [trained, heads * head_dim]
                 x = ops::gather(x, &batch.rows); // [trained, hidden]
             }
-            x = x + linear(mixed, weight(block::OUTPUT));
+            x = ops::linear(mixed, weight(block::OUTPUT), Some(x));
             let normed = ops::rms_norm(x.clone(), weight(block::MLP_NORM), epsilon);
-            let gated = ops::swiglu(linear(normed, weight(block::GATE_UP))); // [.., intermediate]
-            x = x + linear(gated, weight(block::DOWN));
+            let gated = ops::swiglu(ops::linear(normed, weight(block::GATE_UP), None)); // [.., intermediate]
+            x = ops::linear(gated, weight(block::DOWN), Some(x));
         }
         let head = last.get(1).unwrap_or(embedding);
-        linear(ops::rms_norm(x, last[0].clone(), epsilon), head.clone()) // [trained, vocab]
+        ops::linear(ops::rms_norm(x, last[0].clone(), epsilon), head.clone(), None) // [trained, vocab]
     }
-}
-
-/// Multiplies rows with the transpose of a weight `[outputs, inputs]`.
-fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    x.matmul(weight.transpose())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -18,7 +19,7 @@ use burn::tensor::{Tensor, TensorData};
 use crate::kernels::attention::Heads;
 use crate::kernels::rope::RopeTable;
 use crate::kernels::{attention as attention_kernel, cross_entropy as loss_kernel, gather as gather_kernel};
-use crate::kernels::{rms_norm as norm_kernel, swiglu as swiglu_kernel};
+use crate::kernels::{linear as linear_kernel, rms_norm as norm_kernel, swiglu as swiglu_kernel};
 use crate::plain;
 
 /// What attention needs to know beside its input.
@@ -30,6 +31,18 @@ pub(crate) struct Attention {
     pub(crate) offsets: Arc<[usize]>,
     /// Rotations of at least the longest sequence.
     pub(crate) rope: Arc<RopeTable>,
+}
+
+/// Multiplies rows with a weight and adds a residual; see [`plain::linear`].
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    if !is_cpu(&x) {
+        return plain::linear(x, weight, residual);
+    }
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(match residual {
+        Some(residual) => <Dispatch as FusedOps>::linear_add(x, weight, residual.into_dispatch()),
+        None => <Dispatch as FusedOps>::linear(x, weight),
+    })
 }
 
 /// Normalises rows by their root mean square; see [`plain::rms_norm`].
@@ -83,6 +96,14 @@ fn is_cpu(tensor: &Tensor<2>) -> bool {
 /// The operations as backends see them.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait FusedOps: Backend {
+    /// See [`linear`], without a residual.
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`linear`], with a residual.
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     /// See [`swiglu`].
@@ -96,6 +117,22 @@ pub(crate) trait FusedOps: Backend {
 }
 
 impl FusedOps for Flex {
+    fn linear(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
+        let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&weight));
+        with_slice(x, |x| {
+            with_slice(weight, |w| tensor(linear_kernel::forward(x, w, inputs, None), [rows, outputs]))
+        })
+    }
+
+    fn linear_add(x: FlexTensor, weight: FlexTensor, residual: FlexTensor) -> FlexTensor {
+        let (inputs, shape) = (dims(&x)[1], dims(&residual));
+        with_slice(x, |x| {
+            with_slice(weight, |w| {
+                with_slice(residual, |r| tensor(linear_kernel::forward(x, w, inputs, Some(r)), shape))
+            })
+        })
+    }
+
     fn rms_norm(x: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
         let shape = dims(&x);
         with_slice(x, |x| {
@@ -128,7 +165,76 @@ impl FusedOps for Flex {
     }
 }
 
+/// Hands the gradients of a product's operands on.
+fn linear_backward(
+    [x_node, weight_node]: [Option<NodeId>; 2],
+    (x, weight): (FlexTensor, FlexTensor),
+    gradient: FlexTensor,
+    grads: &mut Gradients,
+) {
+    let (x_shape, weight_shape) = (dims(&x), dims(&weight));
+    let inputs = x_shape[1];
+    with_slice(gradient, |g| {
+        if let Some(node) = x_node {
+            let dx = with_slice(weight, |weight| linear_kernel::backward_x(g, weight, inputs));
+            grads.register::<Flex>(node, tensor(dx, x_shape));
+        }
+        if let Some(node) = weight_node {
+            let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
+            grads.register::<Flex>(node, tensor(dw, weight_shape));
+        }
+    });
+}
+
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            type State = (FlexTensor, FlexTensor);
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let gradient = grads.consume::<Flex>(&ops.node);
+                linear_backward(ops.parents.map(|node| node.map(|node| node.id)), ops.state, gradient, grads);
+            }
+        }
+        let nodes = [x.node(), weight.node()];
+        let state = (x.primitive().clone(), weight.primitive().clone());
+        let output = Flex::linear(state.0.clone(), state.1.clone());
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn linear_add(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 3> for Step {
+            type State = (FlexTensor, FlexTensor);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let gradient = grads.consume::<Flex>(&ops.node);
+                let [x_node, weight_node, residual_node] = ops.parents.map(|node| node.map(|node| node.id));
+                linear_backward([x_node, weight_node], ops.state, gradient.clone(), grads);
+                if let Some(node) = residual_node {
+                    grads.register::<Flex>(node, gradient);
+                }
+            }
+        }
+        let nodes = [x.node(), weight.node(), residual.node()];
+        let state = (x.primitive().clone(), weight.primitive().clone());
+        let output = Flex::linear_add(state.0.clone(), state.1.clone(), residual.primitive().clone());
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Step;
@@ -343,6 +449,19 @@ mod tests {
         for rows in [1, 3, 64, 130] {
             let shapes = [[rows, 24], [1, 24]];
             check(shapes, |[x, w]| rms_norm(x, w, 1e-5), |[x, w]| plain::rms_norm(x, w, 1e-5));
+        }
+    }
+
+    #[test]
+    fn linear_is_the_plain_one() {
+        for rows in [1, 7, 300] {
+            let shapes = [[rows, 24], [40, 24]];
+            check(shapes, |[x, w]| linear(x, w, None) / 8.0, |[x, w]| plain::linear(x, w, None) / 8.0);
+            check(
+                [[rows, 24], [40, 24], [rows, 40]],
+                |[x, w, r]| linear(x, w, Some(r)) / 8.0,
+                |[x, w, r]| plain::linear(x, w, Some(r)) / 8.0,
+            );
         }
     }
 

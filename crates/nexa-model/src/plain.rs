@@ -6,6 +6,18 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 
 use crate::ops::Attention;
 
+/// `x weight^T`, plus `residual` where there is one.
+///
+/// # Shapes
+/// `x` is `[tokens, inputs]`, `weight` is `[outputs, inputs]`; returns `[tokens, outputs]`.
+pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    let product = x.matmul(weight.transpose());
+    match residual {
+        Some(residual) => residual + product,
+        None => product,
+    }
+}
+
 /// Root-mean-square normalisation.
 ///
 /// # Shapes

@@ -91,8 +91,9 @@ pub struct ModelConfig {
     pub tie_word_embeddings: bool,
     /// Largest number of positions; `sequence_len` where absent.
     pub max_position_embeddings: Option<usize>,
-    /// Standard deviation of the initial weights. 0.02, as in GPT-2.
-    pub initializer_range: f64,
+    /// Standard deviation of the initial weights; `1 / sqrt(hidden_size)` where absent. The usual 0.02 is right for
+    /// widths around 2,500; at a width of 128 it halves what a model learns from the same data.
+    pub initializer_range: Option<f64>,
 }
 
 /// How the learning rate falls after the warm-up.
@@ -158,7 +159,7 @@ impl Default for ModelConfig {
             rope_theta: 10_000.0,
             tie_word_embeddings: true,
             max_position_embeddings: None,
-            initializer_range: 0.02,
+            initializer_range: None,
         }
     }
 }
@@ -234,7 +235,9 @@ impl Config {
             bos_token_id: tokenizer.bos_token(),
             eos_token_id: tokenizer.eos_token(),
             pad_token_id: tokenizer.pad_token(),
-            initializer_range: model.initializer_range,
+            initializer_range: model
+                .initializer_range
+                .unwrap_or(1.0 / (model.hidden_size.max(1) as f64).sqrt()),
         };
         config.check()?;
         Ok(config)

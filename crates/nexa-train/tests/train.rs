@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
-use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role, Tokenizer};
+use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role};
 use nexa_model::{ChatTokenizer, Checkpoint, LocalModel};
 use nexa_train::{Config, Error, Inputs, ModelConfig, Outcome, initialise, train};
 
@@ -202,7 +202,7 @@ fn one_batch_is_learned_by_heart_and_said_back() {
     let config = Config {
         micro_batch_size: 4,
         gradient_accumulation_steps: 1,
-        max_steps: Some(150),
+        max_steps: Some(300),
         learning_rate: 1e-2,
         val_set_size: 0.0,
         ..config()
@@ -317,7 +317,7 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let lab = Lab::new(10);
     let wild =
         Config { learning_rate: 1e3, warmup_steps: 0, max_steps: Some(400), max_grad_norm: 0.0, ..config() };
-    let wild = Config { model: ModelConfig { initializer_range: 1e15, ..wild.model.clone() }, ..wild };
+    let wild = Config { model: ModelConfig { initializer_range: Some(1e15), ..wild.model.clone() }, ..wild };
     let error = lab.train(&wild, "run", &NoEvents, &Cancel::default()).expect_err("diverges");
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
 }

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::metrics::Tail;
-use crate::scan::{self, Standing};
+use crate::scan::{self, RunStatus};
 use crate::server::{Ui, stopping};
 use crate::{Error, Result};
 
@@ -111,7 +111,7 @@ impl Follower {
     fn news(&mut self) -> Result<News> {
         // Asked before the files are read: what a run wrote before it ended is then never missed.
         let record = scan::run(&self.ui.lab, &self.id)?;
-        let standing = Standing::of(&record, &self.ui.lab);
+        let status = RunStatus::of(&record, &self.ui.lab);
         let mut events = Vec::new();
 
         let rows = self.metrics.read_metrics()?;
@@ -125,9 +125,9 @@ impl Follower {
         if let Some(progress) = newest_progress(&mut self.happenings)? {
             events.push(event("progress", &progress));
         }
-        let ended = standing != Standing::Running;
+        let ended = status != RunStatus::Running;
         if ended {
-            events.push(event("end", &json!({ "status": standing })));
+            events.push(event("end", &json!({ "status": status })));
         }
         Ok(News { events, ended })
     }

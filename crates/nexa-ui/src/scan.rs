@@ -39,7 +39,7 @@ pub(crate) struct Scan<T> {
 /// How a run stands, a killed one told from one at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
+pub(crate) enum RunStatus {
     Running,
     Killed,
     Finished,
@@ -47,8 +47,8 @@ pub(crate) enum Standing {
     Interrupted,
 }
 
-impl Standing {
-    /// Every standing, in the order in which filters offer them.
+impl RunStatus {
+    /// Every status, in the order in which filters offer them.
     pub(crate) const ALL: [Self; 5] =
         [Self::Running, Self::Finished, Self::Failed, Self::Interrupted, Self::Killed];
 
@@ -82,7 +82,7 @@ pub(crate) struct RunRow {
     pub(crate) stage: String,
     pub(crate) project: String,
     pub(crate) name: String,
-    pub(crate) status: Standing,
+    pub(crate) status: RunStatus,
     pub(crate) started_at: DateTime<Utc>,
     /// Time of all its attempts; what a killed one took is not known until it is resumed.
     pub(crate) seconds: Option<f64>,
@@ -93,7 +93,7 @@ pub(crate) struct RunRow {
 impl RunRow {
     /// The row of a run.
     pub(crate) fn new(record: &RunRecord, lab: &Lab, now: DateTime<Utc>) -> Self {
-        let status = Standing::of(record, lab);
+        let status = RunStatus::of(record, lab);
         Self {
             id: record.id.to_string(),
             stage: record.stage.clone(),
@@ -102,7 +102,7 @@ impl RunRow {
             status,
             started_at: record.started_at,
             seconds: seconds(record, status, now),
-            cost: Cost::of_run(&spend(record, lab), matches!(status, Standing::Running | Standing::Killed)),
+            cost: Cost::of_run(&spend(record, lab), matches!(status, RunStatus::Running | RunStatus::Killed)),
             output: record.output.clone(),
         }
     }
@@ -117,10 +117,10 @@ pub(crate) fn spend(record: &RunRecord, lab: &Lab) -> Spend {
     Ledger::total(&run::folder(lab, &record.id)).unwrap_or_else(|_| record.spend.clone())
 }
 
-fn seconds(record: &RunRecord, status: Standing, now: DateTime<Utc>) -> Option<f64> {
+fn seconds(record: &RunRecord, status: RunStatus, now: DateTime<Utc>) -> Option<f64> {
     let mut total = None;
     for attempt in &record.attempts {
-        let end = attempt.ended_at.or((status == Standing::Running).then_some(now));
+        let end = attempt.ended_at.or((status == RunStatus::Running).then_some(now));
         if let Some(end) = end {
             *total.get_or_insert(0.0) += (end - attempt.started_at).as_seconds_f64().max(0.0);
         }

@@ -91,13 +91,15 @@ fn by_share(config: &Config, group: &str) -> Split {
 fn by_value(config: &Config, group: &str, asked: Option<&str>) -> Split {
     let is_one_of =
         |values: &[String]| asked.is_some_and(|asked| values.iter().any(|value| names(asked, value)));
+    // Where no value makes a validation row, a share of what is left does.
+    let is_validation = if config.validation_values.is_empty() {
+        draw::unit(config.seed, &["split", group]) < config.validation_share
+    } else {
+        is_one_of(&config.validation_values)
+    };
     if is_one_of(&config.test_values) {
         Split::Test
-    } else if is_one_of(&config.validation_values) {
-        Split::Validation
-    } else if config.validation_values.is_empty()
-        && draw::unit(config.seed, &["split", group]) < config.validation_share
-    {
+    } else if is_validation {
         Split::Validation
     } else {
         Split::Train

@@ -1,7 +1,7 @@
 //! Collecting: same bytes whatever happens on the way, and nothing asked or paid twice.
 
+use nexa_core::ExitCode;
 use nexa_core::columns;
-use nexa_core::{Diagnose, ExitCode};
 use nexa_distill::collect::{Collect, Config};
 use nexa_distill::embedded::{self, EmbeddedTeacher, Faults};
 use nexa_distill::problems;

@@ -1,6 +1,6 @@
 //! What happens when a provider fails: each kind of failure in its own way.
 
-use nexa_core::{Diagnose, ExitCode};
+use nexa_core::ExitCode;
 use nexa_distill::collect::{Collect, Config};
 
 use crate::server::{Server, bad, good};

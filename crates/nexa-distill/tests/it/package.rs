@@ -3,7 +3,7 @@
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::stage::Inputs;
 use nexa_core::table::Row;
-use nexa_core::{Diagnose, ExitCode, config};
+use nexa_core::{ExitCode, config};
 use nexa_distill::package::{Config, Package};
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn a_file_decides_and_train_rows_that_are_tested_elsewhere_are_left_out() {
         row(1, "A train needs 9 hours.", ANSWER, "gsm8k/train.jsonl"),
         row(2, "Ben has 3 pens and buys 4 pens. How many?", ANSWER, "gsm8k/test.jsonl"),
     ];
-    let made =
+    let (_lab, made) =
         package(rows_in, "{split_column: source_file, test_values: [test.jsonl], validation_share: 0}");
     let ids = |file: &str| rows(&made, file).iter().map(|row| row["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids("train.jsonl"), ["r1"]);

@@ -12,6 +12,7 @@ pub(crate) mod attention;
 pub(crate) mod cache;
 pub(crate) mod cross_entropy;
 pub(crate) mod gather;
+pub(crate) mod linear;
 pub(crate) mod panel;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;

@@ -6,7 +6,7 @@ use nexa_core::artifact::ArtifactId;
 
 use crate::format::{self, Cost};
 use crate::request::encode;
-use crate::scan::{Problem, RunRow, Standing};
+use crate::scan::{Problem, RunRow, RunStatus};
 
 /// Where an artifact is shown.
 pub(crate) fn artifact_url(id: &ArtifactId) -> String {
@@ -35,8 +35,8 @@ pub(crate) fn run_link(id: &str) -> Markup {
 }
 
 /// How a run stands, as a coloured word.
-pub(crate) fn status(standing: Standing) -> Markup {
-    html! { span class=(format!("status {}", standing.as_str())) { (standing.as_str()) } }
+pub(crate) fn status(status: RunStatus) -> Markup {
+    html! { span class=(format!("status {}", status.as_str())) { (status.as_str()) } }
 }
 
 /// A moment.

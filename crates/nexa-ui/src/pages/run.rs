@@ -16,7 +16,7 @@ use crate::follow::newest_progress;
 use crate::format;
 use crate::metrics::{Curves, Tail};
 use crate::request::encode;
-use crate::scan::{self, RunRow, Standing};
+use crate::scan::{self, RunRow, RunStatus};
 use crate::server::Ui;
 
 /// What the page shows.
@@ -117,7 +117,7 @@ impl Metric {
 /// Shows it.
 pub(crate) fn page(data: &Data) -> Page {
     let (run, record) = (&data.run, &data.record);
-    let live = run.status == Standing::Running;
+    let live = run.status == RunStatus::Running;
     let has_charts = live || !data.metrics.is_empty();
     let body = html! {
         p.crumbs { a href="/runs" { "runs" } }
@@ -125,7 +125,7 @@ pub(crate) fn page(data: &Data) -> Page {
         @if let Some(reason) = record.exit_reason.as_deref().filter(|reason| *reason != run.status.as_str()) {
             section.problems { p { (run.status.as_str()) ": " (reason) } }
         }
-        @if run.status == Standing::Killed {
+        @if run.status == RunStatus::Killed {
             section.problems { p { "Its process is gone without a word. The same command goes on where it stopped." } }
         }
         @if live { (progress(data.progress.as_ref())) }

@@ -10,7 +10,7 @@ use super::parts::{problems, run_table, select};
 use super::{Page, Section};
 use crate::Result;
 use crate::request::Params;
-use crate::scan::{self, Problem, RunRow, Standing};
+use crate::scan::{self, Problem, RunRow, RunStatus};
 use crate::server::Ui;
 
 /// What the page shows.
@@ -70,7 +70,7 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
 /// Shows it.
 pub(crate) fn page(data: &Data) -> Page {
     let filter = &data.filter;
-    let statuses = Standing::ALL.map(|standing| standing.as_str().to_owned());
+    let statuses = RunStatus::ALL.map(|status| status.as_str().to_owned());
     let body = html! {
         h1 { "Runs" }
         (problems(&data.problems))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
-use nexa_core::table::JsonLines;
+use nexa_core::table::{JsonLines, Tables};
 use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, serve};
 
 /// A leaderboard that is made by a function.
@@ -30,13 +30,17 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(lab: &Lab, board: Board) -> Self {
+        Self::start_with(lab, board, Arc::new(JsonLines))
+    }
+
+    pub(crate) fn start_with(lab: &Lab, board: Board, tables: Arc<dyn Tables>) -> Self {
         let (lab, cancel) = (lab.clone(), Cancel::default());
         let (sender, receiver) = mpsc::channel();
         let asked = cancel.clone();
         let thread = std::thread::spawn(move || {
             let config = Config { port: 0, ..Config::default() };
             let ready = move |address| sender.send(address).unwrap();
-            serve(lab, Arc::new(JsonLines), Arc::new(board), &config, ready, &asked)
+            serve(lab, tables, Arc::new(board), &config, ready, &asked)
         });
         let address = receiver.recv().expect("the server starts");
         Self { address, cancel, thread: Some(thread) }

@@ -1,11 +1,14 @@
 //! What the pages say about a lab, and that each twin says the same.
 
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nexa_core::artifact::ArtifactId;
 use nexa_core::cost::Spend;
 use nexa_core::lab::Lab;
 use nexa_core::run::RunRecord;
+use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_ui::{Estimate, Group, LeaderboardView, Standing};
 
 use crate::http::{Board, Server};
@@ -212,6 +215,41 @@ fn rows_are_shown_searched_and_escaped() {
     for row in ["0", "181", "x"] {
         assert_eq!(shared().1.get(&format!("{path}/{row}")).0, 404, "row {row}");
     }
+}
+
+/// Counts how often a table is read.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Tables for Counting {
+    fn read(&self, path: &Path) -> nexa_core::Result<Vec<Row>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        JsonLines.read(path)
+    }
+
+    fn write(&self, path: &Path, rows: &[Row]) -> nexa_core::Result<()> {
+        JsonLines.write(path, rows)
+    }
+}
+
+#[test]
+fn the_last_few_tables_are_kept() {
+    let tables = Arc::new(Counting::default());
+    let server = Server::start_with(&shared().0, BOARD, tables.clone());
+    let read = |path: &str, reads: usize| {
+        assert_eq!(server.get(&format!("/data/{PROJECT}/{path}")).0, 200, "{path}");
+        assert_eq!(tables.0.load(Ordering::SeqCst), reads, "{path}");
+    };
+    read("problems_v1", 1);
+    read("problems_v1?page=2", 1);
+    read("problems_v1/7", 1);
+    read("teacher_outputs_v1", 2);
+    read("filtered_v1", 3);
+    read("filtered_v1?file=rejected.jsonl", 4);
+    read("problems_v1", 4);
+    read("evaluation_v1", 5);
+    read("problems_v1", 5);
+    read("teacher_outputs_v1", 6);
 }
 
 #[test]

@@ -31,11 +31,11 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
 
 fn list(global: &Global) -> Result<ExitCode> {
     let app = App::open(global)?;
-    if let Some(project) = app.named_project() {
+    let project = app.named_project().or(app.lab.settings().project.as_deref());
+    if let Some(project) = project {
         app.lab.project(project)?;
     }
-    let entries = catalog::list_available_datasets(&app.lab, app.named_project().or(app.lab.settings().project.as_deref()))
-        .map_err(reported)?;
+    let entries = catalog::list_available_datasets(&app.lab, project).map_err(reported)?;
     if global.json {
         render::json(&entries)?;
         return Ok(ExitCode::Success);

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::args::{DemoArgs, Global};
 use crate::commands::leaderboard;
 use crate::commands::run::execute;
-use crate::pipeline::{self, Options, StageReport, StageState};
+use crate::pipeline::{self, Options, StageReport};
 use crate::render;
 
 const PROJECT: &str = "arithmetic_tutor";
@@ -56,8 +56,6 @@ fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
         render::out("\nwhere the best checkpoint comes from:");
         render::out(&lineage::ancestors(&app.store(), student.id())?.render());
     }
-    let made: Vec<&StageReport> =
-        reports.iter().filter(|report| matches!(report.state, StageState::Made(_))).collect();
     let mut spend = Spend::default();
     for report in reports {
         if let Some(artifact) = report.state.artifact() {
@@ -70,9 +68,6 @@ fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
         render::table::count(spend.prompt_tokens + spend.completion_tokens),
         render::table::duration(spend.machine_seconds),
     ));
-    if made.is_empty() {
-        render::note("everything is up to date");
-    }
     let here = app.show(app.lab.root());
     render::note(&format!(
         "\nnext:\n  nexa ui --lab {here}\n  nexa inference --lab {here} {}\n  nexa lineage --lab {here} {}",
