@@ -214,7 +214,15 @@ pub(crate) fn lock_name(key: &ContentHash) -> String {
 /// An exclusive lock on a name in the lab; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting shares the open file, and with it the
+        // lock, until it runs its program. What cannot be unlocked is released when the file is closed.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes a lock, waiting for it or failing when another process holds it.
@@ -253,11 +261,29 @@ pub fn lock(lab: &Lab, name: &str, what: &str, wait: bool) -> Result<Lock> {
         write!(file, "{}", std::process::id())
     };
     note().map_err(|e| Error::io("write", &path, e))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Whether a process holds a lock.
 fn is_locked(lab: &Lab, name: &str) -> bool {
     let path = lab.state_folder().join("locks").join(name);
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_although_a_child_still_shares_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = Lab::init(folder.path(), None).unwrap();
+        let held = lock(&lab, "name", "the work", false).unwrap();
+        // A process that is forked while the lock is held shares the open file until it runs another program.
+        let shared = held.file.try_clone().unwrap();
+        assert!(matches!(lock(&lab, "name", "the work", false), Err(Error::Busy { .. })));
+        drop(held);
+        assert!(lock(&lab, "name", "the work", false).is_ok());
+        drop(shared);
+    }
 }

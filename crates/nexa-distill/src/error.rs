@@ -259,8 +259,7 @@ impl Diagnose for Error {
             Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
-            Self::EndpointDown { .. } | Self::Start { .. } => ExitCode::Unavailable,
-            Self::TooManyFailed { .. } => ExitCode::Failure,
+            Self::EndpointDown { .. } | Self::Start { .. } | Self::TooManyFailed { .. } => ExitCode::Unavailable,
         }
     }
 }

@@ -8,6 +8,7 @@ use nexa_core::lab::Lab;
 use nexa_core::lm::{self, LoadedModel, ModelLoader};
 use nexa_core::table::Tables;
 use nexa_eval::Leaderboard;
+use nexa_eval::compare::Verdict;
 use nexa_eval::statistics::Estimate;
 use nexa_model::LocalModel;
 use nexa_serve::{Engine, EngineConfig};
@@ -76,7 +77,11 @@ fn standing(row: &nexa_eval::leaderboard::Row) -> view::Standing {
         exact_match: row.exact_match.map(estimate),
         bits_per_byte: row.bits_per_byte.map(estimate),
         p_value: row.versus_best.map(|test| test.p_adjusted),
-        verdict: row.versus_best.map(|test| format!("{} than the best", test.verdict.as_str())),
+        verdict: row.versus_best.map(|test| match test.verdict {
+            Verdict::Better => "better than the first".to_owned(),
+            Verdict::Worse => "worse than the first".to_owned(),
+            Verdict::NoDifferenceShown => "no difference to the first shown".to_owned(),
+        }),
         spend: row.checkpoint_spend.clone(),
         created_at: Some(row.created_at),
     }

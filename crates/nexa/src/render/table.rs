@@ -13,7 +13,8 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         column.set_padding((0, 2));
         let is_numeric = !rows.is_empty()
             && rows.iter().filter_map(|row| row.get(position)).all(|cell| {
-                cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '$' | '?'))
+                let digits = cell.trim_start_matches(['-', '+', '$']).trim_end_matches(|c: char| !c.is_ascii_digit());
+                cell.is_empty() || digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'))
             });
         if is_numeric {
             column.set_cell_alignment(CellAlignment::Right);
