@@ -259,7 +259,9 @@ impl Diagnose for Error {
             Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
-            Self::EndpointDown { .. } | Self::Start { .. } | Self::TooManyFailed { .. } => ExitCode::Unavailable,
+            Self::EndpointDown { .. } | Self::Start { .. } | Self::TooManyFailed { .. } => {
+                ExitCode::Unavailable
+            }
         }
     }
 }

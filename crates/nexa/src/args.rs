@@ -7,9 +7,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 /// An ML lab in a box: from raw data to a served model.
 #[derive(Debug, Parser)]
 #[command(name = "nexa", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Every command can be repeated: what is up to date is skipped, what was stopped goes on.\n\
+#[command(
+    after_help = "Every command can be repeated: what is up to date is skipped, what was stopped goes on.\n\
     Exit codes: 0 done, 1 failure, 2 usage, 3 config, 4 input, 5 integrity, 6 unavailable, 7 credentials,\n\
-    8 budget, 9 storage, 10 made by a newer version, 11 a stage failed, 12 busy, 130 interrupted.")]
+    8 budget, 9 storage, 10 made by a newer version, 11 a stage failed, 12 busy, 130 interrupted."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -240,7 +242,12 @@ pub(crate) struct InferenceArgs {
     #[arg(value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
     /// The same, as an option.
-    #[arg(long = "checkpoint", alias = "reference", value_name = "CHECKPOINT", conflicts_with = "checkpoint")]
+    #[arg(
+        long = "checkpoint",
+        alias = "reference",
+        value_name = "CHECKPOINT",
+        conflicts_with = "checkpoint"
+    )]
     pub(crate) checkpoint_option: Option<String>,
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]

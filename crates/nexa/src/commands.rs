@@ -40,7 +40,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
             DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
         },
-        Command::Tokenizer(TokenizerCommand::Train(args)) => stage::run(global, "tokenizer.train", &args, &[]),
+        Command::Tokenizer(TokenizerCommand::Train(args)) => {
+            stage::run(global, "tokenizer.train", &args, &[])
+        }
         Command::Train(args) => stage::run(global, "train", &args, &[]),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),

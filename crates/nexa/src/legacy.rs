@@ -25,20 +25,41 @@ const WORDS: &[(&str, &[&str])] = &[
 
 /// Words of the design that a later version will hold, and what can be done today instead.
 const LATER: &[(&str, &str)] = &[
-    ("provision", "machines of providers are not part of this version; copy the `nexa` binary to the machine and run it there"),
-    ("sync", "machines of providers are not part of this version; a lab is a folder and can be copied with rsync"),
+    (
+        "provision",
+        "machines of providers are not part of this version; copy the `nexa` binary to the machine and run it there",
+    ),
+    (
+        "sync",
+        "machines of providers are not part of this version; a lab is a folder and can be copied with rsync",
+    ),
     ("teardown", "machines of providers are not part of this version"),
     ("status", "machines of providers are not part of this version; `nexa runs list` shows what runs here"),
-    ("logs", "machines of providers are not part of this version; `nexa runs show RUN` names the log of a run"),
-    ("pull", "machines of providers are not part of this version; a lab is a folder and can be copied with rsync"),
+    (
+        "logs",
+        "machines of providers are not part of this version; `nexa runs show RUN` names the log of a run",
+    ),
+    (
+        "pull",
+        "machines of providers are not part of this version; a lab is a folder and can be copied with rsync",
+    ),
     ("build-containers", "containers are not part of this version; the binary needs none"),
     ("build_containers", "containers are not part of this version; the binary needs none"),
-    ("sweep", "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`"),
-    ("tune", "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`"),
+    (
+        "sweep",
+        "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`",
+    ),
+    (
+        "tune",
+        "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`",
+    ),
     ("judge", "judges are not part of this version; `nexa evaluate` scores exact answers and bits per byte"),
     ("sample_gate", "judges are not part of this version; `nexa distill filter` runs the gates"),
     ("ui_inspect", "review is not part of this version; `nexa ui` shows the rows of every data set"),
-    ("regenerate_bad", "regeneration is not part of this version; collect again with another `seed` or teacher"),
+    (
+        "regenerate_bad",
+        "regeneration is not part of this version; collect again with another `seed` or teacher",
+    ),
 ];
 
 /// Replaces old words at the place of the command.
@@ -57,9 +78,28 @@ pub(crate) fn answer(word: &str) -> anyhow::Error {
     match LATER.iter().find(|(later, _)| *later == bare) {
         Some((_, answer)) => anyhow::anyhow!("`nexa {word}`: {answer}"),
         None => {
-            let known = ["init", "demo", "doctor", "run", "data", "prepare-data", "distill", "tokenizer", "train",
-                "launch", "evaluate", "leaderboard", "feedback", "inference", "serve", "ui", "runs", "lineage",
-                "model", "cost"];
+            let known = [
+                "init",
+                "demo",
+                "doctor",
+                "run",
+                "data",
+                "prepare-data",
+                "distill",
+                "tokenizer",
+                "train",
+                "launch",
+                "evaluate",
+                "leaderboard",
+                "feedback",
+                "inference",
+                "serve",
+                "ui",
+                "runs",
+                "lineage",
+                "model",
+                "cost",
+            ];
             let hint = nexa_core::config::nearest(word, known)
                 .map(|nearest| format!("; did you mean `nexa {nearest}`?"))
                 .unwrap_or_default();

@@ -36,7 +36,11 @@ impl ModelLoader for LocalLoader {
         // Evaluation hands over whole batches; they wait in the engine rather than being refused.
         let config = EngineConfig { max_queued: 1 << 20, ..EngineConfig::default() };
         let engine = Engine::start(Box::new(model), config).map_err(|error| failed(error.to_string()))?;
-        Ok(LoadedModel { info: engine.info().clone(), chat: Arc::new(engine.clone()), scorer: Some(Arc::new(engine)) })
+        Ok(LoadedModel {
+            info: engine.info().clone(),
+            chat: Arc::new(engine.clone()),
+            scorer: Some(Arc::new(engine)),
+        })
     }
 }
 
@@ -54,7 +58,8 @@ pub(crate) struct Leaderboards {
 impl LeaderboardSource for Leaderboards {
     fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
         let store = Store::new(&self.lab);
-        let board = Leaderboard::of_project(&store, project, self.tables.as_ref()).map_err(|e| e.to_string())?;
+        let board =
+            Leaderboard::of_project(&store, project, self.tables.as_ref()).map_err(|e| e.to_string())?;
         Ok(LeaderboardView { groups: board.by_test_set().filter_map(group).collect() })
     }
 }

@@ -70,8 +70,10 @@ fn show(global: &Global, name: &str, page: &Page<'_>) -> Result<ExitCode> {
         return Ok(ExitCode::Success);
     };
     let head: Vec<&str> = first.keys().map(String::as_str).collect();
-    let cells: Vec<Vec<String>> =
-        rows.iter().map(|row| head.iter().map(|column| row.get(*column).map_or_else(String::new, cell)).collect()).collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| head.iter().map(|column| row.get(*column).map_or_else(String::new, cell)).collect())
+        .collect();
     render::out(&table::table(&head, &cells));
     Ok(ExitCode::Success)
 }

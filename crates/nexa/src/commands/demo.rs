@@ -76,14 +76,19 @@ fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
     ));
     if let Some(problem) = sample_problem(app, reports) {
         let body = serde_json::json!({"prompt": problem, "max_tokens": 96});
-        render::note(&format!("  curl -s localhost:8000/infer -H 'content-type: application/json' -d '{body}'"));
+        render::note(&format!(
+            "  curl -s localhost:8000/infer -H 'content-type: application/json' -d '{body}'"
+        ));
     }
     Ok(())
 }
 
 /// The artifact of a kind that the last stage making one made.
 fn artifact_of(reports: &[StageReport], kind: Kind) -> Option<&Artifact> {
-    reports.iter().filter_map(|report| report.state.artifact()).rfind(|artifact| artifact.manifest.kind == kind)
+    reports
+        .iter()
+        .filter_map(|report| report.state.artifact())
+        .rfind(|artifact| artifact.manifest.kind == kind)
 }
 
 /// A held-out problem, to try the served student with.

@@ -27,7 +27,8 @@ pub(crate) fn run(global: &Global, reindex: bool, verify: bool) -> Result<ExitCo
         facts.push(("lab", "none here; `nexa init` makes one".to_owned()));
     }
     if global.json {
-        let map: serde_json::Map<_, _> = facts.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        let map: serde_json::Map<_, _> =
+            facts.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         render::json(&map)?;
     } else {
         for (name, value) in facts {
@@ -44,10 +45,15 @@ fn is_no_lab(error: &anyhow::Error) -> bool {
 fn machine_facts(app: Option<&App>) -> Vec<(&'static str, String)> {
     let host = Host::current();
     let here = app.map_or_else(|| std::path::PathBuf::from("."), |app| app.lab.root().to_owned());
-    let disk = machine::free_bytes(&here).map_or_else(|| "unknown".to_owned(), |bytes| format!("{} free", table::size(bytes)));
+    let disk = machine::free_bytes(&here)
+        .map_or_else(|| "unknown".to_owned(), |bytes| format!("{} free", table::size(bytes)));
     let environment = app.map(|app| app.environment.clone()).unwrap_or_default();
-    let present: Vec<&str> =
-        VARIABLES.iter().map(|(name, _)| *name).filter(|name| name.ends_with("_KEY") || *name == "HF_TOKEN").filter(|name| environment.get(name).is_some()).collect();
+    let present: Vec<&str> = VARIABLES
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| name.ends_with("_KEY") || *name == "HF_TOKEN")
+        .filter(|name| environment.get(name).is_some())
+        .collect();
     vec![
         ("nexa", machine::nexa_version().to_owned()),
         ("host", format!("{} ({})", host.name, host.platform)),
@@ -59,7 +65,12 @@ fn machine_facts(app: Option<&App>) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn lab_facts(app: &App, reindex: bool, verify: bool, facts: &mut Vec<(&'static str, String)>) -> Result<ExitCode> {
+fn lab_facts(
+    app: &App,
+    reindex: bool,
+    verify: bool,
+    facts: &mut Vec<(&'static str, String)>,
+) -> Result<ExitCode> {
     facts.push(("lab", app.lab.root().display().to_string()));
     facts.push(("projects", app.lab.projects()?.join(", ")));
     let index = if reindex { Index::rebuild(&app.lab)? } else { Index::open(&app.lab)? };

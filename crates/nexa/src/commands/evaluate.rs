@@ -68,7 +68,10 @@ fn show(comparison: &Comparison) {
     if let Some(metric) = &comparison.bits_per_byte {
         rows.push(row("bits per byte", metric, decimal));
     }
-    render::out(&table::table(&["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")], &rows));
+    render::out(&table::table(
+        &["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")],
+        &rows,
+    ));
     if let Some(outcomes) = &comparison.outcomes {
         render::out(&format!(
             "both right {}, only {a} {}, only {b} {}, neither {}",

@@ -15,7 +15,9 @@ pub(crate) fn run(global: &Global, folder: Option<&Path>) -> Result<ExitCode> {
     let lab = Lab::init(folder, global.project.as_deref())?;
     render::note(&format!("lab: {}", lab.root().display()));
     match &global.project {
-        Some(project) => render::note(&format!("project: projects/{project}/ and data/raw/{project}/ are there")),
+        Some(project) => {
+            render::note(&format!("project: projects/{project}/ and data/raw/{project}/ are there"))
+        }
         None => render::note("no project yet: `nexa init --project NAME` makes one"),
     }
     Ok(ExitCode::Success)

@@ -31,8 +31,22 @@ pub(crate) fn show(app: &App, as_json: bool) -> Result<()> {
     for rows in board.by_test_set() {
         let Some(first) = rows.first() else { continue };
         let test_set = &first.test_set;
-        render::note(&format!("{}, split {}, {} items", test_set.dataset, test_set.split.as_str(), table::count(test_set.items as u64)));
-        let head = ["rank", "checkpoint", "exact match", "95 % interval", "bits/byte", "95 % interval", "against the best", "cost of the checkpoint"];
+        render::note(&format!(
+            "{}, split {}, {} items",
+            test_set.dataset,
+            test_set.split.as_str(),
+            table::count(test_set.items as u64)
+        ));
+        let head = [
+            "rank",
+            "checkpoint",
+            "exact match",
+            "95 % interval",
+            "bits/byte",
+            "95 % interval",
+            "against the best",
+            "cost of the checkpoint",
+        ];
         render::out(&table::table(&head, &rows.iter().map(row).collect::<Vec<_>>()));
     }
     Ok(())

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use nexa_core::lab::Lab;
 use nexa_core::ExitCode;
+use nexa_core::lab::Lab;
 
 use crate::app::App;
 use crate::args::{Global, RunArgs};
@@ -57,7 +57,8 @@ fn describe(app: &App, report: &StageReport) -> String {
         }
         StageState::WouldRun => format!("  {name:<14} would run"),
         StageState::Failed { error, log } => {
-            let mut text = format!("  {name:<14} failed      {}", render::error::one_line(&error.to_string()));
+            let mut text =
+                format!("  {name:<14} failed      {}", render::error::one_line(&error.to_string()));
             if let Some(hint) = error.hint() {
                 text.push_str(&format!("\n  {:<14} hint        {hint}", ""));
             }
@@ -71,7 +72,8 @@ fn describe(app: &App, report: &StageReport) -> String {
 }
 
 fn summary(reports: &[StageReport], dry_run: bool, seconds: f64) -> String {
-    let count = |wanted: fn(&StageState) -> bool| reports.iter().filter(|report| wanted(&report.state)).count();
+    let count =
+        |wanted: fn(&StageState) -> bool| reports.iter().filter(|report| wanted(&report.state)).count();
     let up_to_date = count(|state| matches!(state, StageState::UpToDate(_)));
     if up_to_date == reports.len() {
         return format!("everything is up to date ({} stages, {})", reports.len(), table::duration(seconds));

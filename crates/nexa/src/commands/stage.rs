@@ -37,7 +37,12 @@ fn quoted(text: &str) -> String {
 }
 
 /// Resolves configuration and inputs, says what it chose by itself, and runs the stage.
-pub(crate) fn execute(app: &App, kind: &'static StageKind, args: &StageArgs, extra: &[String]) -> Result<Outcome> {
+pub(crate) fn execute(
+    app: &App,
+    kind: &'static StageKind,
+    args: &StageArgs,
+    extra: &[String],
+) -> Result<Outcome> {
     let project = app.project()?;
     let (mut value, place) = match &args.config {
         Some(path) => (config::read_yaml(path)?, path.display().to_string()),
@@ -59,13 +64,14 @@ fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bo
     let project = app.project()?;
     let mut inputs = Inputs::none();
     for text in named {
-        let (role, reference) = text
-            .split_once('=')
-            .ok_or_else(|| Error::config("command line", format!("`--in {text}` is not of the form ROLE=ARTIFACT")))?;
+        let (role, reference) = text.split_once('=').ok_or_else(|| {
+            Error::config("command line", format!("`--in {text}` is not of the form ROLE=ARTIFACT"))
+        })?;
         let known = kind.roles.iter().find(|known| known.name == role).ok_or_else(|| Error::UnknownKey {
             place: "command line".to_owned(),
             key: format!("--in {role}"),
-            nearest: config::nearest(role, kind.roles.iter().map(|role| role.name)).map(|role| format!("--in {role}")),
+            nearest: config::nearest(role, kind.roles.iter().map(|role| role.name))
+                .map(|role| format!("--in {role}")),
         })?;
         let artifact = app.store().resolve(project.name(), reference)?;
         expect_kind(&artifact, known.kind)?;
@@ -106,7 +112,11 @@ fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
             Outcome::UpToDate(_) => "up to date",
             Outcome::Made(_) => "made",
         };
-        render::note(&format!("{how}: {} ({})", stages::facts(artifact), app.show(&artifact.manifest_path())));
+        render::note(&format!(
+            "{how}: {} ({})",
+            stages::facts(artifact),
+            app.show(&artifact.manifest_path())
+        ));
         render::out(&artifact.id().to_string());
     }
     Ok(ExitCode::Success)

@@ -116,7 +116,8 @@ pub(crate) fn execute(
                             let services = Services { events: sink.as_ref(), ..*services };
                             let force = options.force.contains(&node.name);
                             let request = Request { project, name: &node.output, inputs: &inputs, force };
-                            let state = catch_panic(|| run_node(node, &services, wiring, &request, options.dry_run));
+                            let state =
+                                catch_panic(|| run_node(node, &services, wiring, &request, options.dry_run));
                             // The receiver lives as long as the scope; it is gone only if it panicked.
                             let _ = sender.send((position, state));
                         });
@@ -135,9 +136,11 @@ pub(crate) fn execute(
             report(&mut states, pipeline, position, state, ended);
         }
     });
-    let reports = pipeline.nodes.iter().zip(states).filter_map(|(node, state)| {
-        state.map(|state| StageReport { name: node.name.clone(), state })
-    });
+    let reports = pipeline
+        .nodes
+        .iter()
+        .zip(states)
+        .filter_map(|(node, state)| state.map(|state| StageReport { name: node.name.clone(), state }));
     Ok(reports.collect())
 }
 
@@ -180,7 +183,10 @@ fn prepare(
         return Prepared::Ended(StageState::WouldRun);
     }
     if services.cancel.is_cancelled() {
-        return Prepared::Ended(StageState::Failed { error: nexa_core::Error::Interrupted.into(), log: None });
+        return Prepared::Ended(StageState::Failed {
+            error: nexa_core::Error::Interrupted.into(),
+            log: None,
+        });
     }
     Prepared::Ready(inputs)
 }

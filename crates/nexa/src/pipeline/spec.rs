@@ -147,7 +147,9 @@ fn within(error: Error, stage: &str) -> Error {
             key: format!("stages.{stage}.{key}"),
             nearest: nearest.map(|key| format!("stages.{stage}.{key}")),
         },
-        Error::Config { place, message } => Error::Config { place, message: format!("stage `{stage}`: {message}") },
+        Error::Config { place, message } => {
+            Error::Config { place, message: format!("stage `{stage}`: {message}") }
+        }
         other => other,
     }
 }
@@ -207,7 +209,10 @@ fn check_stage(
             Some(position) => {
                 let given = stages::find(&all[order[position]].1.uses).map(|kind| kind.makes);
                 if given.is_some_and(|given| given != known.kind) {
-                    let message = format!("stage `{name}`: `in.{role}` wants a {}, but `{source}` does not make one", known.kind);
+                    let message = format!(
+                        "stage `{name}`: `in.{role}` wants a {}, but `{source}` does not make one",
+                        known.kind
+                    );
                     return Err(Error::config(place, message));
                 }
                 Source::Stage(position)
@@ -218,7 +223,10 @@ fn check_stage(
     }
     for role in kind.roles.iter().filter(|role| role.required) {
         if !inputs.contains_key(role.name) {
-            return Err(Error::config(place, format!("stage `{name}`: `in.{}` is missing: a {}", role.name, role.kind)));
+            return Err(Error::config(
+                place,
+                format!("stage `{name}`: `in.{}` is missing: a {}", role.name, role.kind),
+            ));
         }
     }
     let mut with = stage.with.clone();
@@ -236,8 +244,10 @@ fn check_stage(
 fn check_outputs(nodes: &[Node], place: &str) -> Result<()> {
     for (position, node) in nodes.iter().enumerate() {
         if let Some(other) = nodes[..position].iter().find(|other| other.output == node.output) {
-            let message =
-                format!("stages `{}` and `{}` both make `{}`; set `output`", other.name, node.name, node.output);
+            let message = format!(
+                "stages `{}` and `{}` both make `{}`; set `output`",
+                other.name, node.name, node.output
+            );
             return Err(Error::config(place, message));
         }
     }
@@ -276,7 +286,11 @@ mod tests {
     #[test]
     fn a_stage_may_keep_its_configuration_in_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("c.yaml"), "{teacher: embedded, embedded: {wrong: 0.1, failing: 0.2}}").unwrap();
+        std::fs::write(
+            folder.path().join("c.yaml"),
+            "{teacher: embedded, embedded: {wrong: 0.1, failing: 0.2}}",
+        )
+        .unwrap();
         let pipeline = folder.path().join("p.yaml");
         let text = "{pipeline: p, project: p, stages: {a: {uses: distill.problems, config: c.yaml, with: {embedded: {wrong: 0.5}}}}}";
         std::fs::write(&pipeline, text).unwrap();

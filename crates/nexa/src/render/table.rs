@@ -13,8 +13,10 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         column.set_padding((0, 2));
         let is_numeric = !rows.is_empty()
             && rows.iter().filter_map(|row| row.get(position)).all(|cell| {
-                let digits = cell.trim_start_matches(['-', '+', '$']).trim_end_matches(|c: char| !c.is_ascii_digit());
-                cell.is_empty() || digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'))
+                let digits =
+                    cell.trim_start_matches(['-', '+', '$']).trim_end_matches(|c: char| !c.is_ascii_digit());
+                cell.is_empty()
+                    || digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'))
             });
         if is_numeric {
             column.set_cell_alignment(CellAlignment::Right);
@@ -77,7 +79,8 @@ mod tests {
 
     #[test]
     fn numeric_columns_stand_to_the_right() {
-        let drawn = table(&["name", "rows"], &[vec!["a".into(), "5".into()], vec!["bb".into(), "1,200".into()]]);
+        let drawn =
+            table(&["name", "rows"], &[vec!["a".into(), "5".into()], vec!["bb".into(), "1,200".into()]]);
         assert_eq!(drawn, "name   rows\na         5\nbb    1,200");
     }
 }

@@ -49,7 +49,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         let mut inside = false;
         for line in manifest.lines().map(str::trim) {
             if line.starts_with('[') {
-                inside = line == "[dependencies]" || line.starts_with("[target.") && line.ends_with(".dependencies]");
+                inside = line == "[dependencies]"
+                    || line.starts_with("[target.") && line.ends_with(".dependencies]");
             } else if inside && !line.is_empty() && !line.starts_with('#') {
                 let name = line.split(['.', '=', ' ']).next().unwrap();
                 names.insert(name.to_owned());
@@ -67,7 +68,8 @@ fn crates_use_only_what_the_design_draws() {
         if name == "nexa" {
             continue;
         }
-        let (_, allowed) = EDGES.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name} is not drawn"));
+        let (_, allowed) =
+            EDGES.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name} is not drawn"));
         for other in used.iter().filter(|other| other.starts_with("nexa")) {
             assert!(allowed.contains(&other.as_str()), "{name} must not use {other}: see ARCHITECTURE.md");
         }
@@ -83,7 +85,10 @@ fn heavy_dependencies_stay_with_their_owners() {
                 Some(start) => other.starts_with(start),
                 None => other == heavy,
             });
-            assert!(!named || owners.contains(&name.as_str()), "{name} must not use {heavy}: it belongs to {owners:?}");
+            assert!(
+                !named || owners.contains(&name.as_str()),
+                "{name} must not use {heavy}: it belongs to {owners:?}"
+            );
         }
     }
 }

@@ -14,8 +14,24 @@ fn check(shell: &Shell, arguments: &[&str], code: i32, message: &str) {
 fn every_command_has_help() {
     let shell = Shell::new();
     for command in [
-        "init", "demo", "doctor", "run", "data", "prepare-data", "distill", "tokenizer", "train", "evaluate",
-        "leaderboard", "feedback", "inference", "ui", "runs", "lineage", "model", "cost",
+        "init",
+        "demo",
+        "doctor",
+        "run",
+        "data",
+        "prepare-data",
+        "distill",
+        "tokenizer",
+        "train",
+        "evaluate",
+        "leaderboard",
+        "feedback",
+        "inference",
+        "ui",
+        "runs",
+        "lineage",
+        "model",
+        "cost",
     ] {
         let ran = shell.run(&[command, "--help"]);
         assert_eq!(ran.code, 0, "{command}");

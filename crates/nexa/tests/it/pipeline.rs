@@ -32,9 +32,12 @@ fn run(shell: &Shell, extra: &[&str]) -> crate::support::Ran {
 
 /// The state of a stage, as the report names it.
 fn state<'a>(stderr: &'a str, stage: &str) -> &'a str {
-    let line = stderr.lines().find(|line| line.trim_start().starts_with(&format!("{stage} "))).unwrap_or_else(|| {
-        panic!("no line for {stage} in:\n{stderr}");
-    });
+    let line = stderr
+        .lines()
+        .find(|line| line.trim_start().starts_with(&format!("{stage} ")))
+        .unwrap_or_else(|| {
+            panic!("no line for {stage} in:\n{stderr}");
+        });
     let rest = line.trim_start()[stage.len()..].trim_start();
     ["up to date", "made", "would run", "failed", "not run"]
         .into_iter()
@@ -64,7 +67,11 @@ fn only_what_a_change_reaches_is_made_again() {
     let _ = planned;
     let forced = run(&shell, &["--force", "rows"]);
     assert_eq!(state(&forced.stderr, "rows"), "made");
-    assert_eq!(state(&forced.stderr, "inputs"), "up to date", "the same content again changes nothing downstream");
+    assert_eq!(
+        state(&forced.stderr, "inputs"),
+        "up to date",
+        "the same content again changes nothing downstream"
+    );
     assert_eq!(run(&shell, &["--force", "row"]).code, 4, "a stage that is not there");
 }
 
@@ -93,7 +100,10 @@ fn a_failed_stage_stops_what_depends_on_it_and_nothing_else() {
 
     shell.write("other.jsonl", "{\"question\": \"a\"}\n");
     let again = run(&shell, &[]);
-    assert_eq!((again.code, state(&again.stderr, "sft"), state(&again.stderr, "other")), (0, "up to date", "made"));
+    assert_eq!(
+        (again.code, state(&again.stderr, "sft"), state(&again.stderr, "other")),
+        (0, "up to date", "made")
+    );
 }
 
 #[test]
@@ -104,7 +114,8 @@ fn a_killed_pipeline_goes_on_and_ends_with_the_same_content() {
     for _ in 0..3 {
         let mut child = killed.command(&["run", "projects/tutor/pipelines/small.yaml"]).spawn().unwrap();
         // Killed as soon as it has begun to write: somewhere in the first stages, never at the same place twice.
-        while killed.path("runs").read_dir().unwrap().next().is_none() && child.try_wait().unwrap().is_none() {
+        while killed.path("runs").read_dir().unwrap().next().is_none() && child.try_wait().unwrap().is_none()
+        {
             std::thread::yield_now();
         }
         child.kill().unwrap();

@@ -59,5 +59,9 @@ fn ran(output: Output, folder: &Path) -> Ran {
         let canonical = folder.canonicalize().unwrap();
         text.replace(canonical.to_str().unwrap(), "LAB").replace(folder.to_str().unwrap(), "LAB")
     };
-    Ran { code: output.status.code().unwrap_or(-1), stdout: clean(&output.stdout), stderr: clean(&output.stderr) }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: clean(&output.stdout),
+        stderr: clean(&output.stderr),
+    }
 }

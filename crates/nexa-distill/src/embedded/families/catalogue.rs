@@ -74,19 +74,17 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "spend",
         wordings: &[
-            "{name} buys {a} {thing} for {b} dollars each and had {c} dollars. How many dollars are left?",
-            "At the shop {name} picks {a} {thing} at {b} dollars apiece and pays with {c} dollars. How many dollars come back?",
-            "{name} pays for {a} {thing}, each at {b} dollars, out of {c} dollars. How many dollars does {name} keep?",
+            "{name} buys {a} {thing} for {b} dollars each and has a coupon for {c} dollars. How many dollars does {name} pay?",
+            "At the shop {name} picks {a} {thing} at {b} dollars apiece and gets {c} dollars off. How many dollars does {name} pay?",
+            "{name} orders {a} {thing}, each at {b} dollars, less a discount of {c} dollars. How many dollars are due?",
         ],
         numbers: |rng| {
             let (count, price) = (digit(rng), digit(rng));
-            // The purse is a round sum above what is spent.
-            let tens = rng.random_range(count * price / 10 + 1..=9);
-            vec![count, price, tens * 10]
+            vec![count, price, rng.random_range(2..=(count * price - 1).min(9))]
         },
         steps: &[
-            step(Given(0), Multiply, Given(1), "dollars are spent."),
-            step(Given(2), Subtract, Result(0), "dollars are left."),
+            step(Given(0), Multiply, Given(1), "dollars."),
+            step(Result(0), Subtract, Given(2), "dollars to pay."),
         ],
     },
     Family {
