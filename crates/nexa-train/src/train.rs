@@ -123,7 +123,7 @@ pub fn train(
         state_path,
         clock: Clock { earlier: 0.0, started: Instant::now(), row_tokens: 0, row_seconds: 0.0 },
     };
-    let (outcome, weights) = run.to_the_end()?;
+    let (outcome, weights) = run.finish()?;
     Checkpoint::save(output, &weights, &tokenizer)?;
     Ok(outcome)
 }
@@ -189,8 +189,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Does what is left of the run.
-    fn to_the_end(mut self) -> Result<(Outcome, Weights), Error> {
+    /// Does what is left of the run and hands the weights over.
+    fn finish(mut self) -> Result<(Outcome, Weights), Error> {
         self.clock.earlier = self.state.progress.seconds;
         self.clock.row_seconds = self.state.progress.seconds;
         self.clock.row_tokens = self.state.progress.tokens;

@@ -12,7 +12,6 @@ use nexa_data::tables::FileTables;
 
 use crate::args::Global;
 use crate::render::progress::Screen;
-use crate::wire::Wiring;
 
 /// An opened lab with all that commands use.
 pub(crate) struct App {
@@ -21,7 +20,6 @@ pub(crate) struct App {
     pub(crate) tables: FileTables,
     pub(crate) screen: Screen,
     pub(crate) cancel: Cancel,
-    pub(crate) wiring: Wiring,
     project: Option<String>,
 }
 
@@ -40,10 +38,9 @@ impl App {
         let environment = Environment::load(lab.root())?;
         Ok(Self {
             environment,
-            tables: FileTables::default(),
+            tables: FileTables,
             screen: Screen::new(),
             cancel: cancel_on_signal()?,
-            wiring: Wiring::default(),
             lab,
             project,
         })

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::render::table;
-use crate::wire::Wiring;
+use crate::wire;
 
 /// Makes a stage from its configuration; the text names the configuration's place in errors.
-type Build = fn(Value, &str, &Lab, &Wiring) -> Result<Box<dyn Stage>, StageError>;
+type Build = fn(Value, &str, &Lab) -> Result<Box<dyn Stage>, StageError>;
 
 /// A stage that can be named.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "problems",
         roles: &[],
         seeded: true,
-        build: |value, place, _, _| boxed(nexa_distill::problems::Problems::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_distill::problems::Problems::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "data.ingest",
@@ -71,7 +71,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "dataset",
         roles: &[default("raw", Kind::Raw)],
         seeded: false,
-        build: |value, place, lab, _| boxed(nexa_data::ingest::Ingest::new(lab, parse(value, place)?)?),
+        build: |value, place, lab| boxed(nexa_data::ingest::Ingest::new(lab, parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.inputs",
@@ -79,7 +79,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "teacher_inputs",
         roles: &[required("dataset", Kind::Dataset)],
         seeded: false,
-        build: |value, place, _, _| boxed(nexa_distill::inputs::Inputs::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_distill::inputs::Inputs::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.collect",
@@ -87,7 +87,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "teacher_outputs",
         roles: &[required("inputs", Kind::TeacherInputs)],
         seeded: true,
-        build: |value, place, _, _| boxed(nexa_distill::collect::Collect::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_distill::collect::Collect::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.filter",
@@ -95,7 +95,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "teacher_filtered",
         roles: &[required("outputs", Kind::TeacherOutputs)],
         seeded: false,
-        build: |value, place, _, _| boxed(nexa_distill::filter::Filter::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_distill::filter::Filter::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.package",
@@ -103,7 +103,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "sft",
         roles: &[default("filtered", Kind::Filtered), optional("dataset", Kind::Dataset)],
         seeded: true,
-        build: |value, place, _, _| boxed(nexa_distill::package::Package::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_distill::package::Package::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "tokenizer.train",
@@ -111,7 +111,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "tokenizer",
         roles: &[required("sft_dataset", Kind::SftDataset)],
         seeded: false,
-        build: |value, place, _, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
+        build: |value, place, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
     },
     StageKind {
         uses: "train.init",
@@ -119,7 +119,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "untrained",
         roles: &[required("tokenizer", Kind::Tokenizer)],
         seeded: true,
-        build: |value, place, _, _| boxed(nexa_train::Initialise::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_train::Initialise::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "train",
@@ -127,7 +127,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "student",
         roles: &[required("sft_dataset", Kind::SftDataset), required("tokenizer", Kind::Tokenizer)],
         seeded: true,
-        build: |value, place, _, _| boxed(nexa_train::Train::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_train::Train::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "evaluate",
@@ -135,9 +135,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "evaluation",
         roles: &[required("checkpoint", Kind::Checkpoint), required("sft_dataset", Kind::SftDataset)],
         seeded: true,
-        build: |value, place, _, wiring| {
-            boxed(nexa_eval::Evaluate::new(parse(value, place)?, wiring.loader()))
-        },
+        build: |value, place, _| boxed(nexa_eval::Evaluate::new(parse(value, place)?, wire::loader())),
     },
     StageKind {
         uses: "feedback",
@@ -145,7 +143,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "feedback",
         roles: &[required("evaluation", Kind::Evaluation), optional("sft_dataset", Kind::SftDataset)],
         seeded: false,
-        build: |value, place, _, _| boxed(nexa_eval::Feedback::new(parse(value, place)?)?),
+        build: |value, place, _| boxed(nexa_eval::Feedback::new(parse(value, place)?)?),
     },
 ];
 

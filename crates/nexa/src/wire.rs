@@ -14,16 +14,9 @@ use nexa_model::LocalModel;
 use nexa_serve::{Engine, EngineConfig};
 use nexa_ui::{self as view, LeaderboardSource, LeaderboardView};
 
-/// What stages are given besides their configuration.
-#[derive(Default)]
-pub(crate) struct Wiring;
-
-impl Wiring {
-    /// Opens checkpoints for evaluation.
-    #[expect(clippy::unused_self, reason = "a loader for remote models will need the environment")]
-    pub(crate) fn loader(&self) -> Arc<dyn ModelLoader> {
-        Arc::new(LocalLoader)
-    }
+/// Opens checkpoints for evaluation.
+pub(crate) fn loader() -> Arc<dyn ModelLoader> {
+    Arc::new(LocalLoader)
 }
 
 /// Opens local checkpoints: our decoder, under our engine.

@@ -38,7 +38,6 @@ pub(crate) fn execute(app: &App, pipeline: &Pipeline, options: &Options) -> Resu
     let reports = pipeline::execute(
         pipeline,
         &services,
-        &app.wiring,
         options,
         &|name| Box::new(app.screen.sink(name)),
         &mut |report| app.screen.line(&describe(app, report)),

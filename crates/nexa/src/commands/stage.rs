@@ -50,7 +50,7 @@ pub(crate) fn execute(
     };
     config::apply_overrides(&mut value, &args.overrides)?;
     config::apply_overrides(&mut value, extra)?;
-    let stage = (kind.build)(value, &place, &app.lab, &app.wiring).map_err(Reported)?;
+    let stage = (kind.build)(value, &place, &app.lab).map_err(Reported)?;
     let inputs = inputs(app, kind, &args.inputs, !stage.outside_files().is_empty())?;
     let name = args.output.clone().unwrap_or_else(|| kind.artifact_name(&inputs));
     let sink = app.screen.sink(&name);

@@ -9,7 +9,6 @@ use nexa_core::stage::{self, Inputs, Outcome, Request, Services, Stage, StageErr
 use nexa_core::{ExitCode, Result};
 
 use crate::pipeline::spec::{Node, Pipeline, Source};
-use crate::wire::Wiring;
 
 /// How a pipeline is run.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +71,6 @@ impl StageState {
 pub(crate) fn execute(
     pipeline: &Pipeline,
     services: &Services<'_>,
-    wiring: &Wiring,
     options: &Options,
     sink_for: &(dyn Fn(&str) -> Box<dyn EventSink> + Sync),
     ended: &mut dyn FnMut(&StageReport),
@@ -96,8 +94,7 @@ pub(crate) fn execute(
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         loop {
-            for position in 0..pipeline.nodes.len() {
-                let node = &pipeline.nodes[position];
+            for (position, node) in pipeline.nodes.iter().enumerate() {
                 let waits = node.dependencies().any(|needed| states[needed].is_none());
                 if started[position] || waits || running >= jobs {
                     continue;
@@ -105,7 +102,7 @@ pub(crate) fn execute(
                 started[position] = true;
                 match prepare(node, pipeline, &states, services, options) {
                     Prepared::Ended(state) => {
-                        report(&mut states, pipeline, position, state, ended);
+                        report(&mut states, pipeline, position, *state, ended);
                     }
                     Prepared::Ready(inputs) => {
                         running += 1;
@@ -116,8 +113,7 @@ pub(crate) fn execute(
                             let services = Services { events: sink.as_ref(), ..*services };
                             let force = options.force.contains(&node.name);
                             let request = Request { project, name: &node.output, inputs: &inputs, force };
-                            let state =
-                                catch_panic(|| run_node(node, &services, wiring, &request, options.dry_run));
+                            let state = catch_panic(|| run_node(node, &services, &request, options.dry_run));
                             // The receiver lives as long as the scope; it is gone only if it panicked.
                             let _ = sender.send((position, state));
                         });
@@ -145,8 +141,14 @@ pub(crate) fn execute(
 }
 
 enum Prepared {
-    Ended(StageState),
+    Ended(Box<StageState>),
     Ready(Inputs),
+}
+
+impl Prepared {
+    fn ended(state: StageState) -> Self {
+        Self::Ended(Box::new(state))
+    }
 }
 
 /// Gathers the inputs of a stage, or finds that it cannot or need not run.
@@ -172,18 +174,18 @@ fn prepare(
             },
             Source::Artifact(name) => match Store::new(services.lab).resolve(&pipeline.project, name) {
                 Ok(artifact) => inputs = inputs.with(role, artifact),
-                Err(error) => return Prepared::Ended(StageState::Failed { error: error.into(), log: None }),
+                Err(error) => return Prepared::ended(StageState::Failed { error: error.into(), log: None }),
             },
         }
     }
     if !blocked_by.is_empty() {
-        return Prepared::Ended(StageState::Blocked { by: blocked_by });
+        return Prepared::ended(StageState::Blocked { by: blocked_by });
     }
     if unknown || (options.dry_run && options.force.contains(&node.name)) {
-        return Prepared::Ended(StageState::WouldRun);
+        return Prepared::ended(StageState::WouldRun);
     }
     if services.cancel.is_cancelled() {
-        return Prepared::Ended(StageState::Failed {
+        return Prepared::ended(StageState::Failed {
             error: nexa_core::Error::Interrupted.into(),
             log: None,
         });
@@ -191,15 +193,9 @@ fn prepare(
     Prepared::Ready(inputs)
 }
 
-fn run_node(
-    node: &Node,
-    services: &Services<'_>,
-    wiring: &Wiring,
-    request: &Request<'_>,
-    dry_run: bool,
-) -> StageState {
+fn run_node(node: &Node, services: &Services<'_>, request: &Request<'_>, dry_run: bool) -> StageState {
     let place = format!("stages.{}.with", node.name);
-    let stage: Box<dyn Stage> = match (node.kind.build)(node.with.clone(), &place, services.lab, wiring) {
+    let stage: Box<dyn Stage> = match (node.kind.build)(node.with.clone(), &place, services.lab) {
         Ok(stage) => stage,
         Err(error) => return StageState::Failed { error, log: None },
     };
