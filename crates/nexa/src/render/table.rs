@@ -15,8 +15,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             && rows.iter().filter_map(|row| row.get(position)).all(|cell| {
                 let digits =
                     cell.trim_start_matches(['-', '+', '$']).trim_end_matches(|c: char| !c.is_ascii_digit());
-                cell.is_empty()
-                    || digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'))
+                let is_number = !digits.is_empty()
+                    && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'));
+                cell.is_empty() || is_number
             });
         if is_numeric {
             column.set_cell_alignment(CellAlignment::Right);
