@@ -195,7 +195,8 @@ impl Collect {
                     table::cell(row, "reason").unwrap_or_default()
                 )
             });
-            return Err(Error::TooManyFailed { failed: failed.len(), total, max_share, first });
+            let teacher = self.teacher.to_string();
+            return Err(Error::TooManyFailed { teacher, failed: failed.len(), total, max_share, first });
         }
         context.services.tables.write(&context.output.join("parquet"), &outputs)?;
         if !failed.is_empty() {

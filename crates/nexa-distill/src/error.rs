@@ -152,9 +152,11 @@ pub enum Error {
     },
     /// More rows failed than may.
     #[error(
-        "collect answers: {failed} of {total} failed, more than the share of {max_share} that may; the first: {first}"
+        "collect answers of `{teacher}`: {failed} of {total} failed, more than the share of {max_share} that may; the first: {first}"
     )]
     TooManyFailed {
+        /// The teacher.
+        teacher: String,
         /// Rows that failed.
         failed: usize,
         /// Rows in all.

@@ -41,7 +41,7 @@ impl Purse {
                 Entry::Tokens { usd, .. } => usd.unwrap_or(0.0),
                 Entry::Machine { .. } => 0.0,
             })
-            .sum();
+            .fold(0.0, |sum, usd| sum + usd);
         Ok(Self { model: endpoint.model.clone(), price, ceiling, spent_usd, promised_usd: 0.0, unknown: 0 })
     }
 
