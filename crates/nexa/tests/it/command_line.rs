@@ -93,7 +93,12 @@ fn a_teacher_that_cannot_be_asked_is_refused_before_anything_is_sent() {
     assert_eq!(shell.run(&["distill", "inputs"]).code, 0);
     check(&shell, &["distill", "collect", "--teacher", "openrouter:openai/gpt-4o"], 7, "OPENROUTER_API_KEY");
     check(&shell, &["distill", "collect", "--teacher", "opnai:gpt-4o"], 3, "openai");
-    check(&shell, &["distill", "collect", "--teacher", "http://127.0.0.1:9/v1#none", "max_retries=0"], 6, "127.0.0.1:9");
+    check(
+        &shell,
+        &["distill", "collect", "--teacher", "http://127.0.0.1:9/v1#none", "max_retries=0"],
+        6,
+        "127.0.0.1:9",
+    );
     let listed = shell.run(&["data", "list", "--json"]);
     assert!(!listed.stdout.contains("teacher_outputs"), "no artifact of a failed stage: {}", listed.stdout);
 }
