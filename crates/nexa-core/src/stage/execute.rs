@@ -1,0 +1,341 @@
+//! Key, skip, resume, attempt, commit: what happens around a stage's own work.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::events::RunEvents;
+use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError};
+use crate::artifact::{Artifact, Draft, Manifest, Parent, Producer, Store};
+use crate::cost::{Entry, Ledger};
+use crate::event::{Event, EventSink, NoEvents};
+use crate::hash::ContentHash;
+use crate::index::Index;
+use crate::lab::Lab;
+use crate::machine::{self, Git, Host};
+use crate::run::{self, Attempt, RunId, RunRecord, Status};
+use crate::{Diagnose, Error, ExitCode, Result, files};
+
+/// The key of a piece of work: equal keys give equal results.
+///
+/// # Errors
+/// Fails when a file from outside cannot be read.
+pub fn key(stage: &dyn Stage, inputs: &Inputs) -> Result<ContentHash> {
+    let inputs: BTreeMap<_, _> =
+        inputs.iter().map(|(role, artifact)| (role, artifact.manifest.content_hash.as_str())).collect();
+    let outside = stage
+        .outside_files()
+        .iter()
+        .map(|path| Ok(ContentHash::of_file(path)?.as_str().to_owned()))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(ContentHash::of_json(&serde_json::json!({
+        "stage": stage.name(),
+        "code_version": stage.code_version(),
+        "config": stage.config(),
+        "seed": stage.seed(),
+        "inputs": inputs,
+        "outside": outside,
+    })))
+}
+
+/// Finds the artifact that a piece of work would make, if it has been made.
+///
+/// # Errors
+/// Fails on a malformed manifest, or when a file from outside cannot be read.
+pub fn existing(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    request: &Request<'_>,
+) -> Result<Option<Artifact>> {
+    let key = key(stage, request.inputs)?;
+    Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key)
+}
+
+/// The folder of the unfinished run that works, or worked, on a piece of work: its `events.jsonl` is the log.
+///
+/// # Errors
+/// Fails when a file from outside cannot be read, or on a malformed pointer.
+pub fn unfinished_run(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    inputs: &Inputs,
+) -> Result<Option<PathBuf>> {
+    let pointer = pointer_path(services.lab, &key(stage, inputs)?);
+    if !pointer.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(run::folder(services.lab, &files::read_json::<Pointer>(&pointer)?.run)))
+}
+
+fn pointer_path(lab: &Lab, key: &ContentHash) -> PathBuf {
+    lab.state_folder().join("active").join(format!("{}.json", run::lock_name(key)))
+}
+
+/// Does a piece of work, or finds that it has been done.
+///
+/// # Errors
+/// The stage's own error, or one of reading inputs and writing results. The run is recorded as failed or interrupted,
+/// and its workspace is kept: the same request goes on where it stopped.
+pub fn execute(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    request: &Request<'_>,
+) -> Result<Outcome, StageError> {
+    if !request.force
+        && let Some(artifact) = existing(stage, services, request)?
+    {
+        return Ok(Outcome::UpToDate(artifact));
+    }
+    let key = key(stage, request.inputs)?;
+    let what = format!("`{}` of project `{}`", request.name, request.project.name());
+    let _lock = run::lock(services.lab, &run::lock_name(&key), &what, false)?;
+    // Whoever held the lock before may have made the artifact in the meantime.
+    if !request.force
+        && let Some(artifact) = existing(stage, services, request)?
+    {
+        return Ok(Outcome::UpToDate(artifact));
+    }
+    for (_, artifact) in request.inputs.iter() {
+        artifact.verify()?;
+    }
+
+    let open = OpenRun::begin(stage, services, request, key)?;
+    let started = Instant::now();
+    let result = open.attempt(stage, services, request);
+    let seconds = started.elapsed().as_secs_f64();
+    match result {
+        Ok((draft, facts)) => {
+            let artifact = open.finish(stage, services, request, draft, facts, seconds)?;
+            Ok(Outcome::Made(artifact))
+        }
+        Err(error) => {
+            open.fail(services, error.as_ref(), seconds)?;
+            Err(error)
+        }
+    }
+}
+
+/// Points from a key to the run that works on it, until it is finished.
+#[derive(Serialize, Deserialize)]
+struct Pointer {
+    run: RunId,
+}
+
+struct OpenRun {
+    folder: PathBuf,
+    pointer: PathBuf,
+    record: RunRecord,
+}
+
+impl OpenRun {
+    /// Opens the unfinished run of this key, or a new one.
+    fn begin(
+        stage: &dyn Stage,
+        services: &Services<'_>,
+        request: &Request<'_>,
+        key: ContentHash,
+    ) -> Result<Self> {
+        let lab = services.lab;
+        let pointer = pointer_path(lab, &key);
+        let earlier = if request.force || !pointer.is_file() {
+            None
+        } else {
+            // A pointer to a run that was removed by hand, or whose record was never written, leads nowhere.
+            let id = files::read_json::<Pointer>(&pointer)?.run;
+            let folder = run::folder(lab, &id);
+            folder.join("run.json").is_file().then(|| RunRecord::read(&folder)).transpose()?
+        };
+        let now = Utc::now();
+        let record = match earlier {
+            Some(record) => {
+                services.events.emit(Event::info(format!("going on with run {}", record.id)));
+                resumed(record, &run::folder(lab, &files::read_json::<Pointer>(&pointer)?.run), now, lab)
+            }
+            None => new_record(stage, services, request, key, now)?,
+        };
+        let folder = run::folder(lab, &record.id);
+        files::create_folder(&folder)?;
+        let config = serde_norway::to_string(&record.config)
+            .map_err(|e| Error::malformed(&folder, format!("config cannot be written as YAML: {e}")))?;
+        files::write_atomic(&folder.join("config.yaml"), config.as_bytes())?;
+        record.write(&folder)?;
+        files::write_json(&pointer, &Pointer { run: record.id.clone() })?;
+        Index::open(lab)?.put_run(&record)?;
+        Ok(Self { folder, pointer, record })
+    }
+
+    fn attempt(
+        &self,
+        stage: &dyn Stage,
+        services: &Services<'_>,
+        request: &Request<'_>,
+    ) -> Result<(Draft, Facts), StageError> {
+        let draft = Draft::begin(self.folder.join(".draft"))?;
+        let events = RunEvents::open(&self.folder, services.events)?;
+        events.keep(&Event::info("attempt started"))?;
+        let context = Context {
+            services: Services { events: &events, ..*services },
+            project: request.project,
+            inputs: request.inputs,
+            workspace: &self.folder,
+            output: draft.folder(),
+            facts: Mutex::default(),
+            ledger: Mutex::new(Ledger::open(&self.folder)?),
+        };
+        stage.run(&context)?;
+        let facts = context.facts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok((draft, facts))
+    }
+
+    fn finish(
+        mut self,
+        stage: &dyn Stage,
+        services: &Services<'_>,
+        request: &Request<'_>,
+        draft: Draft,
+        mut facts: Facts,
+        seconds: f64,
+    ) -> Result<Artifact> {
+        self.close(services, Status::Finished, "finished", seconds)?;
+        let record = &self.record;
+        let artifact = Store::new(services.lab).commit(
+            draft,
+            request.project.name(),
+            stage.kind(),
+            request.name,
+            |id, files| {
+                facts.counts.bytes = files.iter().map(|file| file.bytes).sum();
+                Manifest {
+                    id,
+                    kind: stage.kind(),
+                    content_hash: Manifest::hash_files(&files),
+                    files,
+                    counts: facts.counts,
+                    parents: record.inputs.clone(),
+                    producer: Producer {
+                        stage: record.stage.clone(),
+                        code_version: stage.code_version(),
+                        key: record.key.clone(),
+                        run: record.id.clone(),
+                        nexa_version: record.nexa_version.clone(),
+                        git: record.git.clone(),
+                        config: record.config.clone(),
+                        seed: record.seed,
+                        host: record.host.clone(),
+                        device: record.device.clone(),
+                    },
+                    spend: record.spend.clone(),
+                    summary: facts.summary,
+                    created_at: Utc::now(),
+                }
+            },
+        )?;
+        self.record.output = Some(artifact.id().clone());
+        self.record.write(&self.folder)?;
+        files::remove(&self.pointer)?;
+        let mut index = Index::open(services.lab)?;
+        index.put_artifact(&artifact)?;
+        index.put_run(&self.record)?;
+        Ok(artifact)
+    }
+
+    fn fail(mut self, services: &Services<'_>, error: &dyn Diagnose, seconds: f64) -> Result<()> {
+        RunEvents::open(&self.folder, &NoEvents)?.emit(Event::warning(format!("stopped: {error}")));
+        let status =
+            if error.exit_code() == ExitCode::Interrupted { Status::Interrupted } else { Status::Failed };
+        self.close(services, status, &error.to_string(), seconds)?;
+        self.record.write(&self.folder)?;
+        Index::open(services.lab)?.put_run(&self.record)
+    }
+
+    /// Closes the attempt in the record, with its time in the ledger.
+    fn close(&mut self, services: &Services<'_>, status: Status, reason: &str, seconds: f64) -> Result<()> {
+        charge_machine(&self.folder, services.lab, seconds)?;
+        let now = Utc::now();
+        self.record.status = status;
+        self.record.exit_reason = Some(reason.to_owned());
+        self.record.ended_at = Some(now);
+        if let Some(attempt) = self.record.attempts.last_mut() {
+            attempt.ended_at = Some(now);
+        }
+        self.record.spend = Ledger::total(&self.folder)?;
+        Ok(())
+    }
+}
+
+fn new_record(
+    stage: &dyn Stage,
+    services: &Services<'_>,
+    request: &Request<'_>,
+    key: ContentHash,
+    now: DateTime<Utc>,
+) -> Result<RunRecord> {
+    let mut inputs: Vec<Parent> = request
+        .inputs
+        .iter()
+        .map(|(role, artifact)| Parent {
+            role: role.to_owned(),
+            id: artifact.id().to_string(),
+            content_hash: artifact.manifest.content_hash.clone(),
+        })
+        .collect();
+    for path in stage.outside_files() {
+        let content_hash = ContentHash::of_file(&path)?;
+        let path = path.canonicalize().map_err(|e| Error::io("resolve", &path, e))?;
+        inputs.push(Parent { role: "file".to_owned(), id: format!("file:{}", path.display()), content_hash });
+    }
+    Ok(RunRecord {
+        run_version: run::RUN_VERSION,
+        id: RunId::new(stage.name()),
+        stage: stage.name().to_owned(),
+        project: request.project.name().to_owned(),
+        name: request.name.to_owned(),
+        key,
+        config: stage.config(),
+        seed: stage.seed(),
+        inputs,
+        output: None,
+        status: Status::Running,
+        exit_reason: None,
+        started_at: now,
+        ended_at: None,
+        attempts: vec![Attempt { started_at: now, ended_at: None, pid: std::process::id() }],
+        host: Host::current().clone(),
+        device: stage.device(),
+        git: Git::of(services.lab.root()),
+        nexa_version: machine::nexa_version().to_owned(),
+        spend: crate::cost::Spend::default(),
+    })
+}
+
+/// The record of an unfinished run as a new attempt takes it over. The time of a killed attempt counts up to the last
+/// event that it wrote.
+fn resumed(mut record: RunRecord, folder: &Path, now: DateTime<Utc>, lab: &Lab) -> RunRecord {
+    if let Some(attempt) = record.attempts.last_mut()
+        && attempt.ended_at.is_none()
+    {
+        let last_sign = std::fs::metadata(folder.join("events.jsonl"))
+            .and_then(|data| data.modified())
+            .map_or(attempt.started_at, DateTime::<Utc>::from);
+        let ended = last_sign.max(attempt.started_at);
+        attempt.ended_at = Some(ended);
+        let seconds = (ended - attempt.started_at).as_seconds_f64();
+        // A ledger that cannot be written shows itself in this attempt soon enough.
+        let _ = charge_machine(folder, lab, seconds);
+    }
+    record.attempts.push(Attempt { started_at: now, ended_at: None, pid: std::process::id() });
+    record.status = Status::Running;
+    record.exit_reason = None;
+    record.ended_at = None;
+    record.host = Host::current().clone();
+    record
+}
+
+fn charge_machine(folder: &Path, lab: &Lab, seconds: f64) -> Result<()> {
+    let usd = lab.settings().prices.machine_usd_per_hour.map(|price| price * seconds / 3600.0);
+    Ledger::open(folder)?.append(&Entry::Machine { seconds, usd })
+}
