@@ -35,38 +35,40 @@ pub(crate) fn execute(app: &App, pipeline: &Pipeline, options: &Options) -> Resu
     let services = app.services(&silent);
     let count = pipeline.nodes.len();
     app.screen.line(&format!("pipeline {} of project {}: {count} stages", pipeline.name, pipeline.project));
+    let width = pipeline.nodes.iter().map(|node| node.name.len()).max().unwrap_or(0);
     let reports = pipeline::execute(
         pipeline,
         &services,
         options,
         &|name| Box::new(app.screen.sink(name)),
-        &mut |report| app.screen.line(&describe(app, report)),
+        &mut |report| app.screen.line(&describe(app, report, width)),
     )?;
     app.screen.line(&summary(&reports, options.dry_run, started.elapsed().as_secs_f64()));
     Ok(reports)
 }
 
-fn describe(app: &App, report: &StageReport) -> String {
+/// One stage's end, on lines whose names are padded to a common width.
+fn describe(app: &App, report: &StageReport, width: usize) -> String {
     let name = &report.name;
     match &report.state {
-        StageState::UpToDate(artifact) => format!("  {name:<14} up to date  {}", stages::facts(artifact)),
+        StageState::UpToDate(artifact) => format!("  {name:<width$} up to date  {}", stages::facts(artifact)),
         StageState::Made(artifact) => {
             let seconds = table::duration(artifact.manifest.spend.machine_seconds);
-            format!("  {name:<14} made        {} in {seconds}", stages::facts(artifact))
+            format!("  {name:<width$} made        {} in {seconds}", stages::facts(artifact))
         }
-        StageState::WouldRun => format!("  {name:<14} would run"),
+        StageState::WouldRun => format!("  {name:<width$} would run"),
         StageState::Failed { error, log } => {
             let mut text =
-                format!("  {name:<14} failed      {}", render::error::one_line(&error.to_string()));
+                format!("  {name:<width$} failed      {}", render::error::one_line(&error.to_string()));
             if let Some(hint) = error.hint() {
-                text.push_str(&format!("\n  {:<14} hint        {hint}", ""));
+                text.push_str(&format!("\n  {:<width$} hint        {hint}", ""));
             }
             if let Some(log) = log {
-                text.push_str(&format!("\n  {:<14} log         {}", "", app.show(log)));
+                text.push_str(&format!("\n  {:<width$} log         {}", "", app.show(log)));
             }
             text
         }
-        StageState::Blocked { by } => format!("  {name:<14} not run     waited for {}", by.join(", ")),
+        StageState::Blocked { by } => format!("  {name:<width$} not run     waited for {}", by.join(", ")),
     }
 }
 

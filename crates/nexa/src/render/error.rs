@@ -36,7 +36,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
 
 /// Shows an error on stderr.
 pub(crate) fn print(error: &anyhow::Error) {
-    super::note(&format!("error: {}", one_line(&format!("{error:#}"))));
+    // An error with a diagnosis names its cause itself; of any other, the whole chain is told.
+    let text = if diagnosis(error).is_some() { error.to_string() } else { format!("{error:#}") };
+    super::note(&format!("error: {}", one_line(&text)));
     if let Some(hint) = diagnosis(error).and_then(Diagnose::hint) {
         super::note(&format!("hint: {hint}"));
     }
