@@ -35,7 +35,8 @@ impl Screen {
     /// Writes a line above the bars.
     pub(crate) fn line(&self, text: &str) {
         match &self.0.bars {
-            Some(bars) => bars.suspend(|| super::note(text)),
+            // A terminal that is gone cannot be told so.
+            Some(bars) => drop(bars.println(text)),
             None => super::note(text),
         }
     }
@@ -60,13 +61,23 @@ impl EventSink for StageSink {
     fn emit(&self, event: Event) {
         match event {
             Event::Progress { done, total, unit, note } => self.progress(done, total, &unit, &note),
-            Event::Info { message } => self.screen.line(&format!("  {}: {message}", self.name)),
-            Event::Warning { message } => self.screen.line(&format!("  {}: warning: {message}", self.name)),
+            Event::Info { message } => self.line(&message),
+            Event::Warning { message } => self.line(&format!("warning: {message}")),
         }
     }
 }
 
 impl StageSink {
+    /// Writes a message under the stage's name; a table keeps its shape below it.
+    fn line(&self, message: &str) {
+        let message = if message.contains('\n') {
+            format!("\n{message}").replace('\n', "\n    ")
+        } else {
+            format!(" {message}")
+        };
+        self.screen.line(&format!("  {}:{message}", self.name));
+    }
+
     fn progress(&self, done: u64, total: Option<u64>, unit: &str, note: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -103,12 +114,13 @@ impl Drop for StageSink {
 
 fn bar(name: &str, total: Option<u64>) -> ProgressBar {
     let style = if total.is_some() {
-        "  {prefix:<14} {bar:24} {human_pos}/{human_len} {msg}"
+        "  {prefix:<20} {bar:24} {human_pos}/{human_len} {msg}"
     } else {
-        "  {prefix:<14} {spinner} {human_pos} {msg}"
+        "  {prefix:<20} {spinner} {human_pos} {msg}"
     };
     let style = ProgressStyle::with_template(style).expect("the template is a constant and valid");
-    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    // It draws nothing until the screen takes it over.
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
     bar.set_style(style);
     bar.set_prefix(name.to_owned());
     bar
