@@ -200,12 +200,7 @@ impl Ceiling {
 /// # Errors
 /// Fails when `nexa.yaml` has no price for the model.
 pub fn require_price(prices: &Prices, model: &str) -> Result<ModelPrice> {
-    prices.models.get(model).copied().ok_or_else(|| {
-        Error::config(
-            "nexa.yaml",
-            format!("`prices.models` has no `{model}`, so a ceiling on its cost cannot be kept"),
-        )
-    })
+    prices.models.get(model).copied().ok_or_else(|| Error::NoPrice { model: model.to_owned() })
 }
 
 #[cfg(test)]

@@ -93,6 +93,12 @@ pub enum Error {
         /// What is wrong, with the dotted key.
         message: String,
     },
+    /// A ceiling on cost was set for a model whose price nobody gave.
+    #[error("keep a ceiling on the cost of `{model}`: nexa.yaml has no price for it")]
+    NoPrice {
+        /// The model.
+        model: String,
+    },
     /// No lab at or above a folder.
     #[error("find a lab: no `nexa.yaml` in `{}` or above it", start.display())]
     NoLab {
@@ -213,7 +219,14 @@ impl Diagnose for Error {
             Self::Panicked { .. } => {
                 Some("this is a defect of nexa; the message above and the run's folder help to find it".to_owned())
             }
-            Self::Malformed { .. } | Self::Config { .. } | Self::BadName { .. } => None,
+            Self::NoPrice { model } => Some(format!(
+                "add to nexa.yaml: `prices: {{models: {{\"{model}\": {{input_usd_per_million: …, output_usd_per_million: …}}}}}}`"
+            )),
+            Self::Config { .. } => Some(
+                "settings are YAML; on the command line `key=value`, inner keys with dots, lists as `key=[a, b]`"
+                    .to_owned(),
+            ),
+            Self::Malformed { .. } | Self::BadName { .. } => None,
         }
     }
 
@@ -227,7 +240,9 @@ impl Diagnose for Error {
                 _ => ExitCode::Failure,
             },
             Self::Malformed { .. } | Self::NotFound { .. } | Self::NoLab { .. } => ExitCode::Input,
-            Self::UnknownKey { .. } | Self::Config { .. } | Self::BadName { .. } => ExitCode::Config,
+            Self::UnknownKey { .. } | Self::Config { .. } | Self::NoPrice { .. } | Self::BadName { .. } => {
+                ExitCode::Config
+            }
             Self::Integrity { .. } | Self::Index { .. } => ExitCode::Integrity,
             Self::TooNew { .. } => ExitCode::TooNew,
             Self::Busy { .. } => ExitCode::Busy,

@@ -202,7 +202,8 @@ pub fn all(lab: &Lab) -> Result<Vec<RunRecord>> {
             runs.push(RunRecord::read(&path)?);
         }
     }
-    runs.sort_by(|a, b| a.id.cmp(&b.id));
+    // Ids hold whole seconds; runs of one second are told apart by the records.
+    runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     Ok(runs)
 }
 

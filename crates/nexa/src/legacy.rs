@@ -33,7 +33,10 @@ const LATER: &[(&str, &str)] = &[
         "sync",
         "machines of providers are not part of this version; a lab is a folder and can be copied with rsync",
     ),
-    ("teardown", "machines of providers are not part of this version"),
+    (
+        "teardown",
+        "machines of providers are not part of this version; stop the machine with the provider's own tool",
+    ),
     ("status", "machines of providers are not part of this version; `nexa runs list` shows what runs here"),
     (
         "logs",

@@ -92,7 +92,7 @@ pub(crate) static STAGES: &[StageKind] = &[
     StageKind {
         uses: "distill.filter",
         makes: Kind::Filtered,
-        name: "teacher_filtered",
+        name: "filtered",
         roles: &[required("outputs", Kind::TeacherOutputs)],
         seeded: false,
         build: |value, place, _| boxed(nexa_distill::filter::Filter::new(parse(value, place)?)?),
@@ -167,7 +167,9 @@ impl StageKind {
 pub(crate) fn facts(artifact: &Artifact) -> String {
     let counts = &artifact.manifest.counts;
     let mut parts = vec![artifact.id().to_string()];
-    parts.extend(counts.rows.map(|rows| format!("{} rows", table::count(rows))));
+    parts.extend(
+        counts.rows.map(|rows| format!("{} {}", table::count(rows), if rows == 1 { "row" } else { "rows" })),
+    );
     parts.extend(counts.tokens.map(|tokens| format!("{} tokens", table::count(tokens))));
     parts.push(table::size(counts.bytes));
     parts.join(", ")

@@ -206,11 +206,7 @@ impl<'a> Store<'a> {
                 return Ok(Artifact { manifest: Manifest::read(&path)?, folder });
             }
         }
-        Err(Error::NotFound {
-            what: "artifact",
-            name: id.to_string(),
-            hint: Some("`nexa data list` shows what there is".to_owned()),
-        })
+        Err(Error::NotFound { what: "artifact", name: id.to_string(), hint: Some(self.names(&id.project)?) })
     }
 
     /// The artifact that a person means: an id, `name_vN` or `name` (its newest version) of a project, or the path
@@ -234,11 +230,15 @@ impl<'a> Store<'a> {
         if let Some(artifact) = self.at_path(Path::new(text))? {
             return Ok(artifact);
         }
-        Err(Error::NotFound {
-            what: "artifact",
-            name: text.to_owned(),
-            hint: Some(format!("`nexa data list --project {project}` shows what there is")),
-        })
+        Err(Error::NotFound { what: "artifact", name: text.to_owned(), hint: Some(self.names(project)?) })
+    }
+
+    /// The names in a project, for hints.
+    fn names(&self, project: &str) -> Result<String> {
+        let mut names: Vec<String> = self.of_project(project)?.iter().map(|a| a.id().name.clone()).collect();
+        names.dedup();
+        let names = if names.is_empty() { "nothing yet".to_owned() } else { names.join(", ") };
+        Ok(format!("project {project} holds: {names}"))
     }
 
     /// The newest artifact of a kind in a project, by time.

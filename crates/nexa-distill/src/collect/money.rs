@@ -16,6 +16,8 @@ pub(super) struct Purse {
     price: Option<ModelPrice>,
     ceiling: Option<Ceiling>,
     spent_usd: f64,
+    /// The most that one call has cost.
+    dearest_usd: f64,
     promised_usd: f64,
     /// Calls whose cost nobody told.
     unknown: u64,
@@ -42,16 +44,25 @@ impl Purse {
                 Entry::Machine { .. } => 0.0,
             })
             .fold(0.0, |sum, usd| sum + usd);
-        Ok(Self { model: endpoint.model.clone(), price, ceiling, spent_usd, promised_usd: 0.0, unknown: 0 })
+        Ok(Self {
+            model: endpoint.model.clone(),
+            price,
+            ceiling,
+            spent_usd,
+            dearest_usd: 0.0,
+            promised_usd: 0.0,
+            unknown: 0,
+        })
     }
 
     /// The most that a call can cost; 0 where no price is known, which no ceiling allows.
     ///
     /// A token is at least one byte, so the bytes of the prompt bound its tokens; each message adds a few of its own.
+    /// A provider that has charged more than that for a call is expected to do so again.
     pub(super) fn worst_case(&self, request: &Request) -> f64 {
         const TOKENS_PER_MESSAGE: u64 = 16;
         let prompt: u64 = request.messages.iter().map(|m| m.content.len() as u64 + TOKENS_PER_MESSAGE).sum();
-        self.price.map_or(0.0, |price| price.usd(prompt, request.max_tokens))
+        self.price.map_or(0.0, |price| price.usd(prompt, request.max_tokens)).max(self.dearest_usd)
     }
 
     /// Whether a call may be made now.
@@ -76,6 +87,7 @@ impl Purse {
         for (answer, worst_case_usd) in answers {
             match self.cost(answer, worst_case_usd) {
                 Some(usd) => {
+                    self.dearest_usd = self.dearest_usd.max(usd);
                     known.0.add(answer);
                     known.1 += usd;
                 }
@@ -161,6 +173,7 @@ mod tests {
             price: price.map(|usd| ModelPrice { input_usd_per_million: usd, output_usd_per_million: usd }),
             ceiling: ceiling.map(|max_usd| Ceiling { max_usd }),
             spent_usd: 0.0,
+            dearest_usd: 0.0,
             promised_usd: 0.0,
             unknown: 0,
         }

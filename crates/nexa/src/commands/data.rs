@@ -99,16 +99,33 @@ fn verify(global: &Global, names: &[String]) -> Result<ExitCode> {
         names.iter().map(|name| resolve(&app, name)).collect::<Result<_>>()?
     };
     let mut code = ExitCode::Success;
+    let mut verdicts = Vec::new();
     for artifact in &artifacts {
-        match artifact.verify() {
-            Ok(()) => render::out(&format!("{}  unchanged", artifact.id())),
-            Err(error) => {
-                code = error.exit_code();
-                render::note(&format!("error: {}: {error}", artifact.id()));
-            }
+        let error = artifact.verify().err();
+        if let Some(error) = &error {
+            code = error.exit_code();
+        }
+        verdicts.push(Verdict { id: artifact.id().to_string(), error: error.map(|error| error.to_string()) });
+    }
+    if global.json {
+        render::json(&verdicts)?;
+        return Ok(code);
+    }
+    for Verdict { id, error } in &verdicts {
+        match error {
+            None => render::out(&format!("{id}  unchanged")),
+            Some(error) => render::note(&format!("error: {id}: {error}")),
         }
     }
     Ok(code)
+}
+
+/// Whether the files of an artifact are those of its manifest.
+#[derive(serde::Serialize)]
+struct Verdict {
+    id: String,
+    /// What differs, if anything does.
+    error: Option<String>,
 }
 
 fn describe(global: &Global, name: &str, file: Option<&str>) -> Result<ExitCode> {

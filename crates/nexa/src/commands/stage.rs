@@ -75,6 +75,9 @@ fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bo
         })?;
         let artifact = app.store().resolve(project.name(), reference)?;
         expect_kind(&artifact, known.kind)?;
+        if artifact.id().to_string() != reference {
+            render::note(&format!("using {} as {role}", artifact.id()));
+        }
         inputs = inputs.with(role, artifact);
     }
     for role in kind.roles {
