@@ -12,7 +12,7 @@ use super::events::RunEvents;
 use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError};
 use crate::artifact::{Artifact, Draft, Manifest, Parent, Producer, Store};
 use crate::cost::{Entry, Ledger};
-use crate::event::{Event, EventSink, NoEvents};
+use crate::event::{Event, NoEvents};
 use crate::hash::ContentHash;
 use crate::index::Index;
 use crate::lab::Lab;
@@ -85,17 +85,19 @@ pub fn execute(
     services: &Services<'_>,
     request: &Request<'_>,
 ) -> Result<Outcome, StageError> {
+    let key = key(stage, request.inputs)?;
+    let find = || Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key);
     if !request.force
-        && let Some(artifact) = existing(stage, services, request)?
+        && let Some(artifact) = find()?
     {
+        settle(services, &key, &artifact)?;
         return Ok(Outcome::UpToDate(artifact));
     }
-    let key = key(stage, request.inputs)?;
     let what = format!("`{}` of project `{}`", request.name, request.project.name());
     let _lock = run::lock(services.lab, &run::lock_name(&key), &what, false)?;
     // Whoever held the lock before may have made the artifact in the meantime.
     if !request.force
-        && let Some(artifact) = existing(stage, services, request)?
+        && let Some(artifact) = find()?
     {
         return Ok(Outcome::UpToDate(artifact));
     }
@@ -103,17 +105,20 @@ pub fn execute(
         artifact.verify()?;
     }
 
-    let open = OpenRun::begin(stage, services, request, key)?;
+    let mut open = OpenRun::begin(stage, services, request, key.clone())?;
     let started = Instant::now();
-    let result = open.attempt(stage, services, request);
+    let attempted = open.attempt(stage, services, request);
     let seconds = started.elapsed().as_secs_f64();
-    match result {
-        Ok((draft, facts)) => {
-            let artifact = open.finish(stage, services, request, draft, facts, seconds)?;
-            Ok(Outcome::Made(artifact))
-        }
+    let charged = open.charge(services, seconds);
+    let made = attempted.and_then(|(draft, facts)| {
+        charged?;
+        Ok(open.commit(stage, services, request, draft, facts)?)
+    });
+    match made {
+        Ok(artifact) => Ok(Outcome::Made(artifact)),
         Err(error) => {
-            open.fail(services, error.as_ref(), seconds)?;
+            // What stopped the stage is what the user must hear, even where a full disk keeps the record from it.
+            let _ = open.fail(services, error.as_ref());
             Err(error)
         }
     }
@@ -191,16 +196,15 @@ impl OpenRun {
         Ok((draft, facts))
     }
 
-    fn finish(
-        mut self,
+    /// Turns the draft into an artifact and closes the run.
+    fn commit(
+        &mut self,
         stage: &dyn Stage,
         services: &Services<'_>,
         request: &Request<'_>,
         draft: Draft,
         mut facts: Facts,
-        seconds: f64,
     ) -> Result<Artifact> {
-        self.close(services, Status::Finished, "finished", seconds)?;
         let record = &self.record;
         let artifact = Store::new(services.lab).commit(
             draft,
@@ -234,37 +238,66 @@ impl OpenRun {
                 }
             },
         )?;
-        self.record.output = Some(artifact.id().clone());
-        self.record.write(&self.folder)?;
-        files::remove(&self.pointer)?;
-        let mut index = Index::open(services.lab)?;
-        index.put_artifact(&artifact)?;
-        index.put_run(&self.record)?;
+        Index::open(services.lab)?.put_artifact(&artifact)?;
+        self.finish(services, &artifact)?;
         Ok(artifact)
     }
 
-    fn fail(mut self, services: &Services<'_>, error: &dyn Diagnose, seconds: f64) -> Result<()> {
-        RunEvents::open(&self.folder, &NoEvents)?.emit(Event::warning(format!("stopped: {error}")));
-        let status =
-            if error.exit_code() == ExitCode::Interrupted { Status::Interrupted } else { Status::Failed };
-        self.close(services, status, &error.to_string(), seconds)?;
-        self.record.write(&self.folder)?;
-        Index::open(services.lab)?.put_run(&self.record)
+    /// Records that the run made its artifact.
+    fn finish(&mut self, services: &Services<'_>, artifact: &Artifact) -> Result<()> {
+        self.record.output = Some(artifact.id().clone());
+        self.close(services, Status::Finished, "finished")?;
+        files::remove(&self.pointer)
     }
 
-    /// Closes the attempt in the record, with its time in the ledger.
-    fn close(&mut self, services: &Services<'_>, status: Status, reason: &str, seconds: f64) -> Result<()> {
+    /// Records that the attempt ended with an error.
+    fn fail(&mut self, services: &Services<'_>, error: &dyn Diagnose) -> Result<()> {
+        RunEvents::open(&self.folder, &NoEvents)?.keep(&Event::warning(format!("stopped: {error}")))?;
+        let status =
+            if error.exit_code() == ExitCode::Interrupted { Status::Interrupted } else { Status::Failed };
+        self.close(services, status, &error.to_string())
+    }
+
+    /// Puts the time of the attempt into the ledger, and the ledger's sum into the record.
+    fn charge(&mut self, services: &Services<'_>, seconds: f64) -> Result<()> {
         charge_machine(&self.folder, services.lab, seconds)?;
+        self.record.spend = Ledger::total(&self.folder)?;
+        Ok(())
+    }
+
+    /// Writes how the run stands at the end of an attempt.
+    fn close(&mut self, services: &Services<'_>, status: Status, reason: &str) -> Result<()> {
         let now = Utc::now();
         self.record.status = status;
         self.record.exit_reason = Some(reason.to_owned());
         self.record.ended_at = Some(now);
         if let Some(attempt) = self.record.attempts.last_mut() {
-            attempt.ended_at = Some(now);
+            attempt.ended_at.get_or_insert(now);
         }
-        self.record.spend = Ledger::total(&self.folder)?;
-        Ok(())
+        self.record.write(&self.folder)?;
+        Index::open(services.lab)?.put_run(&self.record)
     }
+}
+
+/// Closes the record of a run that was killed after it had committed its artifact.
+fn settle(services: &Services<'_>, key: &ContentHash, artifact: &Artifact) -> Result<()> {
+    let pointer = pointer_path(services.lab, key);
+    if !pointer.is_file() {
+        return Ok(());
+    }
+    // Whoever holds the lock is about to do the same.
+    let Ok(_lock) = run::lock(services.lab, &run::lock_name(key), "run", false) else { return Ok(()) };
+    let folder = run::folder(services.lab, &files::read_json::<Pointer>(&pointer)?.run);
+    if !folder.join("run.json").is_file() {
+        return files::remove(&pointer);
+    }
+    let record = RunRecord::read(&folder)?;
+    let mut open = OpenRun { folder, pointer, record };
+    if artifact.manifest.producer.run == open.record.id {
+        Index::open(services.lab)?.put_artifact(artifact)?;
+        open.finish(services, artifact)?;
+    }
+    Ok(())
 }
 
 fn new_record(

@@ -76,6 +76,27 @@ fn a_stopped_run_goes_on_with_what_it_kept() {
 }
 
 #[test]
+fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
+    let lab = TestLab::new();
+    let stage = Writer::new("one");
+    let made = lab.made(&stage, "rows", &Inputs::none());
+    // As a kill between the manifest and the record leaves it: the run at work, its pointer in place.
+    let mut record = run::all(&lab.lab).unwrap().remove(0);
+    let key = record.key.as_str().trim_start_matches("blake3:").to_owned();
+    record.status = Status::Running;
+    record.output = None;
+    record.write(&run::folder(&lab.lab, &record.id)).unwrap();
+    let pointer = lab.lab.state_folder().join(format!("active/{}.json", &key[..32]));
+    files::write_json(&pointer, &serde_json::json!({"run": record.id})).unwrap();
+
+    assert!(matches!(lab.execute(&stage, "rows", &Inputs::none()), Ok(Outcome::UpToDate(_))));
+    let record = run::all(&lab.lab).unwrap().remove(0);
+    assert_eq!((record.status, record.output.as_ref()), (Status::Finished, Some(made.id())));
+    assert!(!pointer.exists());
+    assert_eq!(stage.runs(), 1);
+}
+
+#[test]
 fn a_run_that_is_being_worked_on_is_left_alone() {
     let lab = TestLab::new();
     let stage = Writer::new("one");
