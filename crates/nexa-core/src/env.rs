@@ -83,8 +83,8 @@ impl Environment {
         std::env::var(name)
             .ok()
             .map(Secret::new)
-            .or_else(|| self.from_file.get(name).cloned())
             .filter(|value| !value.expose().is_empty())
+            .or_else(|| self.from_file.get(name).filter(|value| !value.expose().is_empty()).cloned())
     }
 }
 

@@ -148,11 +148,14 @@ impl Client {
         let response = call.send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.map_err(failed)?;
+        // Scrubbed before it is cut to an excerpt: a key that lies across the cut would no longer be recognised.
+        let clean = self.scrub(&text);
         if status.is_success() {
-            return read_completion(&text, &self.endpoint.model).map_err(|failure| self.scrubbed(failure));
+            return read_completion(&text, &self.endpoint.model)
+                .or_else(|_| read_completion(&clean, &self.endpoint.model));
         }
-        let (message, code) = read_problem(&text);
-        let message = self.scrub(&format!("{status}: {message}"));
+        let (message, code) = read_problem(&clean);
+        let message = format!("{status}: {message}");
         Err(classify(status, &headers, code.as_deref(), message, Utc::now()))
     }
 
@@ -161,14 +164,6 @@ impl Client {
         match &self.endpoint.key {
             Some(key) => message.replace(key.expose(), "…"),
             None => message.to_owned(),
-        }
-    }
-
-    fn scrubbed(&self, failure: Failure) -> Failure {
-        match failure {
-            Failure::Malformed(message) => Failure::Malformed(self.scrub(&message)),
-            Failure::Server(message) => Failure::Server(self.scrub(&message)),
-            other => other,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::events::RunEvents;
 use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError};
 use crate::artifact::{Artifact, Draft, Manifest, Parent, Producer, Store};
-use crate::cost::{Entry, Ledger};
+use crate::cost::{Entry, Ledger, Spend};
 use crate::event::{Event, NoEvents};
 use crate::hash::ContentHash;
 use crate::index::Index;
@@ -295,9 +295,19 @@ fn settle(services: &Services<'_>, key: &ContentHash, artifact: &Artifact) -> Re
     let mut open = OpenRun { folder, pointer, record };
     if artifact.manifest.producer.run == open.record.id {
         Index::open(services.lab)?.put_artifact(artifact)?;
+        open.record.spend = Ledger::total(&open.folder)?;
+        if let Some(attempt) = open.record.attempts.last_mut() {
+            attempt.ended_at.get_or_insert(artifact.manifest.created_at);
+        }
         open.finish(services, artifact)?;
     }
     Ok(())
+}
+
+/// A sum that does not hold the attempt at work yet: until it is closed, its time is unknown, not 0.
+fn unfinished(mut spend: Spend) -> Spend {
+    spend.unknown.push("time of the unfinished attempt".to_owned());
+    spend
 }
 
 fn new_record(
@@ -341,7 +351,7 @@ fn new_record(
         device: stage.device(),
         git: Git::of(services.lab.root()),
         nexa_version: machine::nexa_version().to_owned(),
-        spend: crate::cost::Spend::default(),
+        spend: unfinished(Spend::default()),
     })
 }
 
@@ -360,6 +370,8 @@ fn resumed(mut record: RunRecord, folder: &Path, now: DateTime<Utc>, lab: &Lab) 
         // A ledger that cannot be written shows itself in this attempt soon enough.
         let _ = charge_machine(folder, lab, seconds);
     }
+    // A ledger that cannot be read shows itself when this attempt is charged.
+    record.spend = unfinished(Ledger::total(folder).unwrap_or_default());
     record.attempts.push(Attempt { started_at: now, ended_at: None, pid: std::process::id() });
     record.status = Status::Running;
     record.exit_reason = None;

@@ -85,6 +85,7 @@ fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
     let key = record.key.as_str().trim_start_matches("blake3:").to_owned();
     record.status = Status::Running;
     record.output = None;
+    record.spend = nexa_core::cost::Spend::default();
     record.write(&run::folder(&lab.lab, &record.id)).unwrap();
     let pointer = lab.lab.state_folder().join(format!("active/{}.json", &key[..32]));
     files::write_json(&pointer, &serde_json::json!({"run": record.id})).unwrap();
@@ -92,6 +93,7 @@ fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
     assert!(matches!(lab.execute(&stage, "rows", &Inputs::none()), Ok(Outcome::UpToDate(_))));
     let record = run::all(&lab.lab).unwrap().remove(0);
     assert_eq!((record.status, record.output.as_ref()), (Status::Finished, Some(made.id())));
+    assert_eq!(record.spend, made.manifest.spend, "what it cost is not lost");
     assert!(!pointer.exists());
     assert_eq!(stage.runs(), 1);
 }

@@ -39,11 +39,20 @@ pub(crate) fn run(global: &Global, args: &InferenceArgs) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
+/// Whether a folder is no artifact of the lab. A manifest that cannot be read is an error, not a way past it.
+fn is_outside(resolved: &nexa_core::Result<nexa_core::artifact::Artifact>) -> Result<bool> {
+    match resolved {
+        Ok(_) => Ok(false),
+        Err(nexa_core::Error::NotFound { .. }) => Ok(true),
+        Err(error) => bail!("open checkpoint: {error}"),
+    }
+}
+
 /// The folder of a checkpoint and the name under which it is served: an artifact, verified, or any folder.
 pub(crate) fn checkpoint(app: &App, named: Option<&str>) -> Result<(PathBuf, String)> {
     if let Some(folder) = named.map(PathBuf::from).filter(|folder| folder.is_dir())
         && let Some(name) = folder.file_name()
-        && app.store().resolve(app.project()?.name(), &folder.display().to_string()).is_err()
+        && is_outside(&app.store().resolve(app.project()?.name(), &folder.display().to_string()))?
     {
         let name = name.to_string_lossy().into_owned();
         return Ok((folder, name));

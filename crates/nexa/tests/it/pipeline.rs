@@ -60,11 +60,13 @@ fn a_second_run_finds_everything_up_to_date() {
 fn only_what_a_change_reaches_is_made_again() {
     let shell = lab();
     assert_eq!(run(&shell, &[]).code, 0);
-    let planned = run(&shell, &["--dry-run", "stages.filtered.with.wrong_answer=false"]);
+    let planned = run(&shell, &["--dry-run", "stages.filtered.with.wrong_answer={enabled: false}"]);
+    assert_eq!(state(&planned.stderr, "outputs"), "up to date", "{}", planned.stderr);
+    assert_eq!(state(&planned.stderr, "filtered"), "would run");
+    assert_eq!(state(&planned.stderr, "sft"), "would run");
     let changed = run(&shell, &["stages.sft.with.test_share=0.3"]);
     assert_eq!(state(&changed.stderr, "filtered"), "up to date");
     assert_eq!(state(&changed.stderr, "sft"), "made");
-    let _ = planned;
     let forced = run(&shell, &["--force", "rows"]);
     assert_eq!(state(&forced.stderr, "rows"), "made");
     assert_eq!(
