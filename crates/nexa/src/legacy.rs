@@ -5,6 +5,10 @@
 
 use std::ffi::OsString;
 
+use clap::CommandFactory;
+
+use crate::args::Args;
+
 /// Old module or verb, and the words that replace it.
 const WORDS: &[(&str, &[&str])] = &[
     ("prepare_data", &["prepare-data"]),
@@ -81,28 +85,10 @@ pub(crate) fn answer(word: &str) -> anyhow::Error {
     match LATER.iter().find(|(later, _)| *later == bare) {
         Some((_, answer)) => anyhow::anyhow!("`nexa {word}`: {answer}"),
         None => {
-            let known = [
-                "init",
-                "demo",
-                "doctor",
-                "run",
-                "data",
-                "prepare-data",
-                "distill",
-                "tokenizer",
-                "train",
-                "launch",
-                "evaluate",
-                "leaderboard",
-                "feedback",
-                "inference",
-                "serve",
-                "ui",
-                "runs",
-                "lineage",
-                "model",
-                "cost",
-            ];
+            let arguments = Args::command();
+            let known = arguments
+                .get_subcommands()
+                .flat_map(|command| std::iter::once(command.get_name()).chain(command.get_all_aliases()));
             let hint = nexa_core::config::nearest(word, known)
                 .map(|nearest| format!("; did you mean `nexa {nearest}`?"))
                 .unwrap_or_default();

@@ -29,11 +29,7 @@ impl ModelLoader for LocalLoader {
         // Evaluation hands over whole batches; they wait in the engine rather than being refused.
         let config = EngineConfig { max_queued: 1 << 20, ..EngineConfig::default() };
         let engine = Engine::start(Box::new(model), config).map_err(|error| failed(error.to_string()))?;
-        Ok(LoadedModel {
-            info: engine.info().clone(),
-            chat: Arc::new(engine.clone()),
-            scorer: Some(Arc::new(engine)),
-        })
+        Ok(engine.into())
     }
 }
 
