@@ -10,17 +10,6 @@ use serde_json::Value;
 
 use crate::{Error, Result, files};
 
-/// Reads a configuration file, applies overrides of the form `key.inner=value`, and checks every key.
-///
-/// # Errors
-/// Fails when the file cannot be read, is not YAML, or holds an unknown key or a value of the wrong type; the message
-/// names file and key.
-pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T> {
-    let mut value = read_yaml(path)?;
-    apply_overrides(&mut value, overrides)?;
-    from_value(value, &path.display().to_string())
-}
-
 /// Reads a YAML file to a JSON value. An empty file is an empty mapping.
 ///
 /// # Errors

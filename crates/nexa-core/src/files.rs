@@ -66,12 +66,18 @@ pub fn read_text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))
 }
 
-/// Makes a folder and those above it.
+/// Makes a folder and those above it, durably.
 ///
 /// # Errors
 /// Fails with the path when that is not possible.
 pub fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))
+    if path.is_dir() {
+        return Ok(());
+    }
+    let new: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    std::fs::create_dir_all(path).map_err(|e| Error::io("create folder", path, e))?;
+    // A folder is a name in the one above it.
+    new.into_iter().filter_map(Path::parent).try_for_each(sync_folder)
 }
 
 /// Removes a file or a folder with all it holds, if it is there.
@@ -94,6 +100,22 @@ pub fn remove(path: &Path) -> Result<()> {
 pub fn sync_folder(path: &Path) -> Result<()> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|folder| folder.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
+
+/// Makes everything below a folder durable: files, and the names in every folder.
+///
+/// # Errors
+/// Fails with the path of what cannot be synced.
+pub fn sync_tree(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, e))? {
+        let path = entry.map_err(|e| Error::io("list", folder, e))?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path).and_then(|file| file.sync_all()).map_err(|e| Error::io("sync", &path, e))?;
+        }
+    }
+    sync_folder(folder)
 }
 
 /// Every file below a folder, as paths relative to it, in the order of their names.
@@ -134,9 +156,9 @@ impl LineLog {
     /// Fails with the path when the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         use std::io::{Read, Seek, SeekFrom};
-        if let Some(folder) = path.parent() {
-            create_folder(folder)?;
-        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        create_folder(folder)?;
+        let is_new = !path.exists();
         let open = || -> io::Result<File> {
             let mut file = File::options().create(true).read(true).append(true).open(path)?;
             let length = file.metadata()?.len();
@@ -161,6 +183,9 @@ impl LineLog {
             Ok(file)
         };
         let file = open().map_err(|e| Error::io("open", path, e))?;
+        if is_new {
+            sync_folder(folder)?;
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 

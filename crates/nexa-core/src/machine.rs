@@ -16,7 +16,7 @@ pub struct Host {
     pub platform: String,
     /// Name of the processor.
     pub cpu: String,
-    /// Threads that work is split over; results on CPU are equal to the bit only for equal numbers.
+    /// Threads that work is split over; no result depends on their number.
     pub threads: usize,
     /// Main memory in bytes.
     pub memory_bytes: u64,

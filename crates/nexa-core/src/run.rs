@@ -173,9 +173,9 @@ impl RunRecord {
         files::write_json(&folder.join("run.json"), self)
     }
 
-    /// Whether a process still works on it: whoever does holds the lock of its key.
+    /// Whether a process still works on it: whoever does holds the lock of its work.
     pub fn is_alive(&self, lab: &Lab) -> bool {
-        self.status == Status::Running && is_locked(lab, &lock_name(&self.key))
+        self.status == Status::Running && is_locked(lab, &work_name(&self.project, &self.name, &self.key))
     }
 }
 
@@ -207,9 +207,10 @@ pub fn all(lab: &Lab) -> Result<Vec<RunRecord>> {
     Ok(runs)
 }
 
-/// The name of the lock that whoever works on a key holds.
-pub(crate) fn lock_name(key: &ContentHash) -> String {
-    key.as_str().trim_start_matches("blake3:").chars().take(32).collect()
+/// Names a piece of work, for its lock and for the pointer to its run: the same key may be wanted under two names.
+pub(crate) fn work_name(project: &str, name: &str, key: &ContentHash) -> String {
+    let hash = ContentHash::of_json(&serde_json::json!([project, name, key]));
+    hash.as_str().trim_start_matches("blake3:").chars().take(32).collect()
 }
 
 /// An exclusive lock on a name in the lab; the system releases it when the process ends, however it ends.
@@ -244,7 +245,7 @@ pub fn lock(lab: &Lab, name: &str, what: &str, wait: bool) -> Result<Lock> {
     if wait {
         file.lock().map_err(|e| Error::io("lock", &path, e))?;
     } else {
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -263,6 +264,19 @@ pub fn lock(lab: &Lab, name: &str, what: &str, wait: bool) -> Result<Lock> {
     };
     note().map_err(|e| Error::io("write", &path, e))?;
     Ok(Lock { file })
+}
+
+/// Tries to take a lock. Whoever only looks whether it is taken holds it for a moment ([`is_locked`]); that is waited
+/// out.
+fn try_lock(file: &File) -> std::result::Result<(), TryLockError> {
+    const MOMENT: std::time::Duration = std::time::Duration::from_millis(5);
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(MOMENT),
+            result => return result,
+        }
+    }
+    file.try_lock()
 }
 
 /// Whether a process holds a lock.
@@ -286,5 +300,23 @@ mod tests {
         drop(held);
         assert!(lock(&lab, "name", "the work", false).is_ok());
         drop(shared);
+    }
+
+    #[test]
+    fn who_only_looks_at_a_lock_keeps_nobody_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = Lab::init(folder.path(), None).unwrap();
+        drop(lock(&lab, "name", "the work", false).unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_locked(&lab, "name");
+                }
+            });
+            let busy = (0..2000).filter(|_| lock(&lab, "name", "the work", false).is_err()).count();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(busy, 0);
+        });
     }
 }

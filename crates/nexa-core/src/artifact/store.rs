@@ -1,6 +1,5 @@
 //! Where artifacts are found, begun, committed and verified.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::{ArtifactId, FileEntry, Kind, Manifest};
@@ -20,6 +19,21 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// Says that an artifact of a kind is wanted for a purpose.
+    ///
+    /// # Errors
+    /// Fails when it is of another kind.
+    pub fn expect_kind(&self, kind: Kind) -> Result<()> {
+        if self.manifest.kind == kind {
+            return Ok(());
+        }
+        Err(Error::BadName {
+            what: "artifact",
+            name: self.id().to_string(),
+            message: format!("it is a {}, but a {kind} is wanted", self.manifest.kind),
+        })
+    }
+
     /// The artifact's id.
     pub fn id(&self) -> &ArtifactId {
         &self.manifest.id
@@ -120,12 +134,11 @@ impl Draft {
 
     /// Syncs and hashes every file.
     pub(crate) fn seal(&self) -> Result<Vec<FileEntry>> {
+        files::sync_tree(&self.folder)?;
         let mut entries = Vec::new();
         for relative in files::walk(&self.folder)? {
             let path = self.folder.join(&relative);
-            let file = File::open(&path).map_err(|e| Error::io("read", &path, e))?;
-            file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
-            let bytes = file.metadata().map_err(|e| Error::io("read", &path, e))?.len();
+            let bytes = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, e))?.len();
             let name = relative.to_str().ok_or_else(|| Error::malformed(&path, "the name is not UTF-8"))?;
             entries.push(FileEntry { name: name.to_owned(), bytes, hash: ContentHash::of_file(&path)? });
         }

@@ -62,17 +62,21 @@ pub fn existing(
 pub fn unfinished_run(
     stage: &dyn Stage,
     services: &Services<'_>,
-    inputs: &Inputs,
+    request: &Request<'_>,
 ) -> Result<Option<PathBuf>> {
-    let pointer = pointer_path(services.lab, &key(stage, inputs)?);
+    let pointer = pointer_path(services.lab, &work_name(request, &key(stage, request.inputs)?));
     if !pointer.is_file() {
         return Ok(None);
     }
     Ok(Some(run::folder(services.lab, &files::read_json::<Pointer>(&pointer)?.run)))
 }
 
-fn pointer_path(lab: &Lab, key: &ContentHash) -> PathBuf {
-    lab.state_folder().join("active").join(format!("{}.json", run::lock_name(key)))
+fn work_name(request: &Request<'_>, key: &ContentHash) -> String {
+    run::work_name(request.project.name(), request.name, key)
+}
+
+fn pointer_path(lab: &Lab, work: &str) -> PathBuf {
+    lab.state_folder().join("active").join(format!("{work}.json"))
 }
 
 /// Does a piece of work, or finds that it has been done.
@@ -86,15 +90,16 @@ pub fn execute(
     request: &Request<'_>,
 ) -> Result<Outcome, StageError> {
     let key = key(stage, request.inputs)?;
+    let work = work_name(request, &key);
     let find = || Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key);
     if !request.force
         && let Some(artifact) = find()?
     {
-        settle(services, &key, &artifact)?;
+        settle(services, &work, &artifact)?;
         return Ok(Outcome::UpToDate(artifact));
     }
     let what = format!("`{}` of project `{}`", request.name, request.project.name());
-    let _lock = run::lock(services.lab, &run::lock_name(&key), &what, false)?;
+    let _lock = run::lock(services.lab, &work, &what, false)?;
     // Whoever held the lock before may have made the artifact in the meantime.
     if !request.force
         && let Some(artifact) = find()?
@@ -124,7 +129,7 @@ pub fn execute(
     }
 }
 
-/// Points from a key to the run that works on it, until it is finished.
+/// Points from a piece of work to the run that works on it, until it is finished.
 #[derive(Serialize, Deserialize)]
 struct Pointer {
     run: RunId,
@@ -145,7 +150,7 @@ impl OpenRun {
         key: ContentHash,
     ) -> Result<Self> {
         let lab = services.lab;
-        let pointer = pointer_path(lab, &key);
+        let pointer = pointer_path(lab, &work_name(request, &key));
         let earlier = if request.force || !pointer.is_file() {
             None
         } else {
@@ -158,7 +163,7 @@ impl OpenRun {
         let record = match earlier {
             Some(record) => {
                 services.events.emit(Event::info(format!("going on with run {}", record.id)));
-                resumed(record, &run::folder(lab, &files::read_json::<Pointer>(&pointer)?.run), now, lab)
+                resumed(record, stage, lab, now)
             }
             None => new_record(stage, services, request, key, now)?,
         };
@@ -169,7 +174,7 @@ impl OpenRun {
         files::write_atomic(&folder.join("config.yaml"), config.as_bytes())?;
         record.write(&folder)?;
         files::write_json(&pointer, &Pointer { run: record.id.clone() })?;
-        Index::open(lab)?.put_run(&record)?;
+        index(services, |index| index.put_run(&record));
         Ok(Self { folder, pointer, record })
     }
 
@@ -238,7 +243,7 @@ impl OpenRun {
                 }
             },
         )?;
-        Index::open(services.lab)?.put_artifact(&artifact)?;
+        index(services, |index| index.put_artifact(&artifact));
         self.finish(services, &artifact)?;
         Ok(artifact)
     }
@@ -275,18 +280,19 @@ impl OpenRun {
             attempt.ended_at.get_or_insert(now);
         }
         self.record.write(&self.folder)?;
-        Index::open(services.lab)?.put_run(&self.record)
+        index(services, |index| index.put_run(&self.record));
+        Ok(())
     }
 }
 
 /// Closes the record of a run that was killed after it had committed its artifact.
-fn settle(services: &Services<'_>, key: &ContentHash, artifact: &Artifact) -> Result<()> {
-    let pointer = pointer_path(services.lab, key);
+fn settle(services: &Services<'_>, work: &str, artifact: &Artifact) -> Result<()> {
+    let pointer = pointer_path(services.lab, work);
     if !pointer.is_file() {
         return Ok(());
     }
     // Whoever holds the lock is about to do the same.
-    let Ok(_lock) = run::lock(services.lab, &run::lock_name(key), "run", false) else { return Ok(()) };
+    let Ok(_lock) = run::lock(services.lab, work, "run", false) else { return Ok(()) };
     let folder = run::folder(services.lab, &files::read_json::<Pointer>(&pointer)?.run);
     if !folder.join("run.json").is_file() {
         return files::remove(&pointer);
@@ -294,7 +300,7 @@ fn settle(services: &Services<'_>, key: &ContentHash, artifact: &Artifact) -> Re
     let record = RunRecord::read(&folder)?;
     let mut open = OpenRun { folder, pointer, record };
     if artifact.manifest.producer.run == open.record.id {
-        Index::open(services.lab)?.put_artifact(artifact)?;
+        index(services, |index| index.put_artifact(artifact));
         open.record.spend = Ledger::total(&open.folder)?;
         if let Some(attempt) = open.record.attempts.last_mut() {
             attempt.ended_at.get_or_insert(artifact.manifest.created_at);
@@ -302,6 +308,14 @@ fn settle(services: &Services<'_>, key: &ContentHash, artifact: &Artifact) -> Re
         open.finish(services, artifact)?;
     }
     Ok(())
+}
+
+/// Brings the index up to date. It can be rebuilt from the files, so it never stops the work that it lists.
+fn index(services: &Services<'_>, change: impl FnOnce(&mut Index) -> Result<()>) {
+    if let Err(error) = Index::open(services.lab).and_then(|mut index| change(&mut index)) {
+        let text = format!("{error}; the work goes on, and `nexa doctor --reindex` builds the index again");
+        services.events.emit(Event::warning(text));
+    }
 }
 
 /// A sum that does not hold the attempt at work yet: until it is closed, its time is unknown, not 0.
@@ -357,7 +371,9 @@ fn new_record(
 
 /// The record of an unfinished run as a new attempt takes it over. The time of a killed attempt counts up to the last
 /// event that it wrote.
-fn resumed(mut record: RunRecord, folder: &Path, now: DateTime<Utc>, lab: &Lab) -> RunRecord {
+fn resumed(mut record: RunRecord, stage: &dyn Stage, lab: &Lab, now: DateTime<Utc>) -> RunRecord {
+    let folder = run::folder(lab, &record.id);
+    let attempts = record.attempts.len();
     if let Some(attempt) = record.attempts.last_mut()
         && attempt.ended_at.is_none()
     {
@@ -366,18 +382,29 @@ fn resumed(mut record: RunRecord, folder: &Path, now: DateTime<Utc>, lab: &Lab) 
             .map_or(attempt.started_at, DateTime::<Utc>::from);
         let ended = last_sign.max(attempt.started_at);
         attempt.ended_at = Some(ended);
-        let seconds = (ended - attempt.started_at).as_seconds_f64();
-        // A ledger that cannot be written shows itself in this attempt soon enough.
-        let _ = charge_machine(folder, lab, seconds);
+        // Every attempt has one entry for its time; a kill after that entry leaves an attempt that is not closed.
+        if charged_attempts(&folder) < attempts {
+            // A ledger that cannot be written shows itself in this attempt soon enough.
+            let _ = charge_machine(&folder, lab, (ended - attempt.started_at).as_seconds_f64());
+        }
     }
     // A ledger that cannot be read shows itself when this attempt is charged.
-    record.spend = unfinished(Ledger::total(folder).unwrap_or_default());
+    record.spend = unfinished(Ledger::total(&folder).unwrap_or_default());
     record.attempts.push(Attempt { started_at: now, ended_at: None, pid: std::process::id() });
     record.status = Status::Running;
     record.exit_reason = None;
     record.ended_at = None;
     record.host = Host::current().clone();
+    record.device = stage.device();
+    record.git = Git::of(lab.root());
+    record.nexa_version = machine::nexa_version().to_owned();
     record
+}
+
+/// Counts the attempts whose time is in the ledger.
+fn charged_attempts(folder: &Path) -> usize {
+    let entries = files::read_lines::<Entry>(&folder.join("ledger.jsonl")).unwrap_or_default();
+    entries.iter().filter(|entry| matches!(entry, Entry::Machine { .. })).count()
 }
 
 fn charge_machine(folder: &Path, lab: &Lab, seconds: f64) -> Result<()> {

@@ -5,7 +5,7 @@ use nexa_core::run::{self, Status};
 use nexa_core::stage::{Inputs, Outcome};
 use nexa_core::{Error, ExitCode, files};
 
-use crate::support::{TestLab, Writer};
+use crate::support::{Meeting, TestLab, Writer};
 
 #[test]
 fn work_of_the_same_key_is_done_once() {
@@ -82,12 +82,11 @@ fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
     let made = lab.made(&stage, "rows", &Inputs::none());
     // As a kill between the manifest and the record leaves it: the run at work, its pointer in place.
     let mut record = run::all(&lab.lab).unwrap().remove(0);
-    let key = record.key.as_str().trim_start_matches("blake3:").to_owned();
     record.status = Status::Running;
     record.output = None;
     record.spend = nexa_core::cost::Spend::default();
     record.write(&run::folder(&lab.lab, &record.id)).unwrap();
-    let pointer = lab.lab.state_folder().join(format!("active/{}.json", &key[..32]));
+    let pointer = lab.only_pointer();
     files::write_json(&pointer, &serde_json::json!({"run": record.id})).unwrap();
 
     assert!(matches!(lab.execute(&stage, "rows", &Inputs::none()), Ok(Outcome::UpToDate(_))));
@@ -101,15 +100,50 @@ fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
 #[test]
 fn a_run_that_is_being_worked_on_is_left_alone() {
     let lab = TestLab::new();
-    let stage = Writer::new("one");
-    let key = nexa_core::stage::key(&stage, &Inputs::none()).unwrap();
-    let name: String = key.as_str().trim_start_matches("blake3:").chars().take(32).collect();
-    let lock = run::lock(&lab.lab, &name, "rows", false).unwrap();
-    let error = lab.execute(&stage, "rows", &Inputs::none()).unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Busy);
-    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
-    drop(lock);
+    let (started, is_started) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel();
+    let stage = Writer { meeting: Some(Meeting::new(started, released)), ..Writer::new("one") };
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| lab.made(&stage, "rows", &Inputs::none()));
+        is_started.recv().unwrap();
+        assert!(run::all(&lab.lab).unwrap()[0].is_alive(&lab.lab));
+        let error = lab.execute(&Writer::new("one"), "rows", &Inputs::none()).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Busy);
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        // The same work under another name is work of its own.
+        let other = lab.made(&Writer::new("one"), "copy", &Inputs::none());
+        assert_eq!(other.id().name, "copy");
+        release.send(()).unwrap();
+        assert_eq!(first.join().unwrap().id().name, "rows");
+    });
+    assert!(run::all(&lab.lab).unwrap().iter().all(|run| run.status == Status::Finished));
+}
+
+#[test]
+fn an_attempt_that_was_killed_after_its_time_was_charged_is_charged_once() {
+    let lab = TestLab::new();
+    let stage = Writer { failures: 1, ..Writer::new("one") };
+    lab.execute(&stage, "rows", &Inputs::none()).unwrap_err();
+    let mut record = run::all(&lab.lab).unwrap().remove(0);
+    record.status = Status::Running;
+    record.attempts[0].ended_at = None;
+    record.write(&run::folder(&lab.lab, &record.id)).unwrap();
     lab.made(&stage, "rows", &Inputs::none());
+    let ledger = run::folder(&lab.lab, &record.id).join("ledger.jsonl");
+    let entries: Vec<serde_json::Value> = files::read_lines(&ledger).unwrap();
+    let times = entries.iter().filter(|entry| entry.to_string().contains("machine")).count();
+    assert_eq!(times, 2, "one for each attempt: {entries:?}");
+}
+
+#[test]
+fn a_broken_index_does_not_stop_the_work_that_it_lists() {
+    let lab = TestLab::new();
+    let database = lab.lab.state_folder().join("lab.db");
+    files::remove(&database).unwrap();
+    files::create_folder(&database).unwrap();
+    let made = lab.made(&Writer::new("one"), "rows", &Inputs::none());
+    made.verify().unwrap();
+    assert!(nexa_core::index::Index::open(&lab.lab).is_err());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A lab in a temporary folder, and a stage that can be told to fail.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::cost::Entry;
@@ -59,11 +61,31 @@ impl TestLab {
         stage::execute(stage, &self.services(), &request)
     }
 
+    /// The pointer of the only piece of work so far; its lock has the same name.
+    pub(crate) fn only_pointer(&self) -> PathBuf {
+        let locks = files::walk(&self.lab.state_folder().join("locks")).unwrap();
+        let work: Vec<_> = locks.iter().filter(|name| *name != std::path::Path::new("commit")).collect();
+        assert_eq!(work.len(), 1, "{work:?}");
+        self.lab.state_folder().join("active").join(work[0]).with_extension("json")
+    }
+
     pub(crate) fn made(&self, stage: &dyn Stage, name: &str, inputs: &Inputs) -> Artifact {
         match self.execute(stage, name, inputs).unwrap() {
             Outcome::Made(artifact) => artifact,
             Outcome::UpToDate(artifact) => panic!("{} was up to date", artifact.id()),
         }
+    }
+}
+
+/// Where a stage says that it has begun, and waits until it may go on.
+pub(crate) struct Meeting {
+    started: Mutex<Sender<()>>,
+    released: Mutex<Receiver<()>>,
+}
+
+impl Meeting {
+    pub(crate) fn new(started: Sender<()>, released: Receiver<()>) -> Self {
+        Self { started: Mutex::new(started), released: Mutex::new(released) }
     }
 }
 
@@ -74,6 +96,7 @@ pub(crate) struct Writer {
     pub(crate) code_version: u32,
     pub(crate) outside: Vec<PathBuf>,
     pub(crate) failures: usize,
+    pub(crate) meeting: Option<Meeting>,
     pub(crate) runs: AtomicUsize,
 }
 
@@ -85,6 +108,7 @@ impl Writer {
             code_version: 1,
             outside: Vec::new(),
             failures: 0,
+            meeting: None,
             runs: AtomicUsize::new(0),
         }
     }
@@ -117,6 +141,10 @@ impl Stage for Writer {
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         let run = self.runs.fetch_add(1, Ordering::SeqCst);
+        if let Some(meeting) = &self.meeting {
+            meeting.started.lock().unwrap().send(()).unwrap();
+            meeting.released.lock().unwrap().recv().unwrap();
+        }
         let kept = context.workspace.join("kept.txt");
         if run < self.failures {
             files::write_atomic(&kept, b"paid for")?;

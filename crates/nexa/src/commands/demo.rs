@@ -27,6 +27,11 @@ const PROJECT_FILES: &[(&str, &str)] = &[
 
 /// Makes the lab where it is missing, runs the pipeline, and shows what came out.
 pub(crate) fn run(global: &Global, args: &DemoArgs) -> Result<ExitCode> {
+    if global.project.is_some() || (global.lab.is_some() && std::env::var_os("NEXA_LAB").is_none()) {
+        let message =
+            "the demo has a lab and a project of its own; its folder is an argument: `nexa demo FOLDER`";
+        return Err(nexa_core::Error::config("command line", message).into());
+    }
     let lab = Lab::init(&args.folder, Some(PROJECT))?;
     let folder = lab.project(PROJECT)?.folder();
     for (name, text) in PROJECT_FILES {
@@ -47,13 +52,13 @@ pub(crate) fn run(global: &Global, args: &DemoArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// The leaderboard, the lineage of the best checkpoint, the spend, and where to go from here.
+/// The leaderboard, the lineage of the student, the spend, and where to go from here.
 fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
     render::note("\nleaderboard, on held-out problems:");
     leaderboard::show(app, global.json)?;
     let Some(student) = artifact_of(reports, Kind::Checkpoint) else { return Ok(()) };
     if !global.json {
-        render::out("\nwhere the best checkpoint comes from:");
+        render::out("\nwhere the student comes from:");
         render::out(&lineage::ancestors(&app.store(), student.id())?.render());
     }
     let mut spend = Spend::default();
@@ -75,7 +80,9 @@ fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
         student.id(),
     ));
     if let Some(problem) = sample_problem(app, reports) {
-        let body = serde_json::json!({"prompt": problem, "max_tokens": 96});
+        // Inside single quotes, a shell takes everything but a single quote as it is.
+        let body =
+            serde_json::json!({"prompt": problem, "max_tokens": 96}).to_string().replace('\'', r"'\''");
         render::note(&format!(
             "  curl -s localhost:8000/infer -H 'content-type: application/json' -d '{body}'"
         ));
@@ -98,7 +105,7 @@ fn sample_problem(app: &App, reports: &[StageReport]) -> Option<String> {
     let rows = read(app, &path)?;
     let messages = rows.first()?.get(nexa_core::columns::MESSAGES)?.as_array()?;
     let asked = messages.iter().find(|message| message["role"] == "user")?;
-    asked["content"].as_str().map(|text| text.replace('\'', "’"))
+    asked["content"].as_str().map(str::to_owned)
 }
 
 fn read(app: &App, path: &Path) -> Option<Vec<nexa_core::table::Row>> {

@@ -44,7 +44,7 @@ fn evaluation(app: &App, name: &str) -> Result<Artifact> {
     let project = app.project()?;
     let artifact = app.store().resolve(project.name(), name)?;
     if artifact.manifest.kind != Kind::Checkpoint {
-        stage::expect_kind(&artifact, Kind::Evaluation)?;
+        artifact.expect_kind(Kind::Evaluation)?;
         return Ok(artifact);
     }
     let id = artifact.id().to_string();

@@ -10,7 +10,6 @@ use nexa_serve::{Engine, EngineConfig, ServerConfig};
 
 use crate::app::App;
 use crate::args::{Global, InferenceArgs};
-use crate::commands::stage;
 use crate::render::{self, error::reported};
 
 /// Serves the checkpoint that was named, else the project's newest.
@@ -66,7 +65,7 @@ pub(crate) fn checkpoint(app: &App, named: Option<&str>) -> Result<(PathBuf, Str
             newest
         }
     };
-    stage::expect_kind(&artifact, Kind::Checkpoint)?;
+    artifact.expect_kind(Kind::Checkpoint)?;
     artifact.verify()?;
     if !artifact.path().is_dir() {
         bail!("checkpoint {} has no folder", artifact.id());

@@ -10,17 +10,21 @@ use nexa_core::lab::Lab;
 use crate::app::App;
 use crate::args::{Global, RunArgs};
 use crate::pipeline::{self, Options, Pipeline, StageReport, StageState};
-use crate::render::{self, table};
+use crate::render::{self, error::Reported, table};
 use crate::stages;
 
 /// Runs a pipeline file. The lab is the one that the file lies in, unless another is named.
 pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
+    if global.project.is_some() {
+        let message = "`--project` has no effect here: the pipeline names its project";
+        return Err(nexa_core::Error::config("command line", message).into());
+    }
     let pipeline = pipeline::load(&args.pipeline, &args.overrides)?;
     let app = match &global.lab {
         Some(_) => App::open(global)?,
         None => {
             let folder = args.pipeline.parent().unwrap_or(Path::new("."));
-            App::with_lab(Lab::discover(folder)?, global.project.clone())?
+            App::with_lab(Lab::discover(folder)?, None)?
         }
     };
     let options = Options { dry_run: args.dry_run, force: args.force.clone(), jobs: args.jobs };
@@ -42,7 +46,8 @@ pub(crate) fn execute(app: &App, pipeline: &Pipeline, options: &Options) -> Resu
         options,
         &|name| Box::new(app.screen.sink(name)),
         &mut |report| app.screen.line(&describe(app, report, width)),
-    )?;
+    )
+    .map_err(Reported)?;
     app.screen.line(&summary(&reports, options.dry_run, started.elapsed().as_secs_f64()));
     Ok(reports)
 }

@@ -1,7 +1,6 @@
 //! Commands that run one stage: `prepare-data`, `distill …`, `tokenizer train`, `train`, `evaluate`, `feedback`.
 
 use anyhow::{Context, Result};
-use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::stage::{self, Inputs, Outcome, Request};
 use nexa_core::{Error, ExitCode, config};
 
@@ -74,7 +73,7 @@ fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bo
                 .map(|role| format!("--in {role}")),
         })?;
         let artifact = app.store().resolve(project.name(), reference)?;
-        expect_kind(&artifact, known.kind)?;
+        artifact.expect_kind(known.kind)?;
         if artifact.id().to_string() != reference {
             render::note(&format!("using {} as {role}", artifact.id()));
         }
@@ -90,19 +89,6 @@ fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bo
         inputs = inputs.with(role.name, artifact);
     }
     Ok(inputs)
-}
-
-/// Fails when an artifact is not of the kind that a role wants.
-pub(crate) fn expect_kind(artifact: &Artifact, kind: Kind) -> Result<()> {
-    if artifact.manifest.kind == kind {
-        return Ok(());
-    }
-    Err(Error::BadName {
-        what: "artifact",
-        name: artifact.id().to_string(),
-        message: format!("it is a {}, but a {kind} is wanted", artifact.manifest.kind),
-    }
-    .into())
 }
 
 /// Tells what came out: the id on stdout, so that scripts can go on with it.

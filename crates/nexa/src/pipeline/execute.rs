@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
+use nexa_core::ExitCode;
 use nexa_core::artifact::{Artifact, Store};
 use nexa_core::event::EventSink;
 use nexa_core::stage::{self, Inputs, Outcome, Request, Services, Stage, StageError};
-use nexa_core::{ExitCode, Result};
 
 use crate::pipeline::spec::{Node, Pipeline, Source};
 
@@ -63,18 +63,52 @@ impl StageState {
     }
 }
 
+/// A stage of a pipeline that is known to be able to start: its configuration makes sense, and what it reads from
+/// outside the pipeline is there.
+struct Checked {
+    stage: Box<dyn Stage>,
+    /// The inputs that no stage of the pipeline makes.
+    given: Inputs,
+}
+
+/// Checks every stage before the first one runs: nobody should learn after an hour that the last one was misspelt.
+fn check(pipeline: &Pipeline, services: &Services<'_>) -> Result<Vec<Checked>, StageError> {
+    let check = |node: &Node| {
+        let place = format!("stages.{}.with", node.name);
+        let stage = (node.kind.build)(node.with.clone(), &place, services.lab)?;
+        for path in stage.outside_files() {
+            if !path.is_file() {
+                let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+                return Err(nexa_core::Error::io("read", &path, missing).into());
+            }
+        }
+        let mut given = Inputs::none();
+        for (role, source) in &node.inputs {
+            if let Source::Artifact(name) = source {
+                let artifact = Store::new(services.lab).resolve(&pipeline.project, name)?;
+                let wanted = node.kind.roles.iter().find(|known| known.name == role);
+                wanted.map_or(Ok(()), |wanted| artifact.expect_kind(wanted.kind))?;
+                given = given.with(role, artifact);
+            }
+        }
+        Ok(Checked { stage, given })
+    };
+    pipeline.nodes.iter().map(check).collect()
+}
+
 /// Runs the stages and calls `ended` for each as it ends. A stage's failure is part of the reports, which come in the
 /// order of the pipeline.
 ///
 /// # Errors
-/// Fails when a forced stage is not in the pipeline or the project's name is bad.
+/// Fails, before anything runs, when a stage cannot be made from its configuration, an artifact or file that one reads
+/// is not there, a forced stage is not in the pipeline, or the project's name is bad.
 pub(crate) fn execute(
     pipeline: &Pipeline,
     services: &Services<'_>,
     options: &Options,
     sink_for: &(dyn Fn(&str) -> Box<dyn EventSink> + Sync),
     ended: &mut dyn FnMut(&StageReport),
-) -> Result<Vec<StageReport>> {
+) -> Result<Vec<StageReport>, StageError> {
     for name in &options.force {
         if !pipeline.nodes.iter().any(|node| node.name == *name) {
             let names = pipeline.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -82,10 +116,12 @@ pub(crate) fn execute(
                 what: "stage",
                 name: name.clone(),
                 hint: Some(format!("the pipeline has: {names}")),
-            });
+            }
+            .into());
         }
     }
     let project = services.lab.project(&pipeline.project)?;
+    let checked = check(pipeline, services)?;
     let jobs = options.jobs.max(1);
     let mut states: Vec<Option<StageState>> = pipeline.nodes.iter().map(|_| None).collect();
     let mut started = vec![false; pipeline.nodes.len()];
@@ -100,7 +136,21 @@ pub(crate) fn execute(
                     continue;
                 }
                 started[position] = true;
-                match prepare(node, pipeline, &states, services, options) {
+                let Checked { stage, given } = &checked[position];
+                match prepare(node, given, pipeline, &states) {
+                    Prepared::Ready(_) if services.cancel.is_cancelled() => {
+                        let error = nexa_core::Error::Interrupted.into();
+                        report(
+                            &mut states,
+                            pipeline,
+                            position,
+                            StageState::Failed { error, log: None },
+                            ended,
+                        );
+                    }
+                    Prepared::Ready(_) if options.dry_run && options.force.contains(&node.name) => {
+                        report(&mut states, pipeline, position, StageState::WouldRun, ended);
+                    }
                     Prepared::Ended(state) => {
                         report(&mut states, pipeline, position, *state, ended);
                     }
@@ -113,7 +163,9 @@ pub(crate) fn execute(
                             let services = Services { events: sink.as_ref(), ..*services };
                             let force = options.force.contains(&node.name);
                             let request = Request { project, name: &node.output, inputs: &inputs, force };
-                            let state = catch_panic(|| run_node(node, &services, &request, options.dry_run));
+                            let state = catch_panic(|| {
+                                run_node(stage.as_ref(), &services, &request, options.dry_run)
+                            });
                             // The receiver lives as long as the scope; it is gone only if it panicked.
                             let _ = sender.send((position, state));
                         });
@@ -152,65 +204,41 @@ impl Prepared {
 }
 
 /// Gathers the inputs of a stage, or finds that it cannot or need not run.
-fn prepare(
-    node: &Node,
-    pipeline: &Pipeline,
-    states: &[Option<StageState>],
-    services: &Services<'_>,
-    options: &Options,
-) -> Prepared {
-    let mut inputs = Inputs::none();
+fn prepare(node: &Node, given: &Inputs, pipeline: &Pipeline, states: &[Option<StageState>]) -> Prepared {
+    let mut inputs = given.clone();
     let mut blocked_by = Vec::new();
     let mut unknown = false;
     for (role, source) in &node.inputs {
-        match source {
-            Source::Stage(position) => match states[*position].as_ref() {
-                Some(StageState::WouldRun) => unknown = true,
-                Some(state) => match state.artifact() {
-                    Some(artifact) => inputs = inputs.with(role, artifact.clone()),
-                    None => blocked_by.push(pipeline.nodes[*position].name.clone()),
-                },
-                None => blocked_by.push(pipeline.nodes[*position].name.clone()),
-            },
-            Source::Artifact(name) => match Store::new(services.lab).resolve(&pipeline.project, name) {
-                Ok(artifact) => inputs = inputs.with(role, artifact),
-                Err(error) => return Prepared::ended(StageState::Failed { error: error.into(), log: None }),
-            },
+        let Source::Stage(position) = source else { continue };
+        let state = states[*position].as_ref();
+        match state.and_then(StageState::artifact) {
+            Some(artifact) => inputs = inputs.with(role, artifact.clone()),
+            None if matches!(state, Some(StageState::WouldRun)) => unknown = true,
+            None => blocked_by.push(pipeline.nodes[*position].name.clone()),
         }
     }
     if !blocked_by.is_empty() {
-        return Prepared::ended(StageState::Blocked { by: blocked_by });
+        Prepared::ended(StageState::Blocked { by: blocked_by })
+    } else if unknown {
+        Prepared::ended(StageState::WouldRun)
+    } else {
+        Prepared::Ready(inputs)
     }
-    if unknown || (options.dry_run && options.force.contains(&node.name)) {
-        return Prepared::ended(StageState::WouldRun);
-    }
-    if services.cancel.is_cancelled() {
-        return Prepared::ended(StageState::Failed {
-            error: nexa_core::Error::Interrupted.into(),
-            log: None,
-        });
-    }
-    Prepared::Ready(inputs)
 }
 
-fn run_node(node: &Node, services: &Services<'_>, request: &Request<'_>, dry_run: bool) -> StageState {
-    let place = format!("stages.{}.with", node.name);
-    let stage: Box<dyn Stage> = match (node.kind.build)(node.with.clone(), &place, services.lab) {
-        Ok(stage) => stage,
-        Err(error) => return StageState::Failed { error, log: None },
-    };
+fn run_node(stage: &dyn Stage, services: &Services<'_>, request: &Request<'_>, dry_run: bool) -> StageState {
     if dry_run {
-        return match stage::existing(stage.as_ref(), services, request) {
+        return match stage::existing(stage, services, request) {
             Ok(Some(artifact)) => StageState::UpToDate(artifact),
             Ok(None) => StageState::WouldRun,
             Err(error) => StageState::Failed { error: error.into(), log: None },
         };
     }
-    match stage::execute(stage.as_ref(), services, request) {
+    match stage::execute(stage, services, request) {
         Ok(Outcome::UpToDate(artifact)) => StageState::UpToDate(artifact),
         Ok(Outcome::Made(artifact)) => StageState::Made(artifact),
         Err(error) => {
-            let log = stage::unfinished_run(stage.as_ref(), services, request.inputs).ok().flatten();
+            let log = stage::unfinished_run(stage, services, request).ok().flatten();
             StageState::Failed { error, log: log.map(|folder| folder.join("events.jsonl")) }
         }
     }

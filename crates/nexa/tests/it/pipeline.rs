@@ -88,6 +88,37 @@ fn a_dry_run_makes_nothing() {
 }
 
 #[test]
+fn what_cannot_start_is_found_before_anything_runs() {
+    let check = |stage: &str, expected: &str| {
+        let shell = lab();
+        shell.write("projects/tutor/pipelines/small.yaml", &format!("{PIPELINE}  last: {stage}\n"));
+        for extra in [&[][..], &["--dry-run"]] {
+            let ran = run(&shell, extra);
+            assert_ne!(ran.code, 0);
+            assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+            assert_eq!(shell.path("runs").read_dir().map_or(0, Iterator::count), 0, "{}", ran.stderr);
+        }
+    };
+    check("{uses: distill.collect, in: {inputs: inputs}, with: {teacher: nobody}}", "nobody");
+    check(
+        "{uses: distill.collect, in: {inputs: inputs}, with: {max_token: 3}}",
+        "stages.last.with: unknown key `max_token`",
+    );
+    check("{uses: distill.inputs, in: {dataset: absent}}", "absent");
+    check("{uses: data.ingest, with: {paths: [absent.jsonl]}}", "absent.jsonl");
+}
+
+#[test]
+fn an_artifact_of_another_kind_is_refused_before_anything_runs() {
+    let shell = lab();
+    assert_eq!(run(&shell, &[]).code, 0);
+    let pipeline = "{pipeline: p, project: tutor, stages: {a: {uses: distill.inputs, in: {dataset: sft}}}}";
+    let path = shell.write("projects/tutor/pipelines/other.yaml", pipeline);
+    let ran = shell.run(&["run", path.to_str().unwrap()]);
+    assert!(ran.stderr.contains("it is a sft_dataset, but a dataset is wanted"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_failed_stage_stops_what_depends_on_it_and_nothing_else() {
     let shell = lab();
     shell.write("other.jsonl", "broken\n");
@@ -113,11 +144,12 @@ fn a_killed_pipeline_goes_on_and_ends_with_the_same_content() {
     let straight = lab();
     assert_eq!(run(&straight, &[]).code, 0);
     let killed = lab();
-    for _ in 0..3 {
+    for begun in [1, 3, 5] {
         let mut child = killed.command(&["run", "projects/tutor/pipelines/small.yaml"]).spawn().unwrap();
-        // Killed as soon as it has begun to write: somewhere in the first stages, never at the same place twice.
-        while killed.path("runs").read_dir().unwrap().next().is_none() && child.try_wait().unwrap().is_none()
-        {
+        // Killed once it has begun so many stages, wherever it then is in the last of them.
+        let runs = killed.path("runs");
+        while runs.read_dir().unwrap().count() < begun {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before {begun} stages had begun");
             std::thread::yield_now();
         }
         child.kill().unwrap();
