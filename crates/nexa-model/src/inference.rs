@@ -18,7 +18,7 @@ use crate::kernels::panel::PackedLinear;
 use crate::kernels::rope::RopeTable;
 use crate::kernels::{gather, rms_norm, swiglu};
 use crate::weights::block;
-use crate::{ChatTokenizer, Checkpoint, DecoderConfig, Error, Weights};
+use crate::{Buffer, ChatTokenizer, Checkpoint, DecoderConfig, Error, Weights};
 
 /// Tokens that [`LocalModel::score`] runs through the model at a time.
 const SCORED_AT_ONCE: usize = 2048;
@@ -193,19 +193,19 @@ enum Rows {
 struct Network {
     config: DecoderConfig,
     rope: RopeTable,
-    embedding: Vec<f32>,
+    embedding: Buffer,
     blocks: Vec<Block>,
-    norm: Vec<f32>,
+    norm: Buffer,
     head: PackedLinear,
 }
 
 /// One block of the decoder.
 #[derive(Debug)]
 struct Block {
-    input_norm: Vec<f32>,
+    input_norm: Buffer,
     qkv: PackedLinear,
     output: PackedLinear,
-    mlp_norm: Vec<f32>,
+    mlp_norm: Buffer,
     gate_up: PackedLinear,
     down: PackedLinear,
 }

@@ -9,23 +9,28 @@
 //!
 //! This crate knows no optimizer, no data set, no sampler and no network.
 
+mod buffer;
 mod checkpoint;
 mod config;
 mod decoder;
 mod error;
 mod inference;
 mod kernels;
+mod lora;
 mod ops;
 mod plain;
 mod stage;
 mod tokenizer;
 mod weights;
 
+pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
 pub use config::DecoderConfig;
-pub use decoder::{Batch, Decoder};
+pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
 pub use error::Error;
 pub use inference::LocalModel;
+pub use kernels::distill::{Divergence, Kind as DivergenceKind};
+pub use lora::{Lora, LoraConfig};
 pub use stage::{TokenizerConfig, TrainTokenizer};
 pub use tokenizer::ChatTokenizer;
 pub use weights::{Kind, Parameter, Weights, layout};

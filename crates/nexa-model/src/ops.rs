@@ -4,7 +4,15 @@
 //! node stands for the whole operation and keeps only its inputs. On other devices they fall back to
 //! [`crate::plain`], whose derivative Burn finds by itself.
 
+mod head;
+mod lora;
+mod pull;
+
 use std::sync::Arc;
+
+pub(crate) use head::{HeadLoss, HeadResult, TeacherRows, head};
+pub(crate) use lora::{Adapter, lora};
+pub(crate) use pull::pull;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -12,13 +20,14 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
 use crate::kernels::attention::Heads;
 use crate::kernels::rope::RopeTable;
-use crate::kernels::{attention as attention_kernel, cross_entropy as loss_kernel, gather as gather_kernel};
+use crate::kernels::{attention as attention_kernel, gather as gather_kernel};
 use crate::kernels::{linear as linear_kernel, rms_norm as norm_kernel, swiglu as swiglu_kernel};
 use crate::plain;
 
@@ -81,14 +90,6 @@ pub(crate) fn gather(matrix: Tensor<2>, indices: &Arc<[u32]>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as FusedOps>::gather(matrix.into_dispatch(), indices.clone()))
 }
 
-/// Sums the negative log-likelihood of targets; see [`plain::cross_entropy`].
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
-    if !is_cpu(&logits) {
-        return plain::cross_entropy(logits, targets);
-    }
-    Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(logits.into_dispatch(), targets.clone()))
-}
-
 fn is_cpu(tensor: &Tensor<2>) -> bool {
     matches!(tensor.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
@@ -112,8 +113,6 @@ pub(crate) trait FusedOps: Backend {
     fn attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self>;
     /// See [`gather`].
     fn gather(matrix: FloatTensor<Self>, indices: Arc<[u32]>) -> FloatTensor<Self>;
-    /// See [`cross_entropy`].
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
 impl FusedOps for Flex {
@@ -159,31 +158,44 @@ impl FusedOps for Flex {
             tensor(gather_kernel::forward(matrix, width, &indices), [indices.len(), width])
         })
     }
-
-    fn cross_entropy(logits: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
-        loss_and_gradient(logits, &targets).0
-    }
 }
 
-/// Hands the gradients of a product's operands on.
-fn linear_backward(
-    [x_node, weight_node]: [Option<NodeId>; 2],
-    (x, weight): (FlexTensor, FlexTensor),
-    gradient: FlexTensor,
-    grads: &mut Gradients,
-) {
-    let (x_shape, weight_shape) = (dims(&x), dims(&weight));
-    let inputs = x_shape[1];
-    with_slice(gradient, |g| {
-        if let Some(node) = x_node {
-            let dx = with_slice(weight, |weight| linear_kernel::backward_x(g, weight, inputs));
-            grads.register::<Flex>(node, tensor(dx, x_shape));
-        }
-        if let Some(node) = weight_node {
-            let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
-            grads.register::<Flex>(node, tensor(dw, weight_shape));
-        }
-    });
+/// What a product keeps for its backward pass: the weight, and the input where the weight is trained.
+#[derive(Debug, Clone)]
+struct Product {
+    x: Option<FlexTensor>,
+    weight: FlexTensor,
+}
+
+impl Product {
+    fn new<C: CheckpointStrategy>(
+        x: &FloatTensor<Autodiff<Flex, C>>,
+        weight: &FloatTensor<Autodiff<Flex, C>>,
+    ) -> Self {
+        let is_trained = <Autodiff<Flex, C> as FloatTensorOps<_>>::float_is_require_grad(weight);
+        Self { x: is_trained.then(|| x.primitive().clone()), weight: weight.primitive().clone() }
+    }
+
+    /// Hands the gradients of the operands on.
+    fn backward(
+        self,
+        [x_node, weight_node]: [Option<NodeId>; 2],
+        gradient: FlexTensor,
+        grads: &mut Gradients,
+    ) {
+        let (rows, weight_shape) = (dims(&gradient)[0], dims(&self.weight));
+        let inputs = weight_shape[1];
+        with_slice(gradient, |g| {
+            if let Some(node) = x_node {
+                let dx = with_slice(self.weight, |weight| linear_kernel::backward_x(g, weight, inputs));
+                grads.register::<Flex>(node, tensor(dx, [rows, inputs]));
+            }
+            if let (Some(node), Some(x)) = (weight_node, self.x) {
+                let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
+                grads.register::<Flex>(node, tensor(dw, weight_shape));
+            }
+        });
+    }
 }
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
@@ -191,16 +203,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 2> for Step {
-            type State = (FlexTensor, FlexTensor);
+            type State = Product;
 
             fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
-                linear_backward(ops.parents.map(|node| node.map(|node| node.id)), ops.state, gradient, grads);
+                ops.state.backward(ops.parents.map(|node| node.map(|node| node.id)), gradient, grads);
             }
         }
         let nodes = [x.node(), weight.node()];
-        let state = (x.primitive().clone(), weight.primitive().clone());
-        let output = Flex::linear(state.0.clone(), state.1.clone());
+        let state = Product::new::<C>(&x, &weight);
+        let output = Flex::linear(x.into_primitive(), weight.into_primitive());
         match Step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -215,20 +227,20 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 3> for Step {
-            type State = (FlexTensor, FlexTensor);
+            type State = Product;
 
             fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
                 let [x_node, weight_node, residual_node] = ops.parents.map(|node| node.map(|node| node.id));
-                linear_backward([x_node, weight_node], ops.state, gradient.clone(), grads);
+                ops.state.backward([x_node, weight_node], gradient.clone(), grads);
                 if let Some(node) = residual_node {
                     grads.register::<Flex>(node, gradient);
                 }
             }
         }
         let nodes = [x.node(), weight.node(), residual.node()];
-        let state = (x.primitive().clone(), weight.primitive().clone());
-        let output = Flex::linear_add(state.0.clone(), state.1.clone(), residual.primitive().clone());
+        let state = Product::new::<C>(&x, &weight);
+        let output = Flex::linear_add(x.into_primitive(), weight.into_primitive(), residual.into_primitive());
         match Step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -343,39 +355,6 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
-
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Step;
-        impl Backward<Flex, 1> for Step {
-            /// The gradient for an incoming gradient of one.
-            type State = FlexTensor;
-
-            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let logits_gradient = ops.state;
-                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
-                    let shape = dims(&logits_gradient);
-                    let factor = with_slice(gradient, |gradient| gradient[0]);
-                    with_slice(logits_gradient, |values| {
-                        tensor(values.iter().map(|value| value * factor).collect(), shape)
-                    })
-                });
-            }
-        }
-        let (logits, node) = logits.into_parts();
-        let (loss, gradient) = loss_and_gradient(logits, &targets);
-        match Step.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(gradient, loss),
-            OpsKind::UnTracked(prep) => prep.finish(loss),
-        }
-    }
-}
-
-fn loss_and_gradient(logits: FlexTensor, targets: &[u32]) -> (FlexTensor, FlexTensor) {
-    let shape = dims(&logits);
-    let (loss, gradient) =
-        with_slice(logits, |logits| loss_kernel::forward_backward(logits, shape[1], targets));
-    (FlexTensor::from_data(TensorData::new(vec![loss as f32], [1])), tensor(gradient, shape))
 }
 
 fn dims(tensor: &FlexTensor) -> [usize; 2] {
@@ -397,6 +376,8 @@ fn with_slice<R>(tensor: FlexTensor, read: impl FnOnce(&[f32]) -> R) -> R {
 mod tests {
     use super::*;
     use burn::tensor::{Device, Tolerance};
+
+    use crate::kernels::lora::Correction;
 
     /// Numbers without a pattern, the same on every run.
     fn numbers(count: usize, salt: usize) -> Vec<f32> {
@@ -479,14 +460,23 @@ mod tests {
     }
 
     #[test]
-    fn cross_entropy_is_the_plain_one() {
-        let targets: Arc<[u32]> = (0..70).map(|i| i * 7 % 50).collect();
-        let as_matrix = |loss: Tensor<1>| loss.reshape([1, 1]);
-        check(
-            [[70, 50]],
-            |[x]| as_matrix(cross_entropy(x * 5.0, &targets)) / 70.0,
-            |[x]| as_matrix(plain::cross_entropy(x * 5.0, &targets)) / 70.0,
-        );
+    fn a_low_rank_correction_is_the_plain_one() {
+        let correction = Arc::new(Correction { parts: vec![0..10, 14..20], rank: 3, scale: 0.5 });
+        for rows in [1, 9] {
+            let adapter = |a, b| Adapter { a, b, correction: correction.clone() };
+            check(
+                [[rows, 12], [rows, 24], [6, 12], [16, 3]],
+                |[x, y, a, b]| lora(x, y, adapter(a, b)),
+                |[x, y, a, b]| plain::lora(x, y, adapter(a, b)),
+            );
+        }
+    }
+
+    #[test]
+    fn a_gradient_from_elsewhere_is_passed_on() {
+        let (x, gradient) = (input([3, 4], 1), input([3, 4], 2).without_autodiff());
+        let grads = pull(x.clone() * 2.0, gradient.clone()).backward();
+        x.grad(&grads).expect("tracked").into_data().assert_eq(&(gradient * 2.0).into_data(), true);
     }
 
     fn settings(heads: Heads, lengths: &[usize]) -> (usize, Attention) {
@@ -531,13 +521,17 @@ mod tests {
     fn derivatives_agree_with_finite_differences() {
         let heads = Heads { query: 2, key_value: 1, head_dim: 4 };
         let (tokens, settings) = settings(heads, &[3, 8]);
-        let targets: Arc<[u32]> = (0..tokens as u32).map(|i| i % 4).collect();
+        let targets: Vec<i64> = (0..tokens as i64).map(|i| i % 4).collect();
+        let targets =
+            burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(targets.as_slice(), &Device::flex());
+        let targets = targets.reshape([tokens, 1]);
         let weight = input([1, 8], 3);
         // All fused operations in one chain.
         let loss = |x: Tensor<2>| {
             let mixed = attention(x, &settings); // [tokens, 8]
             let gated = swiglu(rms_norm(mixed, weight.clone(), 1e-5)); // [tokens, 4]
-            cross_entropy(gated * 4.0, &targets)
+            let logs = burn::tensor::activation::log_softmax(gated * 4.0, 1);
+            logs.gather(1, targets.clone()).sum()
         };
         let x = input([tokens, heads.qkv_width()], 11);
         let gradient: Vec<f32> =

@@ -4,7 +4,10 @@
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 
-use crate::ops::Attention;
+use crate::Buffer;
+use crate::kernels::distill::Kind;
+use crate::kernels::head::Wanted;
+use crate::ops::{Adapter, Attention, HeadLoss, HeadResult, TeacherRows};
 
 /// `x weight^T`, plus `residual` where there is one.
 ///
@@ -16,6 +19,26 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>
         Some(residual) => residual + product,
         None => product,
     }
+}
+
+/// `product` with the columns of each part increased by `scale * x A^T B^T`.
+///
+/// # Shapes
+/// `x` is `[tokens, inputs]`, `product` is `[tokens, outputs]`, as is the result.
+pub(crate) fn lora(x: Tensor<2>, product: Tensor<2>, adapter: Adapter) -> Tensor<2> {
+    let Adapter { a, b, correction } = adapter;
+    let rank = correction.rank;
+    let (mut output, mut first) = (product, 0);
+    for (index, columns) in correction.parts.iter().enumerate() {
+        let a = a.clone().narrow(0, index * rank, rank);
+        let b = b.clone().narrow(0, first, columns.len());
+        first += columns.len();
+        let change = linear(linear(x.clone(), a, None), b, None) * correction.scale;
+        let corrected = output.clone().narrow(1, columns.start, columns.len()) + change;
+        let tokens = 0..output.dims()[0];
+        output = output.slice_assign([tokens, columns.clone()], corrected);
+    }
+    output
 }
 
 /// Root-mean-square normalisation.
@@ -47,15 +70,69 @@ pub(crate) fn gather(matrix: Tensor<2>, indices: &[u32]) -> Tensor<2> {
     matrix.select(0, indices)
 }
 
-/// The summed negative log-likelihood, in nats.
+/// The losses of rows of `x weight^T` and the gradients of their sum, by Burn's own autodiff.
 ///
 /// # Shapes
-/// `logits` is `[targets.len(), vocab]`; returns `[1]`.
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &[u32]) -> Tensor<1> {
-    let count = targets.len();
-    let targets: Vec<i64> = targets.iter().map(|&target| i64::from(target)).collect();
-    let targets = Tensor::<1, Int>::from_data(TensorData::from(targets.as_slice()), &logits.device());
-    activation::log_softmax(logits, 1).gather(1, targets.reshape([count, 1])).sum().neg()
+/// `x` is `[rows, hidden]`, `weight` is `[vocab, hidden]`.
+pub(crate) fn head(x: Tensor<2>, weight: Tensor<2>, loss: HeadLoss<'_>, wanted: Wanted) -> HeadResult {
+    let (x, weight) = (x.autodiff().require_grad(), weight.autodiff().require_grad());
+    let logits = linear(x.clone(), weight.clone(), None);
+    let losses = row_losses(logits, loss); // [rows]
+    let mut gradients = losses.clone().sum().backward();
+    let mut gradient = |of: &Tensor<2>| of.grad_remove(&mut gradients).expect("tracked");
+    HeadResult {
+        losses: losses.into_data().try_to_vec::<f32>().expect("the decoder computes in f32"),
+        x_gradient: wanted.x.then(|| gradient(&x)),
+        weight_gradient: wanted.weight.then(|| Buffer::from_tensor(gradient(&weight))),
+    }
+}
+
+/// The loss of every row of logits.
+fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
+    let device = logits.device();
+    let [rows, vocab] = logits.dims();
+    let negative_log_likelihood = |targets: &[u32]| {
+        let targets: Vec<i64> = targets.iter().map(|&target| i64::from(target)).collect();
+        let targets = Tensor::<1, Int>::from_data(TensorData::from(targets.as_slice()), &device);
+        let all = activation::log_softmax(logits.clone(), 1);
+        all.gather(1, targets.reshape([rows, 1])).reshape([rows]).neg()
+    };
+    match loss {
+        HeadLoss::CrossEntropy { targets, weights: None } => negative_log_likelihood(targets),
+        HeadLoss::CrossEntropy { targets, weights: Some(weights) } => {
+            negative_log_likelihood(targets) * Tensor::from_data(TensorData::from(weights), &device)
+        }
+        HeadLoss::Distill { targets, teacher, divergence } => {
+            let t = divergence.temperature;
+            let teacher = match teacher {
+                TeacherRows::Hidden { x, weight } => {
+                    activation::log_softmax(linear(x.clone(), weight.clone(), None) / t, 1)
+                }
+                TeacherRows::Top { k, token_ids, log_probs } => {
+                    let given = TensorData::new(log_probs.clone(), [rows, *k]);
+                    let given = activation::log_softmax(Tensor::<2>::from_data(given, &device) / t, 1);
+                    let mut all = vec![-1e30_f32; rows * vocab];
+                    let given = given.into_data().try_to_vec::<f32>().expect("the decoder computes in f32");
+                    for (index, (id, value)) in token_ids.iter().zip(given).enumerate() {
+                        all[index / k * vocab + *id as usize] = value;
+                    }
+                    Tensor::from_data(TensorData::new(all, [rows, vocab]), &device)
+                }
+            };
+            let student = activation::log_softmax(logits.clone() / t, 1);
+            let kl = |log_p: Tensor<2>, log_q: Tensor<2>| (log_p.clone().exp() * (log_p - log_q)).sum_dim(1);
+            let value = match divergence.kind {
+                Kind::ForwardKl => kl(teacher, student),
+                Kind::ReverseKl => kl(student, teacher),
+                Kind::JensenShannon { beta } => {
+                    let mixture = (teacher.clone().exp() * beta + student.clone().exp() * (1.0 - beta)).log();
+                    kl(teacher, mixture.clone()) * beta + kl(student, mixture) * (1.0 - beta)
+                }
+            };
+            value.reshape([rows]) * (divergence.alpha * t * t)
+                + negative_log_likelihood(targets) * divergence.ce_alpha
+        }
+    }
 }
 
 /// Causal grouped-query attention with rotary positions, one sequence after another.

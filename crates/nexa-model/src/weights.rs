@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::{DecoderConfig, Error};
+use crate::{Buffer, DecoderConfig, Error};
 
 /// What a parameter is for, which decides how it starts and whether it decays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Kind {
     Projection,
     /// A projection that writes to the residual stream.
     ResidualProjection,
+    /// A matrix of a low-rank correction.
+    Adapter,
 }
 
 /// One parameter: a matrix `[outputs, inputs]`, or `[1, width]` for a norm.
@@ -101,7 +103,7 @@ pub fn layout(config: &DecoderConfig) -> Vec<Parameter> {
 pub struct Weights {
     config: DecoderConfig,
     layout: Vec<Parameter>,
-    values: Vec<Vec<f32>>,
+    values: Vec<Buffer>,
 }
 
 impl Weights {
@@ -125,7 +127,7 @@ impl Weights {
             .map(|parameter| {
                 let deviation = match parameter.kind {
                     Kind::Norm => return vec![1.0; parameter.shape[1]],
-                    Kind::Embedding | Kind::Projection => config.initializer_range,
+                    Kind::Embedding | Kind::Projection | Kind::Adapter => config.initializer_range,
                     Kind::ResidualProjection => {
                         config.initializer_range / (2.0 * config.num_hidden_layers as f64).sqrt()
                     }
@@ -136,6 +138,7 @@ impl Weights {
                     .collect()
             })
             .collect();
+        let values = buffers(&layout, values);
         Ok(Self { config: config.clone(), layout, values })
     }
 
@@ -149,6 +152,7 @@ impl Weights {
         for (parameter, values) in layout.iter().zip(&values) {
             assert_eq!(parameter.shape[0] * parameter.shape[1], values.len(), "{:?}", parameter.parts);
         }
+        let values = buffers(&layout, values);
         Self { config: config.clone(), layout, values }
     }
 
@@ -163,18 +167,18 @@ impl Weights {
     }
 
     /// Returns the numbers of every parameter, row by row.
-    pub fn values(&self) -> &[Vec<f32>] {
+    pub fn values(&self) -> &[Buffer] {
         &self.values
     }
 
     /// Returns the numbers of every parameter, to be changed.
-    pub fn values_mut(&mut self) -> &mut [Vec<f32>] {
+    pub fn values_mut(&mut self) -> &mut [Buffer] {
         &mut self.values
     }
 
     /// Counts the weights, tied ones once.
     pub fn count(&self) -> usize {
-        self.values.iter().map(Vec::len).sum()
+        self.values.iter().map(|values| values.len()).sum()
     }
 
     /// Renders the weights as a safetensors file.
@@ -223,30 +227,42 @@ impl Weights {
         for parameter in &layout {
             let mut numbers = Vec::with_capacity(parameter.shape[0] * parameter.shape[1]);
             for (name, rows) in &parameter.parts {
-                let tensor = file
-                    .tensor(name)
-                    .map_err(|_| Error::MissingTensor { path: path.to_owned(), name: name.clone() })?;
-                let expected = file_shape(parameter, *rows);
-                if tensor.shape() != expected {
-                    let found = tensor.shape().to_vec();
-                    return Err(Error::TensorShape {
-                        path: path.to_owned(),
-                        name: name.clone(),
-                        found,
-                        expected,
-                    });
-                }
-                let read = from_bytes(tensor.dtype(), tensor.data()).ok_or_else(|| Error::TensorFormat {
-                    path: path.to_owned(),
-                    name: name.clone(),
-                    found: format!("{:?}", tensor.dtype()),
-                })?;
+                let read = read_tensor(&file, path, name, &file_shape(parameter, *rows))?;
                 numbers.extend_from_slice(&read);
             }
             values.push(numbers);
         }
+        let values = buffers(&layout, values);
         Ok(Self { config: config.clone(), layout, values })
     }
+}
+
+/// Reads a tensor of a file, which must have a shape.
+///
+/// # Errors
+/// Names the tensor when it is missing, or has another shape or an unreadable format; `path` is for the message.
+pub(crate) fn read_tensor(
+    file: &SafeTensors<'_>,
+    path: &Path,
+    name: &str,
+    expected: &[usize],
+) -> Result<Cow<'static, [f32]>, Error> {
+    let (path, name) = (path.to_owned(), name.to_owned());
+    let Ok(tensor) = file.tensor(&name) else { return Err(Error::MissingTensor { path, name }) };
+    if tensor.shape() != expected {
+        let found = tensor.shape().to_vec();
+        return Err(Error::TensorShape { path, name, found, expected: expected.to_vec() });
+    }
+    let found = || format!("{:?}", tensor.dtype());
+    from_bytes(tensor.dtype(), tensor.data()).ok_or_else(|| Error::TensorFormat {
+        path,
+        name,
+        found: found(),
+    })
+}
+
+fn buffers(layout: &[Parameter], values: Vec<Vec<f32>>) -> Vec<Buffer> {
+    layout.iter().zip(values).map(|(parameter, values)| Buffer::new(values, parameter.shape)).collect()
 }
 
 /// The shape of a part in a file, where norms are vectors.
@@ -289,17 +305,28 @@ fn half_to_single(bits: u16) -> f32 {
 
 /// Draws normal numbers from the generator of one tensor (Box and Muller, 1958).
 fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.update(name.as_bytes());
-    let mut generator = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
-    // 53 random bits, shifted off zero so that the logarithm is finite.
-    let mut uniform = || ((generator.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let mut uniform = generator(seed, name);
     let pairs = (0..count.div_ceil(2)).flat_map(|_| {
         let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
         [radius * angle.cos(), radius * angle.sin()]
     });
     pairs.take(count).map(|value| (value * deviation) as f32).collect()
+}
+
+/// Draws numbers between `-bound` and `bound` from the generator of one tensor.
+pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f32> {
+    let mut uniform = generator(seed, name);
+    (0..count).map(|_| ((2.0 * uniform() - 1.0) * bound) as f32).collect()
+}
+
+/// The generator of one tensor: numbers between 0 and 1, both excluded.
+fn generator(seed: u64, name: &str) -> impl FnMut() -> f64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(name.as_bytes());
+    let mut generator = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
+    // 53 random bits, shifted off zero so that the logarithm is finite.
+    move || ((generator.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
 #[cfg(test)]
