@@ -1,9 +1,10 @@
 //! The decoder as training sees it: tensors under autodiff, many sequences end to end without padding.
 //!
-//! It is the Llama block (RMSNorm, rotary grouped-query attention, SwiGLU, residuals) with these departures in form,
-//! none in result: queries, keys and values are one matrix, gate and up are one matrix; sequences are packed into one
-//! `[tokens, hidden]` matrix, and attention is told where each begins; and once the last block has attended, only the
-//! rows that carry loss go on, because no later operation mixes rows.
+//! It is the Llama block (RMSNorm, rotary grouped-query attention, SwiGLU, residuals) with what other families add to
+//! it where the config switches it on: biases, a norm of every query and key, a sliding window, layers without
+//! positions. It departs from them in form, never in result: queries, keys and values are one matrix, gate and up are
+//! one matrix; sequences are packed into one `[tokens, hidden]` matrix, and attention is told where each begins; and
+//! once the last block has attended, only the rows that carry loss go on, because no later operation mixes rows.
 //!
 //! Inference has its own forward pass over the same [`Weights`] (see [`crate::LocalModel`]); a test holds the two
 //! together.
@@ -12,9 +13,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::kernels::attention::Attention;
 use crate::kernels::rope::RopeTable;
-use crate::ops::{self, Attention};
-use crate::weights::block;
+use crate::ops;
+use crate::rope::Rope;
+use crate::weights::{Network, Projection};
 use crate::{DecoderConfig, Weights};
 
 /// Sequences to train on, end to end.
@@ -68,7 +71,10 @@ impl Batch {
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    rope: Arc<RopeTable>,
+    rope: Rope,
+    still: Rope,
+    /// Where each parameter stands in `parameters`.
+    network: Network<usize>,
     parameters: Vec<Tensor<2>>,
 }
 
@@ -76,8 +82,13 @@ impl Decoder {
     /// Puts weights on a device. With an autodiff device, [`Self::loss_and_gradients`] works.
     pub fn new(weights: &Weights, device: &Device) -> Self {
         let config = weights.config().clone();
-        let rope = RopeTable::new(config.max_position_embeddings, config.head_dim, config.rope_theta);
-        let mut decoder = Self { config, rope: Arc::new(rope), parameters: Vec::new() };
+        let mut decoder = Self {
+            rope: Rope::new(&config),
+            still: Rope::still(&config),
+            network: Network::of(&config),
+            parameters: Vec::new(),
+            config,
+        };
         decoder.set(weights, device);
         decoder
     }
@@ -121,37 +132,62 @@ impl Decoder {
     /// Returns `[trained tokens, vocab]`.
     pub fn logits(&self, batch: &Batch) -> Tensor<2> {
         let epsilon = self.config.rms_norm_eps as f32;
-        let attention =
-            Attention { heads: self.config.heads(), offsets: batch.offsets.clone(), rope: self.rope.clone() };
-        let [embedding, blocks @ ..] = self.parameters.as_slice() else {
-            unreachable!("a layout begins with the embedding");
-        };
-        let (blocks, last) = blocks.split_at(self.config.num_hidden_layers * block::COUNT);
+        let heads = self.config.heads();
+        let weight = |place: usize| self.parameters[place].clone();
+        let norm = |x: Tensor<2>, place: usize| ops::rms_norm(x, weight(place), epsilon);
+        let rotations = [&self.rope, &self.still].map(|rope| tables(rope, &batch.offsets));
+        let network = &self.network;
 
-        let mut x = ops::gather(embedding.clone(), &batch.token_ids); // [tokens, hidden]
-        for (layer, block) in blocks.chunks_exact(block::COUNT).enumerate() {
-            let weight = |index: usize| block[index].clone();
-            let normed = ops::rms_norm(x.clone(), weight(block::INPUT_NORM), epsilon);
-            let qkv = ops::linear(normed, weight(block::QKV), None); // [tokens, qkv_width]
+        let mut x = ops::gather(weight(network.embedding), &batch.token_ids); // [tokens, hidden]
+        for (layer, block) in network.blocks.iter().enumerate() {
+            let attention = Attention {
+                heads,
+                offsets: batch.offsets.clone(),
+                rope: rotations[usize::from(!self.config.is_rotated(layer))].clone(),
+                window: self.config.window(layer),
+            };
+            let mut qkv = self.project(norm(x.clone(), block.input_norm), &block.qkv, None); // [tokens, qkv_width]
+            if let Some([query, key]) = block.qk_norm {
+                qkv = ops::head_norm(qkv, weight(query), weight(key), heads, epsilon);
+            }
             let mut mixed = ops::attention(qkv, &attention); // [tokens, heads * head_dim]
             if layer + 1 == self.config.num_hidden_layers {
                 mixed = ops::gather(mixed, &batch.rows); // [trained, heads * head_dim]
                 x = ops::gather(x, &batch.rows); // [trained, hidden]
             }
-            x = ops::linear(mixed, weight(block::OUTPUT), Some(x));
-            let normed = ops::rms_norm(x.clone(), weight(block::MLP_NORM), epsilon);
-            let gated = ops::swiglu(ops::linear(normed, weight(block::GATE_UP), None)); // [.., intermediate]
-            x = ops::linear(gated, weight(block::DOWN), Some(x));
+            x = self.project(mixed, &block.output, Some(x));
+            let gate_up = self.project(norm(x.clone(), block.mlp_norm), &block.gate_up, None);
+            x = self.project(ops::swiglu(gate_up), &block.down, Some(x));
         }
-        let head = last.get(1).unwrap_or(embedding);
-        ops::linear(ops::rms_norm(x, last[0].clone(), epsilon), head.clone(), None) // [trained, vocab]
+        let head = network.head.unwrap_or(network.embedding);
+        ops::linear(norm(x, network.norm), weight(head), None) // [trained, vocab]
     }
+
+    /// Multiplies rows with a weight and adds its bias and a residual, where there are.
+    fn project(
+        &self,
+        x: Tensor<2>,
+        projection: &Projection<usize>,
+        residual: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        let product = ops::linear(x, self.parameters[projection.weight].clone(), residual);
+        match projection.bias {
+            Some(bias) => ops::add_bias(product, self.parameters[bias].clone()),
+            None => product,
+        }
+    }
+}
+
+/// Returns the rotations of every sequence.
+fn tables(rope: &Rope, offsets: &[usize]) -> Arc<[Arc<RopeTable>]> {
+    offsets.windows(2).map(|bounds| rope.table(0..bounds[1] - bounds[0])).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::small;
+    use crate::config::tests::{families, small};
+    use crate::weights::tests::scattered;
 
     fn sequence(length: usize) -> (Vec<u32>, Vec<bool>) {
         let tokens = (0..length).map(|i| ((i * i + 5 * length) % 50) as u32).collect();
@@ -175,10 +211,9 @@ mod tests {
 
     #[test]
     fn gradients_of_every_parameter_agree_with_finite_differences() {
-        for tie_word_embeddings in [true, false] {
-            let config = DecoderConfig { tie_word_embeddings, ..small() };
-            let weights = Weights::random(&config, 5).expect("valid config");
-            let batch = batch(&[7, 12].map(sequence));
+        for config in families() {
+            let weights = scattered(&config);
+            let batch = batch(&[7, 20].map(sequence));
             let device = Device::flex().autodiff();
             let (_, gradients) = Decoder::new(&weights, &device).loss_and_gradients(&batch);
             let loss_at = |parameter: usize, step: f32| {
@@ -194,7 +229,8 @@ mod tests {
                 let step = 2e-4;
                 let estimate = (loss_at(index, step) - loss_at(index, -step)) / (2.0 * f64::from(step));
                 let error = (estimate - expected).abs() / expected;
-                assert!(error < 0.02, "{:?}: {estimate} and {expected}", parameter.parts);
+                let place = (config.architecture, &parameter.parts);
+                assert!(error < 0.02, "{place:?}: {estimate} and {expected}");
             }
         }
     }

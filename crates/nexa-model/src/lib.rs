@@ -17,12 +17,13 @@ mod inference;
 mod kernels;
 mod ops;
 mod plain;
+mod rope;
 mod stage;
 mod tokenizer;
 mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use config::DecoderConfig;
+pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
 pub use decoder::{Batch, Decoder};
 pub use error::Error;
 pub use inference::LocalModel;
