@@ -2,25 +2,15 @@
 use burn::tensor::Device;
 use nexa_model::{Batch, Decoder, DecoderConfig, Objective, Weights};
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse::<usize>().unwrap());
+    let mut args = std::env::args().skip(1).map(|a| a.parse::<usize>().unwrap_or(1));
     let (tokens, samples) = (args.next().unwrap(), args.next().unwrap());
-    let config = DecoderConfig {
-        hidden_size: 576,
-        intermediate_size: 1536,
-        num_hidden_layers: 30,
-        num_attention_heads: 9,
-        num_key_value_heads: 3,
-        head_dim: 64,
-        max_position_embeddings: 2048,
-        rms_norm_eps: 1e-5,
-        rope_theta: 1e5,
-        tie_word_embeddings: true,
-        vocab_size: 49152,
-        bos_token_id: None,
-        eos_token_id: None,
-        pad_token_id: None,
-        initializer_range: 0.04,
-    };
+    let json = serde_json::json!({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 576,
+        "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 1e5, "tie_word_embeddings": true,
+        "vocab_size": 49152, "initializer_range": 0.04, "hidden_act": "silu"});
+    let path = std::env::temp_dir().join("step-config.json");
+    std::fs::write(&path, json.to_string()).unwrap();
+    let config = DecoderConfig::load(&path).unwrap();
     let weights = Weights::random(&config, 1).unwrap();
     let decoder = Decoder::new(&weights, &Device::flex()).recompute_blocks(args.next().is_some());
     let length = tokens / samples;

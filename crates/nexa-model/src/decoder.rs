@@ -1,9 +1,10 @@
 //! The decoder as training sees it: tensors under autodiff, many sequences end to end without padding.
 //!
-//! It is the Llama block (RMSNorm, rotary grouped-query attention, SwiGLU, residuals) with these departures in form,
-//! none in result: queries, keys and values are one matrix, gate and up are one matrix; sequences are packed into one
-//! `[tokens, hidden]` matrix, and attention is told where each begins; and once the last block has attended, only the
-//! rows that carry loss go on, because no later operation mixes rows.
+//! It is the Llama block (RMSNorm, rotary grouped-query attention, SwiGLU, residuals) with what other families add to
+//! it where the config switches it on: biases, a norm of every query and key, a sliding window, layers without
+//! positions. It departs from them in form, never in result: queries, keys and values are one matrix, gate and up are
+//! one matrix; sequences are packed into one `[tokens, hidden]` matrix, and attention is told where each begins; and
+//! once the last block has attended, only the rows that carry loss go on, because no later operation mixes rows.
 //!
 //! Inference has its own forward pass over the same [`Weights`] (see [`crate::LocalModel`]); a test holds the two
 //! together.
@@ -12,12 +13,15 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
+use crate::kernels::attention::Attention;
 use crate::kernels::distill::Divergence;
 use crate::kernels::gather;
 use crate::kernels::head::Wanted;
 use crate::kernels::rope::RopeTable;
-use crate::ops::{self, Adapter, Attention, HeadLoss, HeadResult};
-use crate::weights::block;
+use crate::lora::BlockAdapters;
+use crate::ops::{self, Adapter, HeadLoss, HeadResult};
+use crate::rope::Rope;
+use crate::weights::{self, Network, Projection};
 use crate::{Buffer, DecoderConfig, Lora, Weights};
 
 /// Sequences to train on, end to end.
@@ -111,19 +115,20 @@ pub struct Gradients {
 #[derive(Debug)]
 pub struct Decoder {
     config: DecoderConfig,
-    rope: Arc<RopeTable>,
+    rope: Rope,
+    /// The rotation of layers without positions.
+    still: Rope,
     device: Device,
-    weights: Vec<Tensor<2>>,
-    /// The adapters of every block, by the position of the weight that they correct; none where all weights are
-    /// trained.
-    adapters: Option<Vec<[Option<Adapter>; block::COUNT]>>,
+    weights: Network<Tensor<2>>,
+    /// The adapters of every block; `None` where all weights are trained.
+    adapters: Option<Vec<BlockAdapters>>,
     recompute: bool,
 }
 
 /// A block's weights and adapters as one pass uses them.
 struct Block {
-    weights: Vec<Tensor<2>>,
-    adapters: [Option<Adapter>; block::COUNT],
+    weights: weights::Block<Tensor<2>>,
+    adapters: BlockAdapters,
 }
 
 /// What is kept of a block between the passes.
@@ -138,16 +143,22 @@ impl Decoder {
     /// Puts weights on a device; all of them are trained.
     pub fn new(weights: &Weights, device: &Device) -> Self {
         let config = weights.config().clone();
-        let rope = RopeTable::new(config.max_position_embeddings, config.head_dim, config.rope_theta);
         let device = device.clone().without_autodiff();
-        let weights = weights.values().iter().map(|values| values.to_tensor(&device)).collect();
-        Self { config, rope: Arc::new(rope), device, weights, adapters: None, recompute: false }
+        Self {
+            rope: Rope::new(&config),
+            still: Rope::still(&config),
+            weights: Network::of(&config).map(|place| weights.values()[place].to_tensor(&device)),
+            adapters: None,
+            recompute: false,
+            config,
+            device,
+        }
     }
 
     /// Corrects the weights by adapters, which alone are trained.
     #[must_use]
     pub fn with_adapters(mut self, adapters: &Lora) -> Self {
-        self.adapters = Some(adapters.place(&self.config, &self.device));
+        self.adapters = Some(adapters.place(self.config.num_hidden_layers, &self.device));
         self
     }
 
@@ -185,14 +196,15 @@ impl Decoder {
     /// passed through it.
     pub fn gradients(&self, batch: &Batch, objective: Objective<'_>) -> Gradients {
         let trains_weights = self.adapters.is_none();
+        let rotations = self.rotations(batch);
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         let mut x = self.embed(batch);
         for layer in 0..self.config.num_hidden_layers {
             if self.recompute {
                 kept.push(Kept::Input(x.clone()));
-                x = self.run(layer, x, &self.block(layer), batch);
+                x = self.run(layer, x, &self.block(layer), batch, &rotations);
             } else {
-                let graph = self.track(layer, x, batch);
+                let graph = self.track(layer, x, batch, &rotations);
                 let Kept::Graph { output, .. } = &graph else { unreachable!("a tracked block is a graph") };
                 x = output.clone().without_autodiff();
                 kept.push(graph);
@@ -201,7 +213,7 @@ impl Decoder {
 
         // The last norm and the head.
         let input = x.autodiff().require_grad();
-        let norm = self.last_norm().autodiff();
+        let norm = self.weights.norm.clone().autodiff();
         let norm = if trains_weights { norm.require_grad() } else { norm };
         let normed = ops::rms_norm(input.clone(), norm.clone(), self.epsilon());
         let (loss, token_losses, head) = self.loss(normed.clone().without_autodiff(), batch, objective);
@@ -214,7 +226,7 @@ impl Decoder {
         let mut values = Vec::new();
         for (layer, kept) in kept.into_iter().enumerate().rev() {
             let kept = match kept {
-                Kept::Input(input) => self.track(layer, input, batch),
+                Kept::Input(input) => self.track(layer, input, batch, &rotations),
                 graph @ Kept::Graph { .. } => graph,
             };
             let Kept::Graph { input, leaves, output } = kept else { unreachable!("it was just made") };
@@ -223,32 +235,24 @@ impl Decoder {
             if let Some(below) = input.grad_remove(&mut passed) {
                 gradient = below;
             }
-            let mut of_block: Vec<Buffer> = leaves
-                .trained(trains_weights)
-                .filter_map(|leaf| leaf.grad_remove(&mut passed))
-                .map(Buffer::from_tensor)
-                .collect();
-            of_block.reverse();
-            values.extend(of_block);
+            let trained = leaves.trained(trains_weights);
+            let of_block = trained.iter().rev().filter_map(|leaf| leaf.grad_remove(&mut passed));
+            values.extend(of_block.map(Buffer::from_tensor));
         }
         values.reverse();
-        if trains_weights {
-            let mut of_head = head_gradient.expect("it was asked for");
-            let embedding = if self.config.tie_word_embeddings {
-                add_rows(&mut of_head, batch, gradient);
-                of_head
+        if let (Some(norm), Some(mut head)) = (norm_gradient, head_gradient) {
+            let norm = Buffer::from_tensor(norm);
+            if self.weights.head.is_some() {
+                let [rows, width] = self.weights.embedding.dims();
+                let mut embedding = Buffer::new(vec![0.0; rows * width], [rows, width]);
+                add_rows(&mut embedding, batch, gradient);
+                values.insert(0, embedding);
+                values.extend([norm, head]);
             } else {
-                let [rows, width] = self.weights[0].dims();
-                let mut of_embedding = Buffer::new(vec![0.0; rows * width], [rows, width]);
-                add_rows(&mut of_embedding, batch, gradient);
-                values.push(Buffer::from_tensor(norm_gradient.clone().expect("the norm is trained")));
-                values.push(of_head);
-                of_embedding
-            };
-            if self.config.tie_word_embeddings {
-                values.push(Buffer::from_tensor(norm_gradient.expect("the norm is trained")));
+                add_rows(&mut head, batch, gradient);
+                values.insert(0, head);
+                values.push(norm);
             }
-            values.insert(0, embedding);
         }
         Gradients { loss, token_losses, values }
     }
@@ -281,57 +285,72 @@ impl Decoder {
 
     /// Looks the tokens up.
     fn embed(&self, batch: &Batch) -> Tensor<2> {
-        ops::gather(self.weights[0].clone(), &batch.token_ids) // [tokens, hidden]
+        ops::gather(self.weights.embedding.clone(), &batch.token_ids) // [tokens, hidden]
     }
 
     /// Computes the normalised hidden states before every trained token, without a graph.
     fn last_hidden(&self, batch: &Batch) -> Tensor<2> {
+        let rotations = self.rotations(batch);
         let x = (0..self.config.num_hidden_layers)
-            .fold(self.embed(batch), |x, layer| self.run(layer, x, &self.block(layer), batch));
-        ops::rms_norm(x, self.last_norm(), self.epsilon())
+            .fold(self.embed(batch), |x, layer| self.run(layer, x, &self.block(layer), batch, &rotations));
+        ops::rms_norm(x, self.weights.norm.clone(), self.epsilon())
     }
 
     /// Runs a block in a graph of its own.
-    fn track(&self, layer: usize, input: Tensor<2>, batch: &Batch) -> Kept {
+    fn track(&self, layer: usize, input: Tensor<2>, batch: &Batch, rotations: &Rotations) -> Kept {
         let trains_weights = self.adapters.is_none();
         let input = input.autodiff();
         let input = if trains_weights || layer > 0 { input.require_grad() } else { input };
         let leaves = self.block(layer).tracked(trains_weights);
-        let output = self.run(layer, input.clone(), &leaves, batch);
+        let output = self.run(layer, input.clone(), &leaves, batch, rotations);
         Kept::Graph { input, leaves, output }
     }
 
     /// Runs a block. The last one hands on the rows that carry loss alone.
-    fn run(&self, layer: usize, x: Tensor<2>, block: &Block, batch: &Batch) -> Tensor<2> {
-        let attention =
-            Attention { heads: self.config.heads(), offsets: batch.offsets.clone(), rope: self.rope.clone() };
-        let mut x = x; // [tokens, hidden]
-        let normed = ops::rms_norm(x.clone(), block.weight(block::INPUT_NORM), self.epsilon());
-        let qkv = block.linear(block::QKV, normed, None); // [tokens, qkv_width]
+    fn run(
+        &self,
+        layer: usize,
+        mut x: Tensor<2>, // [tokens, hidden]
+        Block { weights, adapters }: &Block,
+        batch: &Batch,
+        rotations: &Rotations,
+    ) -> Tensor<2> {
+        let (heads, epsilon) = (self.config.heads(), self.epsilon());
+        let attention = Attention {
+            heads,
+            offsets: batch.offsets.clone(),
+            rope: rotations[usize::from(!self.config.is_rotated(layer))].clone(),
+            window: self.config.window(layer),
+        };
+        let normed = ops::rms_norm(x.clone(), weights.input_norm.clone(), epsilon);
+        let mut qkv = project(normed, &weights.qkv, &adapters.qkv, None); // [tokens, qkv_width]
+        if let Some([query, key]) = &weights.qk_norm {
+            qkv = ops::head_norm(qkv, query.clone(), key.clone(), heads, epsilon);
+        }
         let mut mixed = ops::attention(qkv, &attention); // [tokens, heads * head_dim]
         if layer + 1 == self.config.num_hidden_layers {
             mixed = ops::gather(mixed, &batch.rows); // [trained, heads * head_dim]
             x = ops::gather(x, &batch.rows); // [trained, hidden]
         }
-        let x = block.linear(block::OUTPUT, mixed, Some(x));
-        let normed = ops::rms_norm(x.clone(), block.weight(block::MLP_NORM), self.epsilon());
-        let gated = ops::swiglu(block.linear(block::GATE_UP, normed, None)); // [.., intermediate]
-        block.linear(block::DOWN, gated, Some(x))
+        let x = project(mixed, &weights.output, &adapters.output, Some(x));
+        let normed = ops::rms_norm(x.clone(), weights.mlp_norm.clone(), epsilon);
+        let gated = ops::swiglu(project(normed, &weights.gate_up, &adapters.gate_up, None)); // [.., intermediate]
+        project(gated, &weights.down, &adapters.down, Some(x))
     }
 
     fn block(&self, layer: usize) -> Block {
-        let first = 1 + layer * block::COUNT;
-        let weights = self.weights[first..first + block::COUNT].to_vec();
         let adapters = self.adapters.as_ref().map(|adapters| adapters[layer].clone()).unwrap_or_default();
-        Block { weights, adapters }
-    }
-
-    fn last_norm(&self) -> Tensor<2> {
-        self.weights[1 + self.config.num_hidden_layers * block::COUNT].clone()
+        Block { weights: self.weights.blocks[layer].clone(), adapters }
     }
 
     fn head(&self) -> Tensor<2> {
-        self.weights.get(2 + self.config.num_hidden_layers * block::COUNT).unwrap_or(&self.weights[0]).clone()
+        self.weights.head.as_ref().unwrap_or(&self.weights.embedding).clone()
+    }
+
+    /// Returns the rotations of every sequence, in layers with positions and in those without.
+    fn rotations(&self, batch: &Batch) -> Rotations {
+        [&self.rope, &self.still]
+            .map(|rope| batch.offsets.windows(2).map(|bounds| rope.table(0..bounds[1] - bounds[0])).collect())
     }
 
     fn epsilon(&self) -> f32 {
@@ -339,40 +358,53 @@ impl Decoder {
     }
 }
 
+/// Rotations of every sequence, in layers with positions and in those without.
+type Rotations = [Arc<[Arc<RopeTable>]>; 2];
+
+/// No gradient is wanted.
 const NOTHING: Wanted = Wanted { x: false, weight: false };
 
-impl Block {
-    fn weight(&self, index: usize) -> Tensor<2> {
-        self.weights[index].clone()
-    }
-
-    /// Multiplies with a weight, corrected where it has an adapter.
-    fn linear(&self, index: usize, x: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
-        match &self.adapters[index] {
-            None => ops::linear(x, self.weight(index), residual),
-            Some(adapter) => {
-                let product = ops::linear(x.clone(), self.weight(index), residual);
-                ops::lora(x, product, adapter.clone())
-            }
+/// Multiplies rows with a weight and adds its bias, its correction and a residual, where there are.
+fn project(
+    x: Tensor<2>,
+    projection: &Projection<Tensor<2>>,
+    adapter: &Option<Adapter>,
+    residual: Option<Tensor<2>>,
+) -> Tensor<2> {
+    let product = match adapter {
+        None => ops::linear(x, projection.weight.clone(), residual),
+        Some(adapter) => {
+            let product = ops::linear(x.clone(), projection.weight.clone(), residual);
+            ops::lora(x, product, adapter.clone())
         }
+    };
+    match &projection.bias {
+        Some(bias) => ops::add_bias(product, bias.clone()),
+        None => product,
     }
+}
 
+impl Block {
     /// Makes leaves of a graph out of the weights or of the adapters.
     fn tracked(self, trains_weights: bool) -> Self {
+        let Self { weights, adapters } = self;
         let leaf = |tensor: Tensor<2>| tensor.autodiff().require_grad();
         if trains_weights {
-            return Self { weights: self.weights.into_iter().map(leaf).collect(), ..self };
+            return Self { weights: weights.map(&mut { leaf }), adapters };
         }
-        let weights = self.weights.into_iter().map(Tensor::autodiff).collect();
-        let adapters =
-            self.adapters.map(|adapter| adapter.map(|it| Adapter { a: leaf(it.a), b: leaf(it.b), ..it }));
-        Self { weights, adapters }
+        let adapters = adapters.map(|it| Adapter { a: leaf(it.a), b: leaf(it.b), ..it });
+        Self { weights: weights.map(&mut Tensor::autodiff), adapters }
     }
 
-    /// Lists what is trained.
-    fn trained(&self, trains_weights: bool) -> impl Iterator<Item = &Tensor<2>> {
-        let weights = self.weights.iter().filter(move |_| trains_weights);
-        weights.chain(self.adapters.iter().flatten().flat_map(|adapter| [&adapter.a, &adapter.b]))
+    /// Lists what is trained, in the order of gradients.
+    fn trained(&self, trains_weights: bool) -> Vec<Tensor<2>> {
+        let mut list = Vec::new();
+        if trains_weights {
+            self.weights.clone().map(&mut |tensor| list.push(tensor));
+        } else {
+            list.extend(self.adapters.iter().flat_map(|adapter| [adapter.a.clone(), adapter.b.clone()]));
+        }
+        list
     }
 }
 
@@ -385,8 +417,9 @@ fn add_rows(embedding: &mut Buffer, batch: &Batch, gradient: Tensor<2>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::tests::small;
+    use crate::config::tests::{families, small};
     use crate::kernels::distill::Kind;
+    use crate::weights::tests::scattered;
 
     fn sequence(length: usize) -> (Vec<u32>, Vec<bool>) {
         let tokens = (0..length).map(|i| ((i * i + 5 * length) % 50) as u32).collect();
@@ -414,8 +447,8 @@ mod tests {
 
     /// Holds the gradient of every parameter against differences of the objective.
     fn check_gradients(config: &DecoderConfig, objective: Objective<'_>, value: impl Fn(&Decoder) -> f64) {
-        let weights = Weights::random(config, 5).expect("valid config");
-        let batch = batch(&[7, 12].map(sequence));
+        let weights = scattered(config);
+        let batch = batch(&[7, 20].map(sequence));
         let decoder = Decoder::new(&weights, &Device::flex());
         let gradients = decoder.gradients(&batch, objective);
         assert!((gradients.loss - value(&decoder)).abs() < 1e-4 * gradients.loss.abs().max(1.0));
@@ -435,22 +468,22 @@ mod tests {
             let step = 2e-4;
             let estimate = (value_at(index, step) - value_at(index, -step)) / (2.0 * f64::from(step));
             let error = (estimate - expected).abs() / expected;
-            assert!(error < 0.02, "{:?}: {estimate} and {expected}", parameter.parts);
+            let place = (config.architecture, &parameter.parts);
+            assert!(error < 0.02, "{place:?}: {estimate} and {expected}");
         }
     }
 
     #[test]
     fn gradients_of_every_parameter_agree_with_finite_differences() {
-        let batch = batch(&[7, 12].map(sequence));
-        for tie_word_embeddings in [true, false] {
-            let config = DecoderConfig { tie_word_embeddings, ..small() };
+        let batch = batch(&[7, 20].map(sequence));
+        for config in families() {
             check_gradients(&config, Objective::CrossEntropy, |decoder| sum(&decoder.token_losses(&batch)));
         }
     }
 
     #[test]
     fn a_function_of_the_losses_has_its_own_gradient() {
-        let batch = batch(&[7, 12].map(sequence));
+        let batch = batch(&[7, 20].map(sequence));
         let squares = |losses: &[f32]| {
             let value = losses.iter().map(|&loss| f64::from(loss) * f64::from(loss)).sum::<f64>() / 10.0;
             (value, losses.iter().map(|loss| loss / 5.0).collect())
@@ -462,7 +495,7 @@ mod tests {
 
     #[test]
     fn distillation_has_the_gradient_of_its_divergence() {
-        let batch = batch(&[7, 12].map(sequence));
+        let batch = batch(&[7, 20].map(sequence));
         let teacher = Weights::random(&DecoderConfig { num_hidden_layers: 1, ..small() }, 9).expect("valid");
         let teacher = Decoder::new(&teacher, &Device::flex()).teach(&batch);
         let kind = Kind::JensenShannon { beta: 0.4 };

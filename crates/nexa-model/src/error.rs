@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Architecture;
+
 /// A failure of this crate outside of inference, which speaks [`nexa_core::lm::Error`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,7 +30,7 @@ pub enum Error {
         problem: String,
     },
     /// The decoder does not implement this architecture.
-    #[error("architecture `{0}` is not supported (supported: `LlamaForCausalLM`)")]
+    #[error("architecture `{0}` is not supported (supported: {known})", known = Architecture::ALL.map(Architecture::class_name).join(", "))]
     Architecture(String),
     /// A weight file cannot be read.
     #[error("{path}: {source}", path = path.display())]

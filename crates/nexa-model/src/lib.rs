@@ -19,13 +19,14 @@ mod kernels;
 mod lora;
 mod ops;
 mod plain;
+mod rope;
 mod stage;
 mod tokenizer;
 mod weights;
 
 pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
-pub use config::DecoderConfig;
+pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
 pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
 pub use error::Error;
 pub use inference::LocalModel;

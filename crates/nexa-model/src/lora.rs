@@ -1,29 +1,19 @@
 //! Adapters: low-rank corrections of frozen weights, their files in the form of PEFT, and their merging.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use nexa_core::files::{write_atomic, write_json};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use nexa_core::files::write_json;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::lora::{self as kernel, Correction};
 use crate::ops::Adapter;
-use crate::weights::{self, block};
+use crate::weights::{self, Network};
 use crate::{Buffer, DecoderConfig, Error, Kind, Parameter, Weights, layout};
 
-/// The projections that can be corrected, with the weight of a block that holds them.
-const PROJECTIONS: [(&str, usize); 7] = [
-    ("q_proj", block::QKV),
-    ("k_proj", block::QKV),
-    ("v_proj", block::QKV),
-    ("o_proj", block::OUTPUT),
-    ("gate_proj", block::GATE_UP),
-    ("up_proj", block::GATE_UP),
-    ("down_proj", block::DOWN),
-];
+/// The projections that can be corrected.
+const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
 /// The file of the numbers.
 const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -62,8 +52,8 @@ impl LoraConfig {
             return fail("lora_target_modules", "names nothing".to_owned());
         }
         for name in &self.target_modules {
-            if name != "all-linear" && !PROJECTIONS.iter().any(|(known, _)| known == name) {
-                let known = PROJECTIONS.map(|(name, _)| name).join(", ");
+            if name != "all-linear" && !PROJECTIONS.contains(&name.as_str()) {
+                let known = PROJECTIONS.join(", ");
                 return fail(
                     "lora_target_modules",
                     format!("names `{name}` (there are: {known}, all-linear)"),
@@ -83,12 +73,43 @@ impl LoraConfig {
     }
 }
 
+/// Something for each projection of a block that can be corrected.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PerProjection<T> {
+    pub(crate) qkv: T,
+    pub(crate) output: T,
+    pub(crate) gate_up: T,
+    pub(crate) down: T,
+}
+
+/// The adapters of a block.
+pub(crate) type BlockAdapters = PerProjection<Option<Adapter>>;
+
+impl BlockAdapters {
+    /// Changes every adapter.
+    pub(crate) fn map(self, change: impl Fn(Adapter) -> Adapter) -> Self {
+        Self {
+            qkv: self.qkv.map(&change),
+            output: self.output.map(&change),
+            gate_up: self.gate_up.map(&change),
+            down: self.down.map(&change),
+        }
+    }
+
+    /// Lists the adapters, in the order of gradients.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Adapter> {
+        [&self.qkv, &self.output, &self.gate_up, &self.down].into_iter().flatten()
+    }
+}
+
 /// The corrections of one weight of one block.
 #[derive(Debug, Clone, PartialEq)]
 struct Place {
     layer: usize,
-    /// The position of the weight in the block.
-    index: usize,
+    /// Which projection of the block, in the order of [`PerProjection`].
+    projection: usize,
+    /// Where the weight stands in the list of parameters.
+    weight: usize,
     /// The names of the corrected projections in files, and their rows in the weight.
     parts: Vec<(String, std::ops::Range<usize>)>,
     inputs: usize,
@@ -172,18 +193,14 @@ impl Lora {
         self.values.iter().map(|values| values.len()).sum()
     }
 
-    /// Puts the adapters on a device, by block and weight.
-    pub(crate) fn place(
-        &self,
-        decoder: &DecoderConfig,
-        device: &Device,
-    ) -> Vec<[Option<Adapter>; block::COUNT]> {
-        let mut blocks: Vec<[Option<Adapter>; block::COUNT]> =
-            (0..decoder.num_hidden_layers).map(|_| Default::default()).collect();
+    /// Puts the adapters on a device, by block and projection.
+    pub(crate) fn place(&self, layers: usize, device: &Device) -> Vec<BlockAdapters> {
+        let mut blocks = vec![BlockAdapters::default(); layers];
         for (place, values) in self.places.iter().zip(self.values.chunks_exact(2)) {
             let correction = Arc::new(self.correction(place));
             let (a, b) = (values[0].to_tensor(device), values[1].to_tensor(device));
-            blocks[place.layer][place.index] = Some(Adapter { a, b, correction });
+            let PerProjection { qkv, output, gate_up, down } = &mut blocks[place.layer];
+            *[qkv, output, gate_up, down][place.projection] = Some(Adapter { a, b, correction });
         }
         blocks
     }
@@ -199,7 +216,7 @@ impl Lora {
     /// Panics when the weights are of another shape than the adapters were made for.
     pub fn merge(&self, weights: &mut Weights) {
         for (place, values) in self.places.iter().zip(self.values.chunks_exact(2)) {
-            let weight = &mut weights.values_mut()[1 + place.layer * block::COUNT + place.index];
+            let weight = &mut weights.values_mut()[place.weight];
             kernel::merge(&values[0], &values[1], &self.correction(place), place.inputs, weight);
         }
     }
@@ -209,30 +226,8 @@ impl Lora {
     /// # Errors
     /// Fails when a file cannot be written.
     pub fn save(&self, folder: &Path, base: &str) -> Result<(), Error> {
-        let path = folder.join(WEIGHTS_FILE);
-        let failed = |source| Error::Safetensors { path: path.clone(), source };
-        let bytes: Vec<Vec<u8>> = self
-            .values
-            .iter()
-            .map(|values| values.iter().flat_map(|value| value.to_le_bytes()).collect())
-            .collect();
-        let layout = self.layout();
-        let mut views = Vec::new();
-        for (parameter, bytes) in layout.iter().zip(&bytes) {
-            let mut rest = bytes.as_slice();
-            for (name, rows) in &parameter.parts {
-                let (part, tail) = rest.split_at(rows * parameter.shape[1] * size_of::<f32>());
-                rest = tail;
-                views.push((
-                    name,
-                    TensorView::new(Dtype::F32, vec![*rows, parameter.shape[1]], part).map_err(failed)?,
-                ));
-            }
-        }
-        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        write_atomic(&path, &safetensors::serialize(views, Some(metadata)).map_err(failed)?)?;
-        let targets: Vec<&str> =
-            PROJECTIONS.iter().map(|(name, _)| *name).filter(|name| self.config.targets(name)).collect();
+        weights::write_file(&folder.join(WEIGHTS_FILE), &self.layout(), &self.values)?;
+        let targets: Vec<&str> = PROJECTIONS.into_iter().filter(|name| self.config.targets(name)).collect();
         let config = serde_json::json!({
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -262,26 +257,10 @@ impl Lora {
             serde_json::from_str(&text).map_err(|source| Error::Json { path: config_path, source })?;
         let mut lora = Self::new(file.check()?, decoder, 0)?;
 
-        let path = folder.join(WEIGHTS_FILE);
-        let bytes = fs_err::read(&path)?;
-        let tensors = SafeTensors::deserialize(&bytes)
-            .map_err(|source| Error::Safetensors { path: path.clone(), source })?;
         let layout = lora.layout();
-        let known: Vec<&str> =
-            layout.iter().flat_map(|parameter| &parameter.parts).map(|(name, _)| name.as_str()).collect();
-        let mut names = tensors.names();
-        names.sort_unstable();
-        if let Some(name) = names.into_iter().find(|name| !known.contains(name)) {
-            return Err(Error::UnexpectedTensor { path, name: name.to_owned() });
-        }
-        for (parameter, values) in layout.iter().zip(&mut lora.values) {
-            let mut numbers = Vec::with_capacity(values.len());
-            for (name, rows) in &parameter.parts {
-                let read = weights::read_tensor(&tensors, &path, name, &[*rows, parameter.shape[1]])?;
-                numbers.extend_from_slice(&read);
-            }
-            values.copy_from_slice(&numbers);
-        }
+        let values = weights::read_file(&folder.join(WEIGHTS_FILE), &layout)?;
+        let buffers = layout.iter().zip(values);
+        lora.values = buffers.map(|(parameter, values)| Buffer::new(values, parameter.shape)).collect();
         Ok(lora)
     }
 }
@@ -353,12 +332,12 @@ impl PeftConfig {
 fn places(config: &LoraConfig, decoder: &DecoderConfig) -> Vec<Place> {
     let layout = layout(decoder);
     let mut places = Vec::new();
-    for layer in 0..decoder.num_hidden_layers {
-        for index in [block::QKV, block::OUTPUT, block::GATE_UP, block::DOWN] {
-            let parameter = &layout[1 + layer * block::COUNT + index];
+    for (layer, block) in Network::of(decoder).blocks.into_iter().enumerate() {
+        let projections = [block.qkv, block.output, block.gate_up, block.down];
+        for (projection, weight) in projections.map(|projection| projection.weight).into_iter().enumerate() {
             let mut parts = Vec::new();
             let mut first = 0;
-            for (name, rows) in &parameter.parts {
+            for (name, rows) in &layout[weight].parts {
                 let module = name.trim_end_matches(".weight");
                 if config.targets(module.rsplit('.').next().unwrap_or(module)) {
                     parts.push((module.to_owned(), first..first + rows));
@@ -366,7 +345,7 @@ fn places(config: &LoraConfig, decoder: &DecoderConfig) -> Vec<Place> {
                 first += rows;
             }
             if !parts.is_empty() {
-                places.push(Place { layer, index, parts, inputs: parameter.shape[1] });
+                places.push(Place { layer, projection, weight, parts, inputs: layout[weight].shape[1] });
             }
         }
     }
@@ -459,7 +438,7 @@ mod tests {
         let read = Lora::load(folder.path(), &small()).expect("loads");
         assert_eq!(read.values, lora.values);
         let bytes = fs_err::read(folder.path().join(WEIGHTS_FILE)).expect("reads");
-        let tensors = SafeTensors::deserialize(&bytes).expect("valid");
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
         let name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight";
         assert_eq!(tensors.tensor(name).expect("named as PEFT does").shape(), [24, 4]);
         let mut other = small();

@@ -25,22 +25,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::kernels::attention::Heads;
-use crate::kernels::rope::RopeTable;
-use crate::kernels::{attention as attention_kernel, gather as gather_kernel};
-use crate::kernels::{linear as linear_kernel, rms_norm as norm_kernel, swiglu as swiglu_kernel};
+use crate::kernels::attention::{Attention, Heads};
+use crate::kernels::head_norm::{self as head_norm_kernel, Norms};
+use crate::kernels::linear as linear_kernel;
+use crate::kernels::{attention as attention_kernel, bias as bias_kernel, gather as gather_kernel};
+use crate::kernels::{rms_norm as norm_kernel, swiglu as swiglu_kernel};
 use crate::plain;
-
-/// What attention needs to know beside its input.
-#[derive(Debug, Clone)]
-pub(crate) struct Attention {
-    /// The heads.
-    pub(crate) heads: Heads,
-    /// First token of every sequence and, last, the number of tokens.
-    pub(crate) offsets: Arc<[usize]>,
-    /// Rotations of at least the longest sequence.
-    pub(crate) rope: Arc<RopeTable>,
-}
 
 /// Multiplies rows with a weight and adds a residual; see [`plain::linear`].
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
@@ -54,6 +44,14 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>
     })
 }
 
+/// Adds a bias to every row; see [`plain::add_bias`].
+pub(crate) fn add_bias(x: Tensor<2>, bias: Tensor<2>) -> Tensor<2> {
+    if !is_cpu(&x) {
+        return plain::add_bias(x, bias);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::add_bias(x.into_dispatch(), bias.into_dispatch()))
+}
+
 /// Normalises rows by their root mean square; see [`plain::rms_norm`].
 pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
     if !is_cpu(&x) {
@@ -62,6 +60,26 @@ pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<
     Tensor::from_dispatch(<Dispatch as FusedOps>::rms_norm(
         x.into_dispatch(),
         weight.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// Normalises every query and every key on its own; see [`plain::head_norm`].
+pub(crate) fn head_norm(
+    qkv: Tensor<2>,
+    query_weight: Tensor<2>,
+    key_weight: Tensor<2>,
+    heads: Heads,
+    epsilon: f32,
+) -> Tensor<2> {
+    if !is_cpu(&qkv) {
+        return plain::head_norm(qkv, query_weight, key_weight, heads, epsilon);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::head_norm(
+        qkv.into_dispatch(),
+        query_weight.into_dispatch(),
+        key_weight.into_dispatch(),
+        heads,
         epsilon,
     ))
 }
@@ -105,6 +123,16 @@ pub(crate) trait FusedOps: Backend {
         weight: FloatTensor<Self>,
         residual: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+    /// See [`add_bias`].
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`head_norm`].
+    fn head_norm(
+        qkv: FloatTensor<Self>,
+        query_weight: FloatTensor<Self>,
+        key_weight: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     /// See [`swiglu`].
@@ -132,6 +160,29 @@ impl FusedOps for Flex {
         })
     }
 
+    fn add_bias(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let shape = dims(&x);
+        with_slice(x, |x| with_slice(bias, |bias| tensor(bias_kernel::forward(x, bias), shape)))
+    }
+
+    fn head_norm(
+        qkv: FlexTensor,
+        query_weight: FlexTensor,
+        key_weight: FlexTensor,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let shape = dims(&qkv);
+        with_slice(qkv, |qkv| {
+            with_slice(query_weight, |query| {
+                with_slice(key_weight, |key| {
+                    let norms = Norms { query, key, epsilon };
+                    tensor(head_norm_kernel::forward(qkv, heads, norms), shape)
+                })
+            })
+        })
+    }
+
     fn rms_norm(x: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
         let shape = dims(&x);
         with_slice(x, |x| {
@@ -145,11 +196,8 @@ impl FusedOps for Flex {
     }
 
     fn attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
-        let [rows, _] = dims(&qkv);
-        let Attention { heads, offsets, rope } = attention;
-        with_slice(qkv, |qkv| {
-            tensor(attention_kernel::forward(qkv, heads, &offsets, &rope), [rows, heads.output_width()])
-        })
+        let shape = [dims(&qkv)[0], attention.heads.output_width()];
+        with_slice(qkv, |qkv| tensor(attention_kernel::forward(qkv, &attention), shape))
     }
 
     fn gather(matrix: FlexTensor, indices: Arc<[u32]>) -> FlexTensor {
@@ -247,6 +295,75 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         }
     }
 
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            /// The shape of the bias.
+            type State = [usize; 2];
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [x_node, bias_node] = ops.parents;
+                let (gradient, shape) = (grads.consume::<Flex>(&ops.node), ops.state);
+                if let Some(node) = bias_node {
+                    let sums = with_slice(gradient.clone(), |g| bias_kernel::backward(g, shape[0]));
+                    grads.register::<Flex>(node.id, tensor(sums, shape));
+                }
+                if let Some(node) = x_node {
+                    grads.register::<Flex>(node.id, gradient);
+                }
+            }
+        }
+        let nodes = [x.node(), bias.node()];
+        let shape = dims(bias.primitive());
+        let output = Flex::add_bias(x.primitive().clone(), bias.primitive().clone());
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(shape, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn head_norm(
+        qkv: FloatTensor<Self>,
+        query_weight: FloatTensor<Self>,
+        key_weight: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 3> for Step {
+            type State = ([FlexTensor; 3], Heads, f32);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let ([qkv, query, key], heads, epsilon) = ops.state;
+                let gradient = grads.consume::<Flex>(&ops.node);
+                let shapes = [dims(&qkv), dims(&query), dims(&key)];
+                let head_norm_kernel::Gradients { qkv, query, key } = with_slice(qkv, |qkv| {
+                    with_slice(query, |query| {
+                        with_slice(key, |key| {
+                            let norms = Norms { query, key, epsilon };
+                            with_slice(gradient, |g| head_norm_kernel::backward(qkv, heads, norms, g))
+                        })
+                    })
+                });
+                for ((node, values), shape) in ops.parents.into_iter().zip([qkv, query, key]).zip(shapes) {
+                    if let Some(node) = node {
+                        grads.register::<Flex>(node.id, tensor(values, shape));
+                    }
+                }
+            }
+        }
+        let nodes = [qkv.node(), query_weight.node(), key_weight.node()];
+        let inputs = [qkv, query_weight, key_weight].map(|input| input.primitive().clone());
+        let [qkv, query, key] = inputs.clone();
+        let output = Flex::head_norm(qkv, query, key, heads, epsilon);
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, heads, epsilon), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Step;
@@ -313,12 +430,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             type State = (FlexTensor, Attention);
 
             fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (qkv, Attention { heads, offsets, rope }) = ops.state;
+                let (qkv, attention) = ops.state;
                 unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
                     let shape = dims(&qkv);
                     with_slice(qkv, |qkv| {
                         with_slice(gradient, |g| {
-                            tensor(attention_kernel::backward(qkv, heads, &offsets, &rope, g), shape)
+                            tensor(attention_kernel::backward(qkv, &attention, g), shape)
                         })
                     })
                 });
@@ -375,6 +492,9 @@ fn with_slice<R>(tensor: FlexTensor, read: impl FnOnce(&[f32]) -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DecoderConfig;
+    use crate::config::tests::small;
+    use crate::rope::Rope;
     use burn::tensor::{Device, Tolerance};
 
     use crate::kernels::lora::Correction;
@@ -447,6 +567,27 @@ mod tests {
     }
 
     #[test]
+    fn add_bias_is_the_plain_one() {
+        for rows in [1, 7, 130] {
+            check([[rows, 24], [24, 1]], |[x, b]| add_bias(x, b), |[x, b]| plain::add_bias(x, b));
+        }
+    }
+
+    #[test]
+    fn head_norm_is_the_plain_one() {
+        for (query, key_value, head_dim) in [(4, 2, 6), (3, 1, 20), (2, 2, 16)] {
+            let heads = Heads { query, key_value, head_dim };
+            for rows in [1, 9, 130] {
+                check(
+                    [[rows, heads.qkv_width()], [1, head_dim], [1, head_dim]],
+                    |[x, q, k]| head_norm(x, q, k, heads, 1e-5) / 4.0,
+                    |[x, q, k]| plain::head_norm(x, q, k, heads, 1e-5) / 4.0,
+                );
+            }
+        }
+    }
+
+    #[test]
     fn swiglu_is_the_plain_one() {
         for rows in [1, 33, 70] {
             check([[rows, 38]], |[x]| swiglu(x), |[x]| plain::swiglu(x));
@@ -485,16 +626,20 @@ mod tests {
             offsets.push(offsets[offsets.len() - 1] + length);
         }
         let tokens = offsets[lengths.len()];
-        let rope = Arc::new(RopeTable::new(64, heads.head_dim, 10_000.0));
-        (tokens, Attention { heads, offsets: offsets.into(), rope })
+        let rope = Rope::new(&DecoderConfig { head_dim: heads.head_dim, ..small() });
+        let rope = lengths.iter().map(|&length| rope.table(0..length)).collect();
+        (tokens, Attention { heads, offsets: offsets.into(), rope, window: None })
     }
 
     #[test]
-    fn attention_is_the_plain_one_for_every_length_and_grouping() {
+    fn attention_is_the_plain_one_for_every_length_grouping_and_window() {
         for (query, key_value, head_dim) in [(4, 4, 6), (4, 2, 16), (6, 2, 20), (3, 1, 32)] {
             let heads = Heads { query, key_value, head_dim };
-            for lengths in [vec![1], vec![5, 1, 6, 7], vec![16, 17, 40, 2]] {
-                let (tokens, settings) = settings(heads, &lengths);
+            let lengths = [vec![1], vec![5, 1, 6, 7], vec![16, 17, 40, 2]];
+            let windows = [None, Some(1), Some(5), Some(6), Some(16), Some(23), Some(1000)];
+            for (lengths, window) in lengths.iter().flat_map(|lengths| windows.map(|w| (lengths, w))) {
+                let (tokens, settings) = settings(heads, lengths);
+                let settings = Attention { window, ..settings };
                 check(
                     [[tokens, heads.qkv_width()]],
                     |[x]| attention(x * 3.0, &settings),
@@ -527,7 +672,11 @@ mod tests {
         let targets = targets.reshape([tokens, 1]);
         let weight = input([1, 8], 3);
         // All fused operations in one chain.
+        let bias = input([heads.qkv_width(), 1], 4);
+        let norms = [5, 6].map(|salt| input([1, heads.head_dim], salt));
         let loss = |x: Tensor<2>| {
+            let [query, key] = norms.clone();
+            let x = head_norm(add_bias(x, bias.clone()), query, key, heads, 1e-2);
             let mixed = attention(x, &settings); // [tokens, 8]
             let gated = swiglu(rms_norm(mixed, weight.clone(), 1e-5)); // [tokens, 4]
             let logs = burn::tensor::activation::log_softmax(gated * 4.0, 1);

@@ -5,9 +5,11 @@
 use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
 
 use crate::Buffer;
+use crate::kernels::attention::{Attention, Heads};
 use crate::kernels::distill::Kind;
 use crate::kernels::head::Wanted;
-use crate::ops::{Adapter, Attention, HeadLoss, HeadResult, TeacherRows};
+use crate::kernels::rope::RopeTable;
+use crate::ops::{Adapter, HeadLoss, HeadResult, TeacherRows};
 
 /// `x weight^T`, plus `residual` where there is one.
 ///
@@ -41,6 +43,14 @@ pub(crate) fn lora(x: Tensor<2>, product: Tensor<2>, adapter: Adapter) -> Tensor
     output
 }
 
+/// Adds a bias to every row.
+///
+/// # Shapes
+/// `x` is `[tokens, outputs]`, `bias` is `[outputs, 1]`.
+pub(crate) fn add_bias(x: Tensor<2>, bias: Tensor<2>) -> Tensor<2> {
+    x + bias.transpose()
+}
+
 /// Root-mean-square normalisation.
 ///
 /// # Shapes
@@ -48,6 +58,29 @@ pub(crate) fn lora(x: Tensor<2>, product: Tensor<2>, adapter: Adapter) -> Tensor
 pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
     let mean_square = x.clone().square().mean_dim(1); // [tokens, 1]
     x / (mean_square + epsilon).sqrt() * weight
+}
+
+/// Normalises every query and every key on its own.
+///
+/// # Shapes
+/// `qkv` is `[tokens, qkv_width]`, as is the result; the weights are `[1, head_dim]`.
+pub(crate) fn head_norm(
+    qkv: Tensor<2>,
+    query_weight: Tensor<2>,
+    key_weight: Tensor<2>,
+    heads: Heads,
+    epsilon: f32,
+) -> Tensor<2> {
+    let tokens = qkv.dims()[0];
+    let part = |columns: std::ops::Range<usize>| qkv.clone().narrow(1, columns.start, columns.len());
+    let normalise = |columns: std::ops::Range<usize>, weight: Tensor<2>| {
+        let (width, count) = (columns.len(), tokens * columns.len() / heads.head_dim);
+        let rows = part(columns).reshape([count, heads.head_dim]);
+        rms_norm(rows, weight, epsilon).reshape([tokens, width])
+    };
+    let queries = normalise(heads.queries(), query_weight);
+    let keys = normalise(heads.keys(), key_weight);
+    Tensor::cat(vec![queries, keys, part(heads.keys().end..heads.qkv_width())], 1)
 }
 
 /// `silu(gate) * up`.
@@ -141,7 +174,7 @@ fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
 /// `qkv` is `[tokens, qkv_width]`; returns `[tokens, heads * head_dim]`.
 pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
     let heads = attention.heads;
-    let outputs = attention.offsets.windows(2).map(|bounds| {
+    let outputs = attention.offsets.windows(2).zip(attention.rope.iter()).map(|(bounds, rope)| {
         let (first, tokens) = (bounds[0], bounds[1] - bounds[0]);
         let rows = qkv.clone().narrow(0, first, tokens);
         let part = |head: usize, count: usize| {
@@ -152,14 +185,19 @@ pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
             let shape = [heads.key_value, heads.group(), tokens, heads.head_dim];
             keys.unsqueeze_dim::<4>(1).expand(shape).reshape([heads.query, tokens, heads.head_dim])
         };
-        let q = rotate(part(0, heads.query), attention) * heads.scale();
-        let k = share(rotate(part(heads.query, heads.key_value), attention));
+        let q = rotate(part(0, heads.query), rope) * heads.scale();
+        let k = share(rotate(part(heads.query, heads.key_value), rope));
         let v = share(part(heads.query + heads.key_value, heads.key_value));
 
-        let future = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &qkv.device());
+        let mut hidden = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &qkv.device());
+        if let Some(window) = attention.window {
+            // Keys that lie `window` tokens or more before the query.
+            let past = Tensor::<2, Bool>::triu_mask([tokens, tokens], 1 - window as i64, &qkv.device());
+            hidden = hidden.bool_or(past);
+        }
         let scores = q.matmul(k.swap_dims(1, 2)); // [heads, tokens, tokens]
         let scores = scores
-            .mask_fill(future.unsqueeze::<3>().expand([heads.query, tokens, tokens]), f32::NEG_INFINITY);
+            .mask_fill(hidden.unsqueeze::<3>().expand([heads.query, tokens, tokens]), f32::NEG_INFINITY);
         activation::softmax(scores, 2).matmul(v).swap_dims(0, 1).reshape([tokens, heads.output_width()])
     });
     Tensor::cat(outputs.collect(), 0)
@@ -169,13 +207,13 @@ pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
 ///
 /// # Shapes
 /// `x` is `[heads, tokens, head_dim]`.
-fn rotate(x: Tensor<3>, attention: &Attention) -> Tensor<3> {
+fn rotate(x: Tensor<3>, rope: &RopeTable) -> Tensor<3> {
     let [_, tokens, head_dim] = x.dims();
     let half = head_dim / 2;
     let table =
         |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [1, tokens, half]), &x.device());
-    let cos = table((0..tokens).flat_map(|position| attention.rope.at(position).0.to_vec()).collect());
-    let sin = table((0..tokens).flat_map(|position| attention.rope.at(position).1.to_vec()).collect());
+    let cos = table((0..tokens).flat_map(|position| rope.at(position).0.to_vec()).collect());
+    let sin = table((0..tokens).flat_map(|position| rope.at(position).1.to_vec()).collect());
     let (a, b) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
     let rotated_a = a.clone() * cos.clone() - b.clone() * sin.clone();
     let rotated_b = b * cos + a * sin;
