@@ -401,12 +401,11 @@ fn a_state_of_another_run_is_refused() {
 #[test]
 fn the_best_and_the_newest_models_are_kept() {
     let lab = Lab::new(40);
-    // A rate that is far too high from the start: the first validation is the best.
-    let config =
-        Config { learning_rate: 0.3, warmup_steps: Some(0), load_best_model_at_end: true, ..config() };
+    // No later validation is so much better: the first one stays the best.
+    let config = Config { early_stopping_threshold: 100.0, load_best_model_at_end: true, ..config() };
     let outcome = lab.finish(&config, "run");
     let best = outcome.best.expect("validated");
-    assert!(best.step < 23, "{outcome:?}");
+    assert_eq!(best.step, 6, "{outcome:?}");
     assert_eq!(outcome.validation, Some(best));
     let checkpoints = lab.path("run/checkpoints");
     let mut expected = [format!("step-{}", best.step), "step-23".to_owned()];
@@ -426,15 +425,14 @@ fn the_best_and_the_newest_models_are_kept() {
 fn validations_without_gain_end_the_run() {
     let lab = Lab::new(40);
     let config = Config {
-        learning_rate: 0.3,
-        warmup_steps: Some(0),
+        early_stopping_threshold: 100.0,
         eval_steps: Some(2),
         early_stopping_patience: Some(2),
         ..config()
     };
     let outcome = lab.finish(&config, "run");
-    let best = outcome.best.expect("validated");
-    assert_eq!((outcome.end, outcome.steps), (End::NoGain, best.step + 4), "{outcome:?}");
+    assert_eq!(outcome.best.map(|best| best.step), Some(2));
+    assert_eq!((outcome.end, outcome.steps), (End::NoGain, 6), "{outcome:?}");
     // The patience is part of the state.
     let again = lab.finish(&config, "run");
     assert_eq!(Outcome { seconds: 0.0, ..again }, Outcome { seconds: 0.0, ..outcome });
