@@ -10,7 +10,7 @@ use std::time::Instant;
 use nexa_core::event::{Cancel, Event, EventSink};
 use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role, Tokenizer};
 use nexa_model::{ChatTokenizer, LocalModel};
-use nexa_train::{Config, Inputs, train};
+use nexa_train::{Config, Inputs, Session, train};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -142,7 +142,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if workspace.exists() {
         fs_err::remove_dir_all(&workspace)?;
     }
-    let outcome = train(&config, &inputs, &workspace, &output, &Screen(Instant::now()), &Cancel::default())?;
+    let (screen, cancel) = (Screen(Instant::now()), Cancel::default());
+    let session = Session { events: &screen, ..Session::silent(&workspace, &output, &cancel) };
+    let outcome = train(&config, &inputs, &session)?;
     println!("{outcome:#?}");
     println!(
         "{:.0} tokens/s, {:.1} tokens a problem",

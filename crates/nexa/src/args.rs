@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Tokenizer(TokenizerCommand),
     /// Trains a model.
     #[command(alias = "launch")]
-    Train(StageArgs),
+    Train(TrainArgs),
     /// Evaluates a checkpoint on the held-out split.
     Evaluate(EvaluateArgs),
     /// Ranks the evaluated checkpoints of a project.
@@ -146,6 +146,25 @@ pub(crate) struct StageArgs {
     /// Settings over those of the file: `learning_rate=3e-3`.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TrainArgs {
+    /// Proves resuming on this configuration instead: trains a few steps straight through, again with a process that
+    /// is killed and started anew, and compares both to the bit.
+    #[arg(long)]
+    pub(crate) verify_resume: bool,
+    /// Steps of each of these runs.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..))]
+    pub(crate) verify_steps: u64,
+    /// Breaks what the killed run restores, so that the comparison must fail.
+    #[arg(long, hide = true, requires = "verify_resume")]
+    pub(crate) break_restore: bool,
+    /// Does a job of `--verify-resume`.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) job: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -279,6 +298,11 @@ pub(crate) enum RunsCommand {
     List,
     /// Shows a run.
     Show {
+        /// The run's id.
+        run: String,
+    },
+    /// Does a finished run again from its record, and tells whether it comes to the same bits.
+    Reproduce {
         /// The run's id.
         run: String,
     },

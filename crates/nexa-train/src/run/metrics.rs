@@ -10,7 +10,7 @@ use crate::Error;
 /// A row of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Row {
+pub(super) enum Row {
     /// What a training step, or the steps since the last row, came to.
     Train {
         /// Steps done.
@@ -25,6 +25,10 @@ pub(crate) enum Row {
         grad_norm: f64,
         /// Tokens seen so far.
         tokens: u64,
+        /// Tokens seen so far that carry loss.
+        trained_tokens: u64,
+        /// Share of the tokens computed in the last step that belong to no sample.
+        padding_waste: f64,
     },
     /// What a validation came to.
     Validation {
@@ -39,18 +43,27 @@ pub(crate) enum Row {
 
 /// A row of `timing.jsonl`.
 #[derive(Debug, Serialize)]
-pub(crate) struct Timing {
+pub(super) struct Timing {
     /// Steps done.
-    pub(crate) step: u64,
+    pub(super) step: u64,
     /// Seconds of training so far, earlier attempts included.
-    pub(crate) seconds: f64,
+    pub(super) seconds: f64,
     /// Tokens per second since the last row.
-    pub(crate) tokens_per_s: f64,
+    pub(super) tokens_per_s: f64,
+    /// Tokens that carry loss per second since the last row.
+    pub(super) trained_tokens_per_s: f64,
+    /// Model FLOPs utilisation: the operations of the model since the last row, as a share of what the machine does
+    /// in that time in a plain product of matrices.
+    pub(super) mfu: f64,
+    /// Main memory of the process, where the system tells.
+    pub(super) memory_bytes: Option<u64>,
+    /// Seconds to the last step, at the speed since the last row.
+    pub(super) seconds_left: f64,
 }
 
 /// A file of JSON lines that can be cut back to where a saved state knew it.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(super) struct Log {
     file: fs_err::File,
     bytes: u64,
 }
@@ -60,7 +73,7 @@ impl Log {
     ///
     /// # Errors
     /// Fails when the file is shorter than that or cannot be opened.
-    pub(crate) fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
         let mut file =
             fs_err::OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
         let found = file.metadata()?.len();
@@ -74,7 +87,7 @@ impl Log {
     }
 
     /// Appends a row.
-    pub(crate) fn append(&mut self, row: &impl Serialize) -> Result<(), Error> {
+    pub(super) fn append(&mut self, row: &impl Serialize) -> Result<(), Error> {
         let mut line = serde_json::to_string(row).map_err(std::io::Error::from)?;
         line.push('\n');
         self.file.write_all(line.as_bytes())?;
@@ -83,7 +96,7 @@ impl Log {
     }
 
     /// Makes what was appended durable and returns the length of the file.
-    pub(crate) fn sync(&mut self) -> Result<u64, Error> {
+    pub(super) fn sync(&mut self) -> Result<u64, Error> {
         self.file.sync_data()?;
         Ok(self.bytes)
     }

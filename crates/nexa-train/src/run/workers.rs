@@ -15,7 +15,7 @@ type Gradients = (f32, Vec<Vec<f32>>);
 
 /// Decoders that compute gradients side by side.
 #[derive(Debug)]
-pub(crate) struct Workers {
+pub(super) struct Workers {
     workers: Vec<Worker>,
     device: Device,
 }
@@ -28,7 +28,7 @@ struct Worker {
 
 impl Workers {
     /// Prepares as many workers as there are cores and micro-batches for.
-    pub(crate) fn new(weights: &Weights, micro_batches: usize) -> Result<Self, Error> {
+    pub(super) fn new(weights: &Weights, micro_batches: usize) -> Result<Self, Error> {
         let cores = rayon::current_num_threads();
         let count = cores.min(micro_batches).max(1);
         let device = Device::flex().autodiff();
@@ -43,18 +43,28 @@ impl Workers {
     }
 
     /// Gives every worker the weights of the next step.
-    pub(crate) fn set(&mut self, weights: &Weights) {
+    pub(super) fn set(&mut self, weights: &Weights) {
         for worker in &mut self.workers {
             worker.decoder.set(weights, &self.device);
         }
     }
 
-    /// Computes summed losses and gradients, in the order of the micro-batches.
-    pub(crate) fn loss_and_gradients(&self, batches: &[Batch]) -> Vec<Gradients> {
+    /// Computes summed losses and gradients, in the order of the micro-batches, and calls `after_each` when one is
+    /// done.
+    pub(super) fn loss_and_gradients(
+        &self,
+        batches: &[Batch],
+        after_each: &(dyn Fn() + Sync),
+    ) -> Vec<Gradients> {
         let count = self.workers.len();
         let work = |worker: &Worker, first: usize| -> Vec<Gradients> {
             let own = batches.iter().skip(first).step_by(count);
-            worker.threads.install(|| own.map(|batch| worker.decoder.loss_and_gradients(batch)).collect())
+            let compute = |batch| {
+                let gradients = worker.threads.install(|| worker.decoder.loss_and_gradients(batch));
+                after_each();
+                gradients
+            };
+            own.map(compute).collect()
         };
         let mut results: Vec<std::vec::IntoIter<Gradients>> = std::thread::scope(|scope| {
             let handles: Vec<_> = self
