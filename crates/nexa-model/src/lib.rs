@@ -27,5 +27,7 @@ pub use decoder::{Batch, Decoder};
 pub use error::Error;
 pub use inference::LocalModel;
 pub use stage::{TokenizerConfig, TrainTokenizer};
-pub use tokenizer::ChatTokenizer;
+pub use tokenizer::{
+    ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
+};
 pub use weights::{Kind, Parameter, Weights, layout};
