@@ -1,10 +1,11 @@
 //! The words of a training configuration, spelled as in Axolotl; TRL and LLaMA-Factory spellings are aliases.
 
 use nexa_core::lm::Tokenizer as _;
-use nexa_model::{ChatTokenizer, DecoderConfig};
+use nexa_model::{ChatTokenizer, DecoderConfig, LossMask, TrainOnEos};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::data::{DatasetConfig, ExcessLength};
 
 /// How a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,30 @@ pub struct Config {
     pub save_steps: u64,
     /// Whether prompts carry loss too. False: the model is to answer questions, not to write them.
     pub train_on_inputs: bool,
+
+    /// How the rows of data files are read; by their columns where nothing is said.
+    pub datasets: Vec<DatasetConfig>,
+    /// The chat template: `chatml`, Jinja, or the path of a file with it. The tokenizer's own where absent.
+    #[serde(alias = "chat_template_jinja", alias = "chat_template_path")]
+    pub chat_template: Option<String>,
+    /// Variables that the template is always given, when the model is evaluated and served too.
+    pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
+    /// The date that a template is told when it asks; 2024-07-26 where absent, so that no day gives other tokens.
+    pub chat_template_date: Option<chrono::NaiveDate>,
+    /// Roles whose turns carry loss. The assistant's: the model is to answer.
+    pub roles_to_train: Vec<String>,
+    /// Which stop tokens carry loss. Those after trained turns: without them a model never stops.
+    pub train_on_eos: TrainOnEos,
+    /// What becomes of samples longer than `sequence_len`. They are dropped and counted: a question without its whole
+    /// answer teaches to break off.
+    pub excess_length_strategy: ExcessLength,
+    /// Whether several samples share a sequence of `sequence_len` tokens; none sees another. False: a micro-batch is
+    /// a number of samples.
+    #[serde(alias = "packing")]
+    pub sample_packing: bool,
+    /// Where tokenised data is kept; the lab's cache where absent.
+    #[serde(alias = "tokenized_path")]
+    pub dataset_prepared_path: Option<std::path::PathBuf>,
 }
 
 /// The shape of the model.
@@ -143,6 +168,15 @@ impl Default for Config {
             eval_steps: 0,
             save_steps: 200,
             train_on_inputs: false,
+            datasets: Vec::new(),
+            chat_template: None,
+            chat_template_kwargs: serde_json::Map::new(),
+            chat_template_date: None,
+            roles_to_train: LossMask::default().roles_to_train,
+            train_on_eos: TrainOnEos::Turn,
+            excess_length_strategy: ExcessLength::Drop,
+            sample_packing: false,
+            dataset_prepared_path: None,
         }
     }
 }

@@ -24,6 +24,10 @@ mod train;
 mod workers;
 
 pub use config::{Config, ModelConfig, Optimizer, Scheduler};
+pub use data::{
+    DataOptions, DatasetConfig, ExcessLength, Inspection, Mask, MessageProperties, Packing, Report,
+    SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
+};
 pub use error::Error;
 pub use stage::{Initialise, Train};
 pub use train::{Inputs, Outcome, initialise, train};

@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::{AddedToken, Tokenizer, Trainer};
+use tokenizers::pre_tokenizers::sequence::Sequence as Words;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer, Trainer};
 
 use super::*;
 
@@ -48,7 +51,14 @@ fn vocabulary(family: Family) -> Tokenizer {
     match family {
         Family::ByteLevel => {
             trainer = trainer.initial_alphabet(ByteLevel::alphabet().into_iter().collect());
-            tokenizer.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+            // Line ends stay together whatever follows, as in Llama 3 and Qwen.
+            let words =
+                SplitPattern::Regex(r" ?\p{L}+|\p{N}|\s*[\r\n]+|\s+(?!\S)|\s+| ?[^\s\p{L}\p{N}]+".to_owned());
+            let words = Split::new(words, SplitDelimiterBehavior::Isolated, false).expect("a pattern");
+            tokenizer.with_pre_tokenizer(Some(Words::new(vec![
+                PreTokenizerWrapper::Split(words),
+                PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, false)),
+            ])));
             tokenizer.with_decoder(Some(ByteLevelDecoder::new(false, true, true)));
         }
         Family::MetaspaceFirst | Family::MetaspaceAlways => {
@@ -93,7 +103,7 @@ fn vocabulary(family: Family) -> Tokenizer {
         let json = json!({"type": "BPE", "vocab": vocab, "merges": pieces["merges"], "byte_fallback": true,
             "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
             "fuse_unk": false, "ignore_merges": false});
-        model = serde_json::from_value(json).expect("is a model");
+        model = serde_json::from_str(&json.to_string()).expect("is a model");
     }
     tokenizer.with_model(model);
     tokenizer.add_special_tokens(&special);

@@ -26,6 +26,9 @@ const TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 /// The key of the date that templates are told; `nexa` alone knows it.
 const TEMPLATE_DATE: &str = "chat_template_date";
 
+/// The key of further ids that end answers; `nexa` alone knows it.
+const STOP_IDS: &str = "stop_token_ids";
+
 /// The keys of tokens that templates may name.
 const TOKENS: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -64,12 +67,16 @@ impl Config {
             keys.insert(TEMPLATE.to_owned(), Value::String(fs_err::read_to_string(path)?));
         }
         let generation = read(&folder.join(GENERATION_FILE))?;
-        let stop_ids = match generation.get("eos_token_id") {
-            Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_u64).collect(),
-            Some(id) => id.as_u64().into_iter().collect(),
-            None => Vec::new(),
-        };
-        let stop_ids = stop_ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+        let mut stop_ids: Vec<u32> = [generation.get("eos_token_id"), keys.get(STOP_IDS)]
+            .into_iter()
+            .flatten()
+            .flat_map(ids)
+            .collect();
+        stop_ids.sort_unstable();
+        stop_ids.dedup();
+        if !stop_ids.is_empty() {
+            keys.insert(STOP_IDS.to_owned(), json!(stop_ids));
+        }
         Ok(Self { keys, stop_ids })
     }
 
@@ -155,6 +162,14 @@ impl Config {
     pub(super) fn keys(&self) -> &Map<String, Value> {
         &self.keys
     }
+}
+
+/// An id or a list of ids.
+fn ids(value: &Value) -> Vec<u32> {
+    let one = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    value
+        .as_array()
+        .map_or_else(|| one(value).into_iter().collect(), |ids| ids.iter().filter_map(one).collect())
 }
 
 /// Reads a JSON object; a missing file is an empty one.

@@ -189,7 +189,7 @@ impl ChatTokenizer {
     pub fn fingerprint(&self) -> Result<String, Error> {
         let tokenizer =
             self.tokenizer.to_string(false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        let value = serde_json::json!([tokenizer, self.config.keys(), self.config.stop_ids]);
+        let value = serde_json::json!([tokenizer, self.config.keys()]);
         Ok(nexa_core::hash::ContentHash::of_json(&value).to_string())
     }
 

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use chrono::NaiveDate;
 use minijinja::value::Kwargs;
-use minijinja::{Environment, Error as JinjaError, ErrorKind, State, Value};
+use minijinja::{Environment, Error as JinjaError, ErrorKind, Value};
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
@@ -26,8 +26,6 @@ pub(super) const CHATML: &str = "\
 {% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// Stands for the `generation` tag, which Jinja does not know.
-const GENERATION: &str = "_nexa_generation";
 /// The variables with the characters that mark what a generation tag holds.
 const MARKS: [&str; 2] = ["_nexa_open", "_nexa_close"];
 
@@ -73,13 +71,17 @@ impl ChatTemplate {
             Err(JinjaError::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", move |format: String| python::strftime(date, &format));
-        environment.add_function(GENERATION, generation);
 
         let has_generation_tags = GENERATION_TAG.is_match(source);
-        // A call block is what the tag is in `transformers` too, so whitespace and scopes are the same.
-        let source = GENERATION_TAG.replace_all(source, |tag: &regex::Captures<'_>| match tag.get(2) {
-            None => format!("{{%{} call {GENERATION}() {}%}}", &tag[1], &tag[3]),
-            Some(_) => format!("{{%{} endcall {}%}}", &tag[1], &tag[3]),
+        // The tag becomes a scope, as it is one in `transformers`, around two marks. What the tag says about blanks
+        // beside it is said by a block on each side of the mark.
+        let [open, close] = MARKS;
+        let source = GENERATION_TAG.replace_all(source, |tag: &regex::Captures<'_>| {
+            let (left, right) = (&tag[1], &tag[3]);
+            match tag.get(2) {
+                None => format!("{{%{left} with %}}{{{{ {open} }}}}{{% set _nexa = 0 {right}%}}"),
+                Some(_) => format!("{{%{left} set _nexa = 0 %}}{{{{ {close} }}}}{{% endwith {right}%}}"),
+            }
         });
         environment
             .add_template_owned("chat", source.into_owned())
@@ -124,14 +126,6 @@ fn visible(message: &Message) -> Map<String, Json> {
     let rest = message.rest.iter().filter(|(_, value)| !value.is_null());
     map.extend(rest.map(|(key, value)| (key.clone(), value.clone())));
     map
-}
-
-/// Puts marks around what a generation tag holds.
-fn generation(state: &State, kwargs: Kwargs) -> Result<String, JinjaError> {
-    let caller: Value = kwargs.get("caller")?;
-    let held = caller.call(state, &[])?;
-    let [open, close] = MARKS.map(|name| state.lookup(name).map(|mark| mark.to_string()).unwrap_or_default());
-    Ok(format!("{open}{held}{close}"))
 }
 
 /// Takes the marks out again and remembers where they stood.

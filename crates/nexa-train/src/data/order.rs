@@ -1,18 +1,18 @@
-//! Conversations as token ids with a mark on those that carry loss, and the order in which they are seen.
+//! Samples in memory, the validation split, and the order in which samples are seen.
 
 use std::path::Path;
 
-use nexa_core::event::{Event, EventSink};
-use nexa_core::lm::{ChatMessage, Tokenizer as _};
+use nexa_core::event::EventSink;
+use nexa_core::table::JsonLines;
 use nexa_model::ChatTokenizer;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rayon::prelude::*;
-use serde::Deserialize;
 
+use super::build::Source;
+use super::report::Report;
 use crate::{Config, Error};
 
-/// One conversation, up to its last token that carries loss.
+/// One sample, up to its last token that carries loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sample {
     /// The tokens.
@@ -21,87 +21,26 @@ pub(crate) struct Sample {
     pub(crate) trained: Vec<bool>,
 }
 
-/// A line of an SFT file; other keys are the business of other stages.
-#[derive(Deserialize)]
-struct Line {
-    messages: Vec<ChatMessage>,
-}
-
-/// What became of a line.
-enum Encoded {
-    Sample(Sample),
-    TooLong,
-    NothingTrained,
-}
-
-/// Reads an SFT file: one JSON object with `messages` a line.
-///
-/// Samples longer than `sequence_len` and samples without a trained token are left out, with a warning that counts
-/// them.
+/// Reads the samples of a file into memory.
 pub(crate) fn load(
     path: &Path,
     config: &Config,
     tokenizer: &ChatTokenizer,
     events: &dyn EventSink,
 ) -> Result<Vec<Sample>, Error> {
-    let text = fs_err::read_to_string(path)?;
-    let lines: Vec<(usize, &str)> =
-        text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).collect();
-    let encoded: Vec<Encoded> = lines
-        .par_iter()
-        .map(|&(index, line)| {
-            let failed = |problem| Error::Sample { path: path.to_owned(), line: index + 1, problem };
-            let line: Line = serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
-            encode(&line.messages, config, tokenizer).map_err(|error| failed(error.to_string()))
-        })
-        .collect::<Result<_, Error>>()?;
-
-    let (mut samples, mut too_long, mut nothing_trained) = (Vec::with_capacity(encoded.len()), 0, 0);
-    for encoded in encoded {
-        match encoded {
-            Encoded::Sample(sample) => samples.push(sample),
-            Encoded::TooLong => too_long += 1,
-            Encoded::NothingTrained => nothing_trained += 1,
-        }
-    }
-    let mut reasons = Vec::new();
-    if too_long > 0 {
-        reasons.push(format!("{too_long} are longer than `sequence_len` ({})", config.sequence_len));
-    }
-    if nothing_trained > 0 {
-        reasons.push(format!("{nothing_trained} have no assistant turn"));
-    }
-    let reasons = reasons.join(", ");
-    if samples.is_empty() {
-        let reason = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
-        return Err(Error::NoSamples { path: path.to_owned(), lines: lines.len(), reason });
-    }
-    if !reasons.is_empty() {
-        let message = format!("{}: of {} samples, {reasons}; they are left out", path.display(), lines.len());
-        events.emit(Event::warning(message));
-    }
+    let options = config.data_options(path);
+    let source = Source { path, options: &options, tokenizer, tables: &JsonLines };
+    let (mut samples, mut report) = (Vec::new(), Report::default());
+    source.each(&mut |_, fate| {
+        report.add(&fate.report);
+        let sequences = fate.sequences.into_iter();
+        samples.extend(
+            sequences.map(|sequence| Sample { token_ids: sequence.token_ids, trained: sequence.trained }),
+        );
+        Ok(())
+    })?;
+    source.check(&report, events)?;
     Ok(samples)
-}
-
-fn encode(
-    messages: &[ChatMessage],
-    config: &Config,
-    tokenizer: &ChatTokenizer,
-) -> Result<Encoded, nexa_core::lm::Error> {
-    let mut chat = tokenizer.encode_chat(messages)?;
-    if config.train_on_inputs {
-        chat.trained.fill(true);
-    }
-    // What follows the last trained token would be computed for nothing. The first token has no context to be
-    // predicted from.
-    let length = chat.trained.iter().rposition(|&trained| trained).map_or(0, |last| last + 1);
-    chat.token_ids.truncate(length);
-    chat.trained.truncate(length);
-    Ok(match length {
-        0 | 1 => Encoded::NothingTrained,
-        _ if length > config.sequence_len => Encoded::TooLong,
-        _ => Encoded::Sample(Sample { token_ids: chat.token_ids, trained: chat.trained }),
-    })
 }
 
 /// Moves validation samples out of the training data, as `val_set_size` says; their order is kept.
@@ -148,7 +87,7 @@ impl Stream {
 }
 
 /// Shuffles `0..count` (Fisher and Yates) with a generator that is keyed by the arguments alone.
-fn permutation(count: usize, seed: u64, purpose: &str, epoch: u64) -> Vec<usize> {
+pub(super) fn permutation(count: usize, seed: u64, purpose: &str, epoch: u64) -> Vec<usize> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
     hasher.update(&epoch.to_le_bytes());
