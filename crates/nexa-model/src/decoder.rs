@@ -177,6 +177,17 @@ impl Decoder {
         ops::head(self.last_hidden(batch), self.head(), loss, NOTHING).losses
     }
 
+    /// Computes the mixture of negative log-likelihood and divergence from a teacher for every trained token, in nats.
+    pub fn divergences(&self, batch: &Batch, teacher: &TeacherRows, divergence: &Divergence) -> Vec<f32> {
+        let loss = HeadLoss::Distill { targets: &batch.targets, teacher: &teacher.0, divergence };
+        ops::head(self.last_hidden(batch), self.head(), loss, NOTHING).losses
+    }
+
+    /// Returns the shape of the decoder.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
     /// Shows the distributions before every trained token to a student of the same vocabulary.
     pub fn teach(&self, batch: &Batch) -> TeacherRows {
         TeacherRows(ops::TeacherRows::Hidden { x: self.last_hidden(batch), weight: self.head() })

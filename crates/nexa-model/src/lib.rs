@@ -33,5 +33,7 @@ pub use inference::LocalModel;
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
 pub use lora::{Lora, LoraConfig};
 pub use stage::{TokenizerConfig, TrainTokenizer};
-pub use tokenizer::ChatTokenizer;
+pub use tokenizer::{
+    ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
+};
 pub use weights::{Kind, Parameter, Weights, layout};

@@ -17,13 +17,22 @@
 mod config;
 mod data;
 mod error;
+mod model;
+mod objective;
 pub mod optimizer;
 mod run;
 mod stage;
 mod state;
 pub mod verify;
 
-pub use config::{Config, LearningRateGroup, Metric, ModelConfig, Optimizer, Scheduler};
+pub use config::{
+    Adapter, Config, Divergence, LearningRateGroup, Metric, ModelConfig, Objective, Optimizer,
+    PreferenceLoss, Scheduler,
+};
+pub use data::{
+    DataOptions, DatasetConfig, ExcessLength, Inspection, Mask, MessageProperties, Packing, Report,
+    SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
+};
 pub use error::Error;
 pub use run::{End, Inputs, Outcome, Session, initialise, train};
 pub use stage::{Initialise, Train};

@@ -1,7 +1,8 @@
 //! The stages `train` and `train.init`: SFT data and a tokenizer become a checkpoint.
 
-use nexa_core::artifact::Kind;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::event::Event;
+use nexa_core::lab::Lab;
 use nexa_core::stage::{Context, Inputs as StageInputs, Stage, StageError};
 use nexa_core::{Diagnose, ExitCode};
 use serde_json::Value;
@@ -12,6 +13,12 @@ use crate::{Config, End, Error, Inputs, Session, initialise, train};
 const SFT_ROLE: &str = "sft_dataset";
 /// The role of the tokenizer.
 const TOKENIZER_ROLE: &str = "tokenizer";
+/// The role of the model to go on from.
+const BASE_ROLE: &str = "base";
+/// The role of a distillation's teacher.
+const TEACHER_ROLE: &str = "teacher";
+/// Where tokenised data is kept in the lab's folder of state.
+const CACHE_FOLDER: &str = "cache/tokens";
 
 /// Trains a decoder from scratch on the assistant turns of conversations.
 #[derive(Debug, Clone)]
@@ -30,12 +37,13 @@ impl Train {
     }
 
     fn run_in(&self, context: &Context<'_>) -> Result<(), StageError> {
-        let inputs = Inputs::of(context.inputs)?;
+        let inputs = Inputs::of(context.inputs, context.services.lab)?;
         let session = Session {
             workspace: context.workspace,
             output: context.output,
             events: context.services.events,
             cancel: context.services.cancel,
+            tables: context.services.tables,
             after_micro_batch: &|| {},
         };
         let outcome = train(&self.config, &inputs, &session)?;
@@ -43,6 +51,7 @@ impl Train {
         context.state("steps", outcome.steps)?;
         context.state("epochs", outcome.epochs)?;
         context.state("parameters", outcome.parameters)?;
+        context.state("trained_parameters", outcome.trained_parameters)?;
         context.state("tokens_read", outcome.tokens)?;
         context.state("first_loss_nats", outcome.first_loss)?;
         context.state("last_loss_nats", outcome.last_loss)?;
@@ -70,12 +79,16 @@ impl Inputs {
     ///
     /// # Errors
     /// Fails when an input or the training data in it is missing.
-    pub fn of(inputs: &StageInputs) -> nexa_core::Result<Self> {
+    pub fn of(inputs: &StageInputs, lab: &Lab) -> nexa_core::Result<Self> {
         let sft = inputs.require(SFT_ROLE)?;
+        let folder = |role| inputs.get(role).map(Artifact::path);
         Ok(Self {
             train: sft.file("train.jsonl")?,
             validation: sft.file("validation.jsonl").ok(),
-            tokenizer: inputs.require(TOKENIZER_ROLE)?.path(),
+            tokenizer: folder(TOKENIZER_ROLE),
+            base: folder(BASE_ROLE),
+            teacher: folder(TEACHER_ROLE),
+            cache: lab.state_folder().join(CACHE_FOLDER),
         })
     }
 }

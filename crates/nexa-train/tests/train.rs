@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
 use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role};
+use nexa_core::table::JsonLines;
 use nexa_model::{ChatTokenizer, Checkpoint, LocalModel};
 use nexa_train::{
     Config, End, Error, Inputs, ModelConfig, Optimizer, Outcome, Session, initialise, train, verify,
@@ -33,7 +34,19 @@ impl Lab {
             .collect();
         let file = folder.path().join("train.jsonl");
         std::fs::write(&file, lines).expect("writes");
-        Self { inputs: Inputs { train: file, validation: None, tokenizer }, folder }
+        let inputs = Inputs {
+            train: file,
+            validation: None,
+            tokenizer: Some(tokenizer),
+            base: None,
+            teacher: None,
+            cache: folder.path().join("cache"),
+        };
+        Self { inputs, folder }
+    }
+
+    fn tokenizer(&self) -> PathBuf {
+        self.folder.path().join("tokenizer")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -300,10 +313,12 @@ fn the_untrained_model_is_the_one_that_training_starts_from() {
     };
     lab.finish(&config, "run");
     let start = lab.path("start");
-    initialise(&config, &lab.inputs.tokenizer, &start, config.seed).expect("writes");
+    initialise(&config, &lab.tokenizer(), &start, config.seed).expect("writes");
     let load = |folder: &Path| Checkpoint::load(folder).expect("loads").weights;
     let (trained, untrained) = (load(&lab.path("run-output")), load(&start));
-    for (a, b) in trained.values().iter().flatten().zip(untrained.values().iter().flatten()) {
+    for (a, b) in
+        trained.values().iter().flat_map(|v| v.iter()).zip(untrained.values().iter().flat_map(|v| v.iter()))
+    {
         assert!((a - b).abs() < 1e-6);
     }
 }
@@ -469,7 +484,7 @@ fn job_of_another_process() {
         let job = verify::Job::read(Path::new(&path)).expect("reads");
         // A line of its own, after what the test harness has begun to write.
         let announce = || println!("\n{}", verify::PAUSED);
-        job.run(&announce, &NoEvents, &Cancel::default()).expect("trains");
+        job.run(&announce, &JsonLines, &NoEvents, &Cancel::default()).expect("trains");
     }
 }
 
@@ -495,4 +510,111 @@ fn a_killed_process_resumes_to_the_same_bits_and_a_broken_restore_is_found() {
     let report = resume(verify::Trial { breaks_restore: true, ..trial });
     let text = report.comparison.to_string();
     assert!(text.contains("metrics.jsonl line ") && text.contains("tensor `first.model."), "{text}");
+}
+
+/// Rows with a better and a worse answer.
+fn preferences(count: usize) -> String {
+    let row = |i: usize| {
+        serde_json::json!({
+            "prompt": format!("What is {i} plus {}?", i % 7),
+            "chosen": format!("It is {}.", i + i % 7),
+            "rejected": format!("It is {}.", i),
+        })
+    };
+    (0..count).map(|i| format!("{}\n", row(i))).collect()
+}
+
+#[test]
+fn every_objective_learns_and_resumes_to_the_same_bits() {
+    let check = |name: &str, change: &dyn Fn(&mut Config, &mut Lab)| {
+        let mut lab = Lab::new(24);
+        let mut config =
+            Config { max_steps: Some(12), warmup_steps: Some(2), save_steps: Some(3), ..config() };
+        config.num_epochs = 40.0;
+        change(&mut config, &mut lab);
+        let straight = lab.finish(&config, "straight");
+        assert!(straight.last_loss < straight.first_loss, "{name}: {straight:?}");
+        // Interrupted after every save, and gone on with.
+        for _ in 0..3 {
+            let cancel = Cancel::default();
+            let stop = At::new("steps", 5, || cancel.cancel());
+            let _ = lab.train(&config, "resumed", &stop, &cancel);
+        }
+        lab.finish(&config, "resumed");
+        assert!(lab.result("straight") == lab.result("resumed"), "{name}: equal to the last bit");
+    };
+    check("adapters", &|config, _| config.adapter = Some(nexa_train::Adapter::Lora));
+    check("recomputed blocks", &|config, _| config.gradient_checkpointing = true);
+    check("packing", &|config, _| (config.sample_packing, config.micro_batch_size) = (true, 1));
+    for loss in [nexa_train::PreferenceLoss::Sigmoid, nexa_train::PreferenceLoss::Ipo] {
+        check("preferences", &|config, lab| {
+            (config.objective, config.dpo_loss) = (nexa_train::Objective::Dpo, loss);
+            std::fs::write(&lab.inputs.train, preferences(24)).expect("writes");
+        });
+    }
+    check("distillation", &|config, lab| {
+        let teacher = lab.path("teacher");
+        initialise(config, &lab.tokenizer(), &teacher, 99).expect("writes");
+        lab.inputs.teacher = Some(teacher);
+        config.objective = nexa_train::Objective::Distill;
+        (config.kd_alpha, config.kd_ce_alpha) = (1.0, 0.0);
+    });
+}
+
+#[test]
+fn adapters_change_little_and_lie_beside_the_merged_model() {
+    let lab = Lab::new(24);
+    let base = lab.path("base");
+    initialise(&config(), &lab.tokenizer(), &base, 5).expect("writes");
+    let lab =
+        Lab { inputs: Inputs { base: Some(base.clone()), tokenizer: None, ..lab.inputs.clone() }, ..lab };
+    let config =
+        Config { adapter: Some(nexa_train::Adapter::Lora), lora_r: 2, max_steps: Some(6), ..config() };
+    let outcome = lab.finish(&config, "run");
+    assert!(outcome.trained_parameters < outcome.parameters / 4, "{outcome:?}");
+    let output = lab.path("run-output");
+    let (mut merged, merged_file) =
+        (Checkpoint::load(&base).expect("loads").weights, Checkpoint::load(&output));
+    let adapters = nexa_model::Lora::load(&output.join("adapter"), merged.config()).expect("loads");
+    adapters.merge(&mut merged);
+    assert!(
+        merged.values() == merged_file.expect("loads").weights.values(),
+        "the merged model is base plus adapters"
+    );
+}
+
+#[test]
+fn data_and_models_that_do_not_fit_the_objective_are_refused() {
+    let check = |change: &dyn Fn(&mut Config, &mut Lab), expected: &str| {
+        let (mut lab, mut config) = (Lab::new(8), config());
+        change(&mut config, &mut lab);
+        let error = lab.train(&config, "run", &NoEvents, &Cancel::default()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(&|config, _| config.objective = nexa_train::Objective::Dpo, "no preferences");
+    check(
+        &|_, lab| std::fs::write(&lab.inputs.train, preferences(8)).expect("writes"),
+        "the samples are preferences",
+    );
+    check(&|config, _| config.objective = nexa_train::Objective::Distill, "needs a teacher");
+    check(
+        &|config, lab| {
+            let (teacher, other) = (lab.path("teacher"), lab.path("other"));
+            ChatTokenizer::train(&["quite other words"], 270).expect("trains").save(&other).expect("saves");
+            initialise(config, &other, &teacher, 1).expect("writes");
+            lab.inputs.teacher = Some(teacher);
+            config.objective = nexa_train::Objective::Distill;
+        },
+        "the teacher's tokenizer has 270 tokens",
+    );
+    check(&|_, lab| lab.inputs.tokenizer = None, "needs a tokenizer");
+    check(
+        &|config, lab| {
+            let base = lab.path("base");
+            initialise(config, &lab.tokenizer(), &base, 1).expect("writes");
+            lab.inputs.base = Some(base);
+            config.sequence_len = 4096;
+        },
+        "more than the",
+    );
 }

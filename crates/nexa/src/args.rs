@@ -195,6 +195,8 @@ pub(crate) enum DataCommand {
         /// Artifacts; all of the project where none is named.
         artifacts: Vec<String>,
     },
+    /// Shows a row as the tokens that a model is trained on, those that carry loss marked.
+    Inspect(InspectArgs),
     /// Lengths of the text columns of a data set.
     Stats {
         /// An artifact: id, name or path.
@@ -203,6 +205,28 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         file: Option<String>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// A file, or an artifact by id or name; the project's newest SFT data where it is left out.
+    pub(crate) dataset: Option<String>,
+    /// Which file of the artifact.
+    #[arg(long, default_value = "train.jsonl")]
+    pub(crate) file: String,
+    /// The tokenizer: a folder, or a tokenizer or checkpoint by id or name; the project's newest tokenizer where it is
+    /// left out.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) tokenizer: Option<String>,
+    /// Which row, from 1.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) row: u64,
+    /// A training configuration.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Settings over those of the file: `train_on_eos=all`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

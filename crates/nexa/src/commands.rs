@@ -7,6 +7,7 @@ mod doctor;
 mod evaluate;
 mod inference;
 mod init;
+mod inspect;
 mod leaderboard;
 mod lineage;
 mod model;

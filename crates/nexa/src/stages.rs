@@ -125,7 +125,12 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "train",
         makes: Kind::Checkpoint,
         name: "student",
-        roles: &[required("sft_dataset", Kind::SftDataset), required("tokenizer", Kind::Tokenizer)],
+        roles: &[
+            required("sft_dataset", Kind::SftDataset),
+            default("tokenizer", Kind::Tokenizer),
+            optional("base", Kind::Checkpoint),
+            optional("teacher", Kind::Checkpoint),
+        ],
         seeded: true,
         build: |value, place, _| boxed(nexa_train::Train::new(parse(value, place)?)?),
     },

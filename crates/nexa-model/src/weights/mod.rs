@@ -8,8 +8,10 @@ mod file;
 mod layout;
 mod number;
 
+use nexa_core::hash::ContentHash;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use rayon::prelude::*;
 
 pub(crate) use self::file::{load, read_file, save, write_file};
 pub(crate) use self::layout::{Block, Network, Projection};
@@ -96,10 +98,25 @@ impl Weights {
         &mut self.values
     }
 
+    /// Hashes the shape and the numbers.
+    pub fn content_hash(&self) -> ContentHash {
+        let parts: Vec<String> = self.values.par_iter().map(|values| hash(values)).collect();
+        ContentHash::of_json(&serde_json::json!([self.config.to_json(), parts]))
+    }
+
     /// Counts the weights, tied ones once.
     pub fn count(&self) -> usize {
         self.values.iter().map(|values| values.len()).sum()
     }
+}
+
+fn hash(values: &[f32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for block in values.chunks(1 << 12) {
+        let bytes: Vec<u8> = block.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 fn buffers(layout: &[Parameter], values: Vec<Vec<f32>>) -> Vec<Buffer> {

@@ -55,6 +55,11 @@ impl Config {
             ("weight_decay", self.weight_decay, 0.0..=1e3),
             ("max_grad_norm", self.max_grad_norm, 0.0..=f64::MAX),
             ("val_set_size", self.val_set_size, 0.0..=1e9),
+            ("rl_beta", self.rl_beta, POSITIVE..=1e3),
+            ("kd_beta", self.kd_beta, 1e-3..=0.999),
+            ("kd_alpha", self.kd_alpha, 0.0..=1e3),
+            ("kd_ce_alpha", self.kd_ce_alpha, 0.0..=1e3),
+            ("kd_temperature", self.kd_temperature, 1e-2..=1e2),
             ("early_stopping_threshold", self.early_stopping_threshold, 0.0..=f64::MAX),
             ("loss_watchdog_threshold", self.loss_watchdog_threshold.unwrap_or(1.0), POSITIVE..=f64::MAX),
         ];
@@ -71,6 +76,9 @@ impl Config {
     }
 
     fn check_combinations(&self) -> Result<(), Error> {
+        if let Some(lora) = self.lora() {
+            lora.check()?;
+        }
         for (key, given, other, other_given) in [
             ("warmup_ratio", self.warmup_ratio.is_some(), "warmup_steps", self.warmup_steps.is_some()),
             ("saves_per_epoch", self.saves_per_epoch.is_some(), "save_steps", self.save_steps.is_some()),

@@ -58,3 +58,49 @@ pub struct LearningRateGroup {
     #[serde(default)]
     pub weight_decay: Option<f64>,
 }
+
+/// What is made small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The negative log-likelihood of all tokens of plain text.
+    #[serde(alias = "pt")]
+    Pretrain,
+    /// The negative log-likelihood of the answers.
+    Sft,
+    /// The loss of choosing the worse of two answers.
+    Dpo,
+    /// A divergence from a teacher's distributions, mixed with the negative log-likelihood.
+    #[serde(alias = "kd", alias = "gkd")]
+    Distill,
+}
+
+/// The loss of a preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceLoss {
+    /// The negative logarithm of the probability that the better answer wins.
+    Sigmoid,
+    /// The squared distance from a margin of `1 / (2 rl_beta)`, which does not run away where preferences are certain.
+    Ipo,
+}
+
+/// How far a student is from its teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Divergence {
+    /// `KL(teacher, student)`.
+    ForwardKl,
+    /// `KL(student, teacher)`.
+    ReverseKl,
+    /// The generalised divergence of Jensen and Shannon.
+    Jsd,
+}
+
+/// What is trained instead of all weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Adapter {
+    /// Low-rank corrections of frozen weights.
+    Lora,
+}

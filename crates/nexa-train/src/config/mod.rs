@@ -8,17 +8,59 @@ mod check;
 mod choices;
 mod model;
 
+use nexa_model::{LoraConfig, LossMask, TrainOnEos};
 use serde::{Deserialize, Serialize};
 
-pub use choices::{LearningRateGroup, Metric, Optimizer, Scheduler};
+pub use choices::{
+    Adapter, Divergence, LearningRateGroup, Metric, Objective, Optimizer, PreferenceLoss, Scheduler,
+};
 pub use model::ModelConfig;
+
+use crate::data::{DatasetConfig, ExcessLength};
 
 /// How a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The shape of the model that is trained from scratch.
+    /// What is made small. `sft`: most people have answers to learn from.
+    #[serde(alias = "stage")]
+    pub objective: Objective,
+    /// The shape of the model that is trained from scratch, where no model is given to go on from.
     pub model: ModelConfig,
+
+    /// What is trained instead of all weights: `lora`. All weights where absent.
+    #[serde(alias = "finetuning_type")]
+    pub adapter: Option<Adapter>,
+    /// Rank of the adapters. 16, from where a higher one seldom gains.
+    #[serde(alias = "lora_rank")]
+    pub lora_r: usize,
+    /// The adapters' corrections are multiplied with `lora_alpha / lora_r`. 32, twice the default rank.
+    pub lora_alpha: f64,
+    /// The projections that get adapters. `all-linear`, which comes nearest to training all weights.
+    #[serde(alias = "lora_target")]
+    pub lora_target_modules: Vec<String>,
+    /// Whether corrections are multiplied with `lora_alpha / sqrt(lora_r)` instead, so that a higher rank does not
+    /// weaken them. False, as most published settings mean the plain factor.
+    #[serde(alias = "use_rslora", alias = "lora_use_rslora")]
+    pub peft_use_rslora: bool,
+
+    /// The loss of a preference. `sigmoid`, that of the paper.
+    #[serde(alias = "pref_loss", alias = "loss_type")]
+    pub dpo_loss: PreferenceLoss,
+    /// How strongly a preference model is held to its reference. 0.1, the value of the paper.
+    #[serde(alias = "beta", alias = "pref_beta", alias = "dpo_beta")]
+    pub rl_beta: f64,
+
+    /// How far a student is from its teacher. `forward_kl`, with which the student learns all that the teacher can do.
+    pub kd_divergence: Divergence,
+    /// The teacher's share of the mixture of `jsd`: near 0 it is like the forward, near 1 like the reverse divergence.
+    pub kd_beta: f64,
+    /// What the divergence is multiplied with. 0.5, with as much of the data's own likelihood.
+    pub kd_alpha: f64,
+    /// What the negative log-likelihood of the data is multiplied with.
+    pub kd_ce_alpha: f64,
+    /// What logits are divided by before they are compared. 1: the distributions as they are.
+    pub kd_temperature: f64,
 
     /// Longest sample in tokens; longer ones are dropped, never cut. 512 holds a question with its worked answer.
     #[serde(alias = "max_length", alias = "max_seq_length", alias = "cutoff_len")]
@@ -32,6 +74,9 @@ pub struct Config {
     /// Passes over the data; fractions are allowed. 1, as the rest depends on the data.
     #[serde(alias = "num_train_epochs")]
     pub num_epochs: f64,
+    /// Whether only the inputs of blocks are kept for the backward pass and the rest is computed again: a third more
+    /// work, and the memory of one block instead of all. False: memory is seldom short where models are small.
+    pub gradient_checkpointing: bool,
     /// Ends training after this many steps, however many epochs that is; it wins over `num_epochs`.
     pub max_steps: Option<u64>,
     /// Ends training with the step that brings the tokens seen to this number; it wins over `num_epochs`, and of it
@@ -124,15 +169,53 @@ pub struct Config {
     /// Whether prompts carry loss too. False: the model is to answer questions, not to write them.
     #[serde(alias = "train_on_prompt")]
     pub train_on_inputs: bool,
+
+    /// How the rows of data files are read; by their columns where nothing is said.
+    pub datasets: Vec<DatasetConfig>,
+    /// The chat template: `chatml`, Jinja, or the path of a file with it. The tokenizer's own where absent.
+    #[serde(alias = "chat_template_jinja", alias = "chat_template_path")]
+    pub chat_template: Option<String>,
+    /// Variables that the template is always given, when the model is evaluated and served too.
+    pub chat_template_kwargs: serde_json::Map<String, serde_json::Value>,
+    /// The date that a template is told when it asks; 2024-07-26 where absent, so that no day gives other tokens.
+    pub chat_template_date: Option<chrono::NaiveDate>,
+    /// Roles whose turns carry loss. The assistant's: the model is to answer.
+    pub roles_to_train: Vec<String>,
+    /// Which stop tokens carry loss. Those after trained turns: without them a model never stops.
+    pub train_on_eos: TrainOnEos,
+    /// What becomes of samples longer than `sequence_len`. They are dropped and counted: a question without its whole
+    /// answer teaches to break off.
+    pub excess_length_strategy: ExcessLength,
+    /// Whether several samples share a sequence of `sequence_len` tokens; none sees another. False: a micro-batch is
+    /// a number of samples.
+    #[serde(alias = "packing")]
+    pub sample_packing: bool,
+    /// Where tokenised data is kept; the lab's cache where absent.
+    #[serde(alias = "tokenized_path")]
+    pub dataset_prepared_path: Option<std::path::PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            objective: Objective::Sft,
             model: ModelConfig::default(),
+            adapter: None,
+            lora_r: 16,
+            lora_alpha: 32.0,
+            lora_target_modules: vec!["all-linear".to_owned()],
+            peft_use_rslora: false,
+            dpo_loss: PreferenceLoss::Sigmoid,
+            rl_beta: 0.1,
+            kd_divergence: Divergence::ForwardKl,
+            kd_beta: 0.5,
+            kd_alpha: 0.5,
+            kd_ce_alpha: 0.5,
+            kd_temperature: 1.0,
             sequence_len: 512,
             micro_batch_size: 16,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             num_epochs: 1.0,
             max_steps: None,
             max_tokens: None,
@@ -167,14 +250,28 @@ impl Default for Config {
             loss_watchdog_threshold: None,
             loss_watchdog_patience: 3,
             train_on_inputs: false,
+            datasets: Vec::new(),
+            chat_template: None,
+            chat_template_kwargs: serde_json::Map::new(),
+            chat_template_date: None,
+            roles_to_train: LossMask::default().roles_to_train,
+            train_on_eos: TrainOnEos::Turn,
+            excess_length_strategy: ExcessLength::Drop,
+            sample_packing: false,
+            dataset_prepared_path: None,
         }
     }
 }
 
 impl Config {
-    /// Samples that move the weights once.
-    pub fn samples_per_step(&self) -> usize {
-        self.micro_batch_size * self.gradient_accumulation_steps
+    /// The settings of the adapters, where there are some.
+    pub(crate) fn lora(&self) -> Option<LoraConfig> {
+        self.adapter.map(|Adapter::Lora| LoraConfig {
+            r: self.lora_r,
+            alpha: self.lora_alpha,
+            use_rslora: self.peft_use_rslora,
+            target_modules: self.lora_target_modules.clone(),
+        })
     }
 
     /// Whether the model is validated before the end.

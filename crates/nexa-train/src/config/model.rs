@@ -1,7 +1,7 @@
 //! The shape of a model that is trained from scratch.
 
 use nexa_core::lm::Tokenizer as _;
-use nexa_model::{ChatTokenizer, DecoderConfig};
+use nexa_model::{Architecture, ChatTokenizer, DecoderConfig};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -65,6 +65,7 @@ impl Config {
             return Err(Error::Config { key: "model.max_position_embeddings", problem });
         }
         let config = DecoderConfig {
+            architecture: Architecture::Llama,
             hidden_size: model.hidden_size,
             intermediate_size: model.intermediate_size,
             num_hidden_layers: model.num_hidden_layers,
@@ -74,10 +75,17 @@ impl Config {
             max_position_embeddings,
             rms_norm_eps: 1e-5,
             rope_theta: model.rope_theta,
+            rope_scaling: None,
+            no_rope_layers: Vec::new(),
+            sliding_window: None,
+            qk_norm: false,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
             tie_word_embeddings: model.tie_word_embeddings,
             vocab_size: tokenizer.vocab_size(),
             bos_token_id: tokenizer.bos_token(),
-            eos_token_id: tokenizer.eos_token(),
+            eos_token_ids: tokenizer.eos_token().into_iter().collect(),
             pad_token_id: tokenizer.pad_token(),
             initializer_range: model
                 .initializer_range

@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use nexa_core::files;
-use nexa_model::{ChatTokenizer, Checkpoint, Weights};
+use nexa_model::ChatTokenizer;
 
+use crate::model::Model;
 use crate::state::Progress;
 use crate::{Config, Error};
 
@@ -40,13 +41,8 @@ impl Checkpoints {
         }
     }
 
-    /// Writes the weights of a step if they are to be kept, and takes them into the progress.
-    pub(super) fn keep(
-        &self,
-        progress: &mut Progress,
-        weights: &Weights,
-        is_best: bool,
-    ) -> Result<(), Error> {
+    /// Writes the model of a step if they are to be kept, and takes them into the progress.
+    pub(super) fn keep(&self, progress: &mut Progress, model: &Model, is_best: bool) -> Result<(), Error> {
         let step = progress.step;
         if self.limit == 0 && !(is_best && self.needs_best) {
             return Ok(());
@@ -55,7 +51,7 @@ impl Checkpoints {
             let temporary = self.folder.join(format!(".tmp-step-{step}"));
             files::remove(&temporary)?;
             files::create_folder(&temporary)?;
-            Checkpoint::save(&temporary, weights, &self.tokenizer)?;
+            model.save(&temporary, &self.tokenizer)?;
             let folder = self.path(step);
             files::remove(&folder)?;
             fs_err::rename(&temporary, &folder)?;
@@ -78,14 +74,20 @@ impl Checkpoints {
         self.remove_others(&[&self.durable])
     }
 
-    /// Reads the weights of a kept step.
-    pub(super) fn load(&self, step: u64) -> Result<Weights, Error> {
-        Ok(Checkpoint::load(&self.path(step))?.weights)
+    /// Copies the model of a kept step.
+    pub(super) fn copy(&self, step: u64, output: &Path) -> Result<(), Error> {
+        let folder = self.path(step);
+        for file in files::walk(&folder)? {
+            let target = output.join(&file);
+            files::create_folder(target.parent().unwrap_or(output))?;
+            fs_err::copy(folder.join(&file), target)?;
+        }
+        Ok(())
     }
 
     /// Writes the finished model.
-    pub(super) fn write(&self, output: &Path, weights: &Weights) -> Result<(), Error> {
-        Ok(Checkpoint::save(output, weights, &self.tokenizer)?)
+    pub(super) fn write(&self, output: &Path, model: &Model) -> Result<(), Error> {
+        model.save(output, &self.tokenizer)
     }
 
     fn path(&self, step: u64) -> PathBuf {

@@ -44,9 +44,9 @@ impl Flops {
 
     /// Counts the operations of a step.
     pub(super) fn step(&self, data: &StepData) -> f64 {
-        self.per_token * data.tokens as f64
-            + self.per_trained_token * data.trained_tokens as f64
-            + self.per_squared_length * data.squared_lengths as f64
+        self.per_token * data.tokens() as f64
+            + self.per_trained_token * data.trained_tokens() as f64
+            + self.per_squared_length * data.squared_lengths() as f64
     }
 }
 

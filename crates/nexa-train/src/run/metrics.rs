@@ -27,8 +27,11 @@ pub(super) enum Row {
         tokens: u64,
         /// Tokens seen so far that carry loss.
         trained_tokens: u64,
-        /// Share of the tokens computed in the last step that belong to no sample.
+        /// Share of the room for tokens in the last step that held none. Nothing is computed for it.
         padding_waste: f64,
+        /// Share of the preferences since the last row that the model shares; present where there are preferences.
+        #[serde(rename = "rewards/accuracies", skip_serializing_if = "Option::is_none")]
+        reward_accuracy: Option<f64>,
     },
     /// What a validation came to.
     Validation {

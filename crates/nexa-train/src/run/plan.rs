@@ -1,6 +1,6 @@
 //! How many steps a run has, and which of them are followed by something.
 
-use super::batches::Batches;
+use crate::data::Order;
 use crate::{Config, Scheduler};
 
 /// Steps of the warm-up where the config says nothing.
@@ -9,8 +9,10 @@ const WARMUP_STEPS: u64 = 50;
 const SAVE_STEPS: u64 = 200;
 
 /// The course of a run, in steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Plan {
+    /// Steps of an epoch, a fraction.
+    pub(super) steps_per_epoch: f64,
     /// Steps of the whole run.
     pub(super) total: u64,
     /// Steps of the warm-up.
@@ -25,13 +27,13 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Works a config out for some data.
-    pub(super) fn new(config: &Config, batches: &mut Batches) -> Self {
-        let per_epoch = batches.samples() as f64 / config.samples_per_step() as f64;
+    pub(super) fn new(config: &Config, order: &mut Order) -> Self {
+        let per_epoch = order.steps_per_epoch();
         let most = config.max_steps.unwrap_or_else(|| match config.max_tokens {
             Some(_) => u64::MAX,
             None => ((config.num_epochs * per_epoch).ceil() as u64).max(1),
         });
-        let total = config.max_tokens.map_or(most, |tokens| batches.steps_for_tokens(tokens, most));
+        let total = config.max_tokens.map_or(most, |tokens| order.steps_for_tokens(tokens, most));
         let share = |share: f64| (share * total as f64).round() as u64;
         let every = |steps: Option<u64>, in_an_epoch: Option<u64>, default: u64| match in_an_epoch {
             Some(count) => ((per_epoch / count as f64).round() as u64).max(1),
@@ -45,6 +47,7 @@ impl Plan {
             Scheduler::Cosine | Scheduler::Linear => total - warmup,
         };
         Self {
+            steps_per_epoch: per_epoch,
             total,
             warmup,
             decay,
@@ -68,21 +71,19 @@ impl Plan {
 impl Plan {
     /// A course without saves and validations.
     pub(super) fn of(total: u64, warmup: u64, decay: u64) -> Self {
-        Self { total, warmup, decay, eval_every: 0, save_every: u64::MAX }
+        Self { steps_per_epoch: 1.0, total, warmup, decay, eval_every: 0, save_every: u64::MAX }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Sample;
 
     /// Ten samples of ten tokens each, five steps an epoch.
     fn plan(change: fn(&mut Config)) -> Plan {
         let mut config = Config { micro_batch_size: 2, ..Config::default() };
         change(&mut config);
-        let sample = Sample { token_ids: vec![1; 10], trained: vec![true; 10] };
-        Plan::new(&config, &mut Batches::new(&config, vec![sample; 10]))
+        Plan::new(&config, &mut Order::new(&config, vec![10; 10]))
     }
 
     #[test]
@@ -104,10 +105,13 @@ mod tests {
             (config.evals_per_epoch, config.saves_per_epoch) = (Some(2), Some(1));
             (config.lr_scheduler, config.lr_decay_ratio) = (Scheduler::WarmupStableDecay, 0.25);
         });
-        assert_eq!(both, Plan { total: 100, warmup: 3, decay: 25, eval_every: 3, save_every: 5 });
+        assert_eq!(
+            both,
+            Plan { steps_per_epoch: 5.0, total: 100, warmup: 3, decay: 25, eval_every: 3, save_every: 5 }
+        );
         assert_eq!(
             plan(|config| config.num_epochs = 20.0),
-            Plan { total: 100, warmup: 50, decay: 50, eval_every: 0, save_every: 200 }
+            Plan { steps_per_epoch: 5.0, total: 100, warmup: 50, decay: 50, eval_every: 0, save_every: 200 }
         );
         assert!(both.saves_after(5) && !both.saves_after(4) && !both.saves_after(100));
         assert!(both.validates_after(99) && !plan(|_| {}).validates_after(1));

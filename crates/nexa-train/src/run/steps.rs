@@ -1,10 +1,8 @@
 //! The training loop.
 
-use burn::tensor::Device;
 use nexa_core::event::Event;
-use nexa_model::{Batch, Decoder};
 
-use super::batches::{Batches, StepData, batch};
+use super::batches::{Batches, MicroBatch, StepData};
 use super::checkpoints::Checkpoints;
 use super::clock::Clock;
 use super::flops::{self, Flops};
@@ -14,7 +12,8 @@ use super::schedule::learning_rate;
 use super::watchdog::Watchdog;
 use super::workers::Workers;
 use super::{End, Outcome, Session, best};
-use crate::data::Sample;
+use crate::data::Set;
+use crate::objective::Objective;
 use crate::optimizer::{Step, global_norm};
 use crate::state::{Progress, State, Validation, generations};
 use crate::{Config, Error};
@@ -27,7 +26,8 @@ pub(super) struct Run<'a> {
     pub(super) watchdog: Watchdog,
     pub(super) flops: Flops,
     pub(super) batches: Batches,
-    pub(super) validation: Vec<Sample>,
+    pub(super) objective: Objective,
+    pub(super) validation: Validating,
     pub(super) workers: Workers,
     pub(super) checkpoints: Checkpoints,
     pub(super) metrics: Log,
@@ -36,10 +36,10 @@ pub(super) struct Run<'a> {
     pub(super) state: State,
 }
 
-/// Loss and gradients of a whole step, summed over its trained tokens.
-struct Sums {
-    loss: f64,
-    gradients: Vec<Vec<f32>>,
+/// What a model is validated with.
+pub(super) struct Validating {
+    pub(super) set: Set,
+    pub(super) objective: Objective,
 }
 
 impl Run<'_> {
@@ -58,10 +58,10 @@ impl Run<'_> {
             Some(best) if self.config.load_best_model_at_end && best.step != step => {
                 let text = format!("the model of step {} is the best and the result", best.step);
                 self.session.events.emit(Event::info(text));
-                self.checkpoints.write(self.session.output, &self.checkpoints.load(best.step)?)?;
+                self.checkpoints.copy(best.step, self.session.output)?;
                 validation = Some(best);
             }
-            _ => self.checkpoints.write(self.session.output, &self.state.weights)?,
+            _ => self.checkpoints.write(self.session.output, &self.state.model)?,
         }
         let progress = &self.state.progress;
         Ok(Outcome {
@@ -69,7 +69,8 @@ impl Run<'_> {
             epochs: self.epoch(),
             tokens: progress.tokens,
             trained_tokens: progress.trained_tokens,
-            parameters: self.state.weights.count(),
+            parameters: self.state.model.weights().count(),
+            trained_parameters: self.state.model.trained_count(),
             first_loss: progress.first_loss.unwrap_or(f64::NAN),
             last_loss: progress.last_loss.unwrap_or(f64::NAN),
             validation,
@@ -108,12 +109,16 @@ impl Run<'_> {
     fn step(&mut self) -> Result<(), Error> {
         let step = self.state.progress.step;
         let data = self.batches.step(step);
-        let trained = data.trained_tokens as f64;
-        // Sums over tokens are divided by the trained tokens of the whole step, so that a micro-batch weighs as much
-        // as it has of them.
-        let sums = self.sums(&data);
-        let loss = sums.loss / trained;
-        let grad_norm = global_norm(sums.gradients.iter().map(Vec::as_slice)) / trained;
+        // A step's sum is divided by what it is a sum over, trained tokens for most objectives, so that a micro-batch
+        // weighs as much as it has of them.
+        let terms: u64 = data.micro_batches.iter().map(|micro_batch| self.objective.terms(micro_batch)).sum();
+        let decoder = self.state.model.decoder(self.config);
+        let after_each = self.session.after_micro_batch;
+        let sums = self.workers.sums(&decoder, &self.objective, &data.micro_batches, after_each);
+        // While the decoder shares the weights, changing them would copy them.
+        drop(decoder);
+        let loss = sums.loss / terms as f64;
+        let grad_norm = global_norm(sums.gradients.iter().map(|gradient| &**gradient)) / terms as f64;
         if let Some(problem) = self.watchdog.observe(&mut self.state.progress, loss, grad_norm) {
             return Err(self.diverged(problem, &data));
         }
@@ -121,46 +126,27 @@ impl Run<'_> {
         let limit = self.config.max_grad_norm;
         let clip = if limit > 0.0 && grad_norm > limit { limit / grad_norm } else { 1.0 };
         let learning_rate = learning_rate(self.config, &self.plan, step);
-        let State { weights, optimizer, progress, .. } = &mut self.state;
-        let update = Step { number: step + 1, learning_rate, scale: clip / trained };
-        for (index, (values, gradient)) in weights.values_mut().iter_mut().zip(sums.gradients).enumerate() {
+        let State { model, optimizer, progress, .. } = &mut self.state;
+        let update = Step { number: step + 1, learning_rate, scale: clip / terms as f64 };
+        for (index, (values, gradient)) in model.values_mut().iter_mut().zip(sums.gradients).enumerate() {
             optimizer.update(index, values, &gradient, &update);
         }
-        self.workers.set(weights);
 
         progress.step += 1;
-        progress.tokens += data.tokens;
-        progress.trained_tokens += data.trained_tokens;
+        progress.tokens += data.tokens();
+        progress.trained_tokens += data.trained_tokens();
         progress.first_loss.get_or_insert(loss);
         progress.last_loss = Some(loss);
         progress.logged_loss += sums.loss;
-        progress.logged_tokens += data.trained_tokens;
+        progress.logged_terms += terms;
+        progress.logged_shared += sums.shared_preferences;
         self.clock.count(self.flops.step(&data));
         self.report(loss);
         let step = self.state.progress.step;
         if step == 1 || step == self.plan.total || step.is_multiple_of(self.config.logging_steps) {
-            self.log(learning_rate, grad_norm, data.padding_waste())?;
+            self.log(learning_rate, grad_norm, data.padding_waste)?;
         }
         Ok(())
-    }
-
-    /// Computes the micro-batches of a step and adds them up in their order.
-    fn sums(&self, data: &StepData) -> Sums {
-        let mut sums = Sums { loss: 0.0, gradients: Vec::new() };
-        let results = self.workers.loss_and_gradients(&data.micro_batches, self.session.after_micro_batch);
-        for (loss, gradients) in results {
-            sums.loss += f64::from(loss);
-            if sums.gradients.is_empty() {
-                sums.gradients = gradients;
-                continue;
-            }
-            for (sums, gradients) in sums.gradients.iter_mut().zip(gradients) {
-                for (sum, gradient) in sums.iter_mut().zip(gradients) {
-                    *sum += gradient;
-                }
-            }
-        }
-        sums
     }
 
     /// What is said about a step whose loss is not sound.
@@ -169,21 +155,23 @@ impl Run<'_> {
         Error::Diverged {
             step: self.state.progress.step + 1,
             problem,
-            samples: data.sample_ids.join(", "),
+            samples: self.batches.names(data),
             last_good: states.into_iter().next(),
         }
     }
 
     fn epoch(&self) -> f64 {
-        let seen = self.state.progress.step as f64 * self.config.samples_per_step() as f64;
-        seen / self.batches.samples() as f64
+        self.state.progress.step as f64 / self.plan.steps_per_epoch
     }
 
     fn log(&mut self, learning_rate: f64, grad_norm: f64, padding_waste: f64) -> Result<(), Error> {
         let epoch = self.epoch();
         let progress = &mut self.state.progress;
-        let loss = progress.logged_loss / progress.logged_tokens as f64;
-        (progress.logged_loss, progress.logged_tokens) = (0.0, 0);
+        let terms = progress.logged_terms as f64;
+        let loss = progress.logged_loss / terms;
+        let is_preference = matches!(self.objective, Objective::Preference(_));
+        let reward_accuracy = is_preference.then_some(progress.logged_shared as f64 / terms);
+        (progress.logged_loss, progress.logged_terms, progress.logged_shared) = (0.0, 0, 0);
         let Progress { step, tokens, trained_tokens, .. } = *progress;
         self.metrics.append(&Row::Train {
             step,
@@ -194,6 +182,7 @@ impl Run<'_> {
             tokens,
             trained_tokens,
             padding_waste,
+            reward_accuracy,
         })?;
         self.timing.append(&self.clock.row(&self.state.progress, self.plan.total, flops::peak()))
     }
@@ -208,31 +197,33 @@ impl Run<'_> {
 
     /// Computes the loss of the validation data, and keeps the model if it is the best so far.
     fn validate(&mut self) -> Result<(), Error> {
-        if self.validation.is_empty() {
+        let Validating { set, objective } = &self.validation;
+        if set.is_empty() {
             return Ok(());
         }
-        // Without autodiff nothing is kept for a backward pass.
-        let decoder = Decoder::new(&self.state.weights, &Device::flex());
-        let (mut sum, mut trained) = (0.0, 0);
-        for samples in self.validation.chunks(self.config.micro_batch_size) {
-            let batch: Batch = batch(samples);
-            sum += f64::from(decoder.loss(&batch).into_scalar::<f32>());
-            trained += batch.trained_tokens();
+        let decoder = self.state.model.decoder(self.config);
+        let (mut sum, mut terms) = (0.0, 0);
+        let all: Vec<usize> = (0..set.len()).collect();
+        for samples in all.chunks(self.config.micro_batch_size) {
+            let micro_batch = MicroBatch::new(set, samples.to_vec());
+            sum += objective.loss(&decoder, &micro_batch);
+            terms += objective.terms(&micro_batch);
         }
-        let (step, epoch, loss) = (self.state.progress.step, self.epoch(), sum / trained as f64);
+        drop(decoder);
+        let (step, epoch, loss) = (self.state.progress.step, self.epoch(), sum / terms as f64);
         self.metrics.append(&Row::Validation { step, epoch, val_loss: loss })?;
         self.session.events.emit(Event::info(format!("step {step}: validation loss {loss:.4}")));
-        let State { weights, progress, .. } = &mut self.state;
+        let State { model, progress, .. } = &mut self.state;
         if best::record(self.config, progress, Validation { step, loss }) {
-            self.checkpoints.keep(progress, weights, true)?;
+            self.checkpoints.keep(progress, model, true)?;
         }
         Ok(())
     }
 
     /// Keeps the model and makes the run durable.
     fn save(&mut self) -> Result<(), Error> {
-        let State { weights, progress, .. } = &mut self.state;
-        self.checkpoints.keep(progress, weights, false)?;
+        let State { model, progress, .. } = &mut self.state;
+        self.checkpoints.keep(progress, model, false)?;
         self.save_state()
     }
 

@@ -1,84 +1,95 @@
 //! The micro-batches of a step, several at a time.
 //!
 //! Splitting every operation over all cores means waiting for the slowest of them a hundred times a step. Where a
-//! step has several micro-batches, each worker computes whole ones instead, on its share of the cores and with its own
-//! copy of the weights, and waits once. The results are handed back in the order of the micro-batches, and none
-//! depends on who computed it, so the number of workers and of cores changes no bit.
+//! step has several micro-batches and the model is small, each worker computes whole ones instead, on its share of the
+//! cores, and waits once. Gradients are added in the order of the micro-batches, and none depends on who computed it,
+//! so the number of workers and of cores changes no bit.
 
-use burn::tensor::Device;
-use nexa_model::{Batch, Decoder, Weights};
+use nexa_model::{Buffer, Decoder, Gradients};
 
+use super::batches::MicroBatch;
 use crate::Error;
+use crate::objective::Objective;
 
-/// Loss and gradients of one micro-batch.
-type Gradients = (f32, Vec<Vec<f32>>);
+/// Bytes of gradients up to which micro-batches are computed side by side: beyond, their memory costs more than the
+/// waiting, and the operations are large enough to be split well.
+const SMALL: usize = 64 << 20;
 
-/// Decoders that compute gradients side by side.
+/// Threads that compute gradients side by side.
 #[derive(Debug)]
 pub(super) struct Workers {
-    workers: Vec<Worker>,
-    device: Device,
+    pools: Vec<rayon::ThreadPool>,
 }
 
-#[derive(Debug)]
-struct Worker {
-    decoder: Decoder,
-    threads: rayon::ThreadPool,
+/// The loss and the gradients of a whole step.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pub(super) loss: f64,
+    pub(super) gradients: Vec<Buffer>,
+    /// Preferences that the model shares.
+    pub(super) shared_preferences: u64,
 }
 
 impl Workers {
-    /// Prepares as many workers as there are cores and micro-batches for.
-    pub(super) fn new(weights: &Weights, micro_batches: usize) -> Result<Self, Error> {
+    /// Prepares as many workers as there are cores and micro-batches for, one for a model that is not small.
+    pub(super) fn new(gradient_bytes: usize, micro_batches: usize) -> Result<Self, Error> {
         let cores = rayon::current_num_threads();
-        let count = cores.min(micro_batches).max(1);
-        let device = Device::flex().autodiff();
-        let worker = |index: usize| {
+        let count = if gradient_bytes > SMALL { 1 } else { cores.min(micro_batches).max(1) };
+        let pool = |index: usize| {
             // The first workers take what is left over.
             let threads = cores / count + usize::from(index < cores % count);
-            let threads =
-                rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::Threads)?;
-            Ok(Worker { decoder: Decoder::new(weights, &device), threads })
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(Error::Threads)
         };
-        Ok(Self { workers: (0..count).map(worker).collect::<Result<_, Error>>()?, device })
+        Ok(Self { pools: (0..count).map(pool).collect::<Result<_, Error>>()? })
     }
 
-    /// Gives every worker the weights of the next step.
-    pub(super) fn set(&mut self, weights: &Weights) {
-        for worker in &mut self.workers {
-            worker.decoder.set(weights, &self.device);
-        }
-    }
-
-    /// Computes summed losses and gradients, in the order of the micro-batches, and calls `after_each` when one is
-    /// done.
-    pub(super) fn loss_and_gradients(
+    /// Computes the micro-batches of a step and adds them up in their order. `after_each` is called when one is done.
+    pub(super) fn sums(
         &self,
-        batches: &[Batch],
+        decoder: &Decoder,
+        objective: &Objective,
+        micro_batches: &[MicroBatch],
         after_each: &(dyn Fn() + Sync),
-    ) -> Vec<Gradients> {
-        let count = self.workers.len();
-        let work = |worker: &Worker, first: usize| -> Vec<Gradients> {
-            let own = batches.iter().skip(first).step_by(count);
-            let compute = |batch| {
-                let gradients = worker.threads.install(|| worker.decoder.loss_and_gradients(batch));
+    ) -> Sums {
+        let mut sums = Sums::default();
+        for round in micro_batches.chunks(self.pools.len()) {
+            let compute = |(pool, micro_batch): (&rayon::ThreadPool, &MicroBatch)| {
+                let gradients = pool.install(|| objective.gradients(decoder, micro_batch));
                 after_each();
                 gradients
             };
-            own.map(compute).collect()
-        };
-        let mut results: Vec<std::vec::IntoIter<Gradients>> = std::thread::scope(|scope| {
-            let handles: Vec<_> = self
-                .workers
-                .iter()
-                .enumerate()
-                .map(|(index, worker)| scope.spawn(move || work(worker, index)))
-                .collect();
-            let join = |handle: std::thread::ScopedJoinHandle<'_, Vec<Gradients>>| match handle.join() {
-                Ok(results) => results.into_iter(),
-                Err(panic) => std::panic::resume_unwind(panic),
+            let mut results: Vec<Gradients> = match (self.pools.as_slice(), round) {
+                ([pool, ..], [micro_batch]) => vec![compute((pool, micro_batch))],
+                _ => std::thread::scope(|scope| {
+                    let work = self.pools.iter().zip(round);
+                    let handles: Vec<_> = work.map(|task| scope.spawn(move || compute(task))).collect();
+                    handles
+                        .into_iter()
+                        .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                        .collect()
+                }),
             };
-            handles.into_iter().map(join).collect()
-        });
-        (0..batches.len()).filter_map(|index| results[index % count].next()).collect()
+            for (Gradients { loss, token_losses, values }, micro_batch) in results.drain(..).zip(round) {
+                sums.add(loss, values);
+                sums.shared_preferences +=
+                    objective.shared_preferences(micro_batch, &token_losses).unwrap_or(0);
+            }
+        }
+        sums
+    }
+}
+
+impl Sums {
+    fn add(&mut self, loss: f64, gradients: Vec<Buffer>) {
+        self.loss += loss;
+        if self.gradients.is_empty() {
+            self.gradients = gradients;
+            return;
+        }
+        for (sums, gradients) in self.gradients.iter_mut().zip(gradients) {
+            for (sum, gradient) in sums.iter_mut().zip(gradients.iter()) {
+                *sum += gradient;
+            }
+        }
     }
 }

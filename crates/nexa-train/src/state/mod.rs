@@ -7,18 +7,19 @@ pub(crate) mod generations;
 
 use std::path::Path;
 
-use nexa_model::{Parameter, Weights};
+use nexa_model::Parameter;
 use serde::{Deserialize, Serialize};
 
 use self::file::Stored;
+use crate::model::Model;
 use crate::optimizer::{self, Optimizer};
 use crate::{Config, Error};
 
 /// A run between two steps.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// The weights.
-    pub(crate) weights: Weights,
+    /// The model, of which what is trained belongs to the state.
+    pub(crate) model: Model,
     /// The update rule with its moments.
     pub(crate) optimizer: Optimizer,
     /// Counters and sums.
@@ -58,8 +59,10 @@ pub(crate) struct Progress {
     pub(crate) checkpoints: Vec<u64>,
     /// Summed loss since the last row of metrics.
     pub(crate) logged_loss: f64,
-    /// Trained tokens since the last row of metrics.
-    pub(crate) logged_tokens: u64,
+    /// What that loss is a sum over: trained tokens or preferences.
+    pub(crate) logged_terms: u64,
+    /// Preferences since the last row of metrics that the model shares.
+    pub(crate) logged_shared: u64,
     /// Length of `metrics.jsonl`.
     pub(crate) metrics_bytes: u64,
 }
@@ -84,10 +87,10 @@ pub(crate) struct Measured {
 
 impl State {
     /// The state of a run that has not begun.
-    pub(crate) fn new(config: &Config, weights: Weights, fingerprint: String) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, model: Model, fingerprint: String) -> Result<Self, Error> {
         Ok(Self {
-            optimizer: Optimizer::new(config, weights.layout())?,
-            weights,
+            optimizer: Optimizer::new(config, &model.parameters())?,
+            model,
             progress: Progress { fingerprint, ..Progress::default() },
             measured: Measured::default(),
         })
@@ -95,9 +98,11 @@ impl State {
 
     /// Writes the state to a file, durably.
     pub(crate) fn save(&self, path: &Path) -> Result<(), Error> {
-        let weights = self.weights.layout().iter().zip(self.weights.values());
-        let tensors = weights
-            .map(|(parameter, values)| (weight_name(parameter), values.as_slice()))
+        let parameters = self.model.parameters();
+        let tensors = parameters
+            .iter()
+            .zip(self.model.values())
+            .map(|(parameter, values)| (weight_name(parameter), &**values))
             .chain(self.optimizer.state())
             .collect();
         file::write(path, tensors, &self.progress, &self.measured)
@@ -111,8 +116,8 @@ impl State {
         if stored.progress.fingerprint != self.progress.fingerprint {
             return Err(Error::OtherRun { path: stored.path });
         }
-        let names: Vec<String> = self.weights.layout().iter().map(weight_name).collect();
-        for (name, values) in names.iter().zip(self.weights.values_mut()) {
+        let names: Vec<String> = self.model.parameters().iter().map(weight_name).collect();
+        for (name, values) in names.iter().zip(self.model.values_mut()) {
             stored.take_into(name, values)?;
         }
         for (name, values) in self.optimizer.state_mut() {

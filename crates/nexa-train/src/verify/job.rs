@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nexa_core::event::{Cancel, EventSink};
 use nexa_core::files;
+use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Error, Inputs, Outcome, Session, train};
@@ -50,6 +51,7 @@ impl Job {
     pub fn run(
         &self,
         announce: &(dyn Fn() + Sync),
+        tables: &dyn Tables,
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
@@ -67,6 +69,7 @@ impl Job {
             output: &self.output,
             events,
             cancel,
+            tables,
             after_micro_batch: &after_micro_batch,
         };
         train(&self.config, &self.inputs, &session)

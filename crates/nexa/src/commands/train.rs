@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use nexa_core::event::{Cancel, NoEvents};
 use nexa_core::{ExitCode, config, files, run};
+use nexa_data::tables::FileTables;
 use nexa_train::verify::{self, Job, Trial};
 use nexa_train::{Error, Inputs};
 
@@ -37,7 +38,7 @@ fn verify_resume(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
     for (_, artifact) in inputs.iter() {
         artifact.verify()?;
     }
-    let inputs = Inputs::of(&inputs)?;
+    let inputs = Inputs::of(&inputs, &app.lab)?;
 
     const NAME: &str = "verify-resume";
     let _lock = run::lock(&app.lab, NAME, "the verification of resuming", false)?;
@@ -72,6 +73,6 @@ fn verify_resume(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
 fn do_job(path: &Path) -> Result<ExitCode> {
     let job = Job::read(path).map_err(reported)?;
     let announce = || render::out(verify::PAUSED);
-    job.run(&announce, &NoEvents, &Cancel::default()).map_err(reported)?;
+    job.run(&announce, &FileTables, &NoEvents, &Cancel::default()).map_err(reported)?;
     Ok(ExitCode::Success)
 }
