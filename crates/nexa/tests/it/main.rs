@@ -4,5 +4,6 @@
 
 mod architecture;
 mod command_line;
+mod listings;
 mod pipeline;
 mod support;
