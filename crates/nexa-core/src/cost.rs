@@ -65,6 +65,22 @@ pub enum Entry {
     },
 }
 
+/// An entry for certain calls, which says what the entry alone cannot. A ledger's other lines are such entries as well,
+/// for no call in particular.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Charge {
+    /// What was used, and what it cost where that is known.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// The calls that it is for, as the stage numbers those of its run: what stands here is not entered again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<u64>,
+    /// US dollars that the calls cost at most, where the entry does not know what they cost. It counts against a
+    /// ceiling, and into no sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_usd: Option<f64>,
+}
+
 /// A sum of entries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -160,6 +176,23 @@ impl Ledger {
         self.log.sync()
     }
 
+    /// Appends a charge, durably.
+    ///
+    /// # Errors
+    /// Fails with the path when it cannot be written.
+    pub fn charge(&mut self, charge: &Charge) -> Result<()> {
+        self.log.append(charge)?;
+        self.log.sync()
+    }
+
+    /// Every entry in the ledger of a run's folder, in the order in which they were made.
+    ///
+    /// # Errors
+    /// Fails with path and line on a malformed entry.
+    pub fn charges(run_folder: &Path) -> Result<Vec<Charge>> {
+        files::read_lines(&run_folder.join("ledger.jsonl"))
+    }
+
     /// Sums the ledger of a run's folder.
     ///
     /// # Errors
@@ -220,6 +253,25 @@ mod tests {
             usd: Some(0.5),
         });
         assert_eq!(spend.to_string(), "$0.5000 + unknown (machine time)");
+    }
+
+    #[test]
+    fn a_charge_is_an_entry_to_whoever_sums_and_an_entry_is_a_charge_for_no_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = |usd| Entry::Tokens {
+            model: "m".to_owned(),
+            requests: 1,
+            prompt_tokens: 5,
+            completion_tokens: 7,
+            usd,
+        };
+        let plain = Charge { entry: entry(Some(0.5)), calls: Vec::new(), at_most_usd: None };
+        let assumed = Charge { entry: entry(None), calls: vec![3, 4], at_most_usd: Some(2.0) };
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.append(&plain.entry).unwrap();
+        ledger.charge(&assumed).unwrap();
+        assert_eq!(Ledger::charges(folder.path()).unwrap(), [plain, assumed]);
+        assert_eq!(Ledger::total(folder.path()).unwrap().to_string(), "$0.5000 + unknown (tokens of m)");
     }
 
     #[test]

@@ -49,9 +49,18 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     from_file: BTreeMap<String, Secret>,
+    /// Whether the process's own variables do not count.
+    is_closed: bool,
 }
 
 impl Environment {
+    /// Makes an environment of some variables alone: those of the process do not count, whatever they are.
+    pub fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let from_file =
+            variables.into_iter().map(|(name, value)| (name.to_owned(), Secret::new(value))).collect();
+        Self { from_file, is_closed: true }
+    }
+
     /// Reads `.env` of a folder, if there is one.
     ///
     /// # Errors
@@ -75,14 +84,13 @@ impl Environment {
                 })?;
             from_file.insert(name.trim().to_owned(), Secret::new(unquote(value.trim())));
         }
-        Ok(Self { from_file })
+        Ok(Self { from_file, is_closed: false })
     }
 
     /// A variable of the process or, failing that, of `.env`. An empty value counts as absent.
     pub fn get(&self, name: &str) -> Option<Secret> {
-        std::env::var(name)
-            .ok()
-            .map(Secret::new)
+        let of_process = || std::env::var(name).ok().filter(|_| !self.is_closed).map(Secret::new);
+        of_process()
             .filter(|value| !value.expose().is_empty())
             .or_else(|| self.from_file.get(name).filter(|value| !value.expose().is_empty()).cloned())
     }
@@ -115,6 +123,15 @@ mod tests {
         assert_eq!(environment.get("NEXA_TEST_B").unwrap().expose(), "three");
         assert_eq!(environment.get("NEXA_TEST_C"), None);
         assert!(!format!("{environment:?}").contains("one two"));
+    }
+
+    #[test]
+    fn a_closed_environment_holds_nothing_else() {
+        let environment = Environment::of([("NEXA_TEST_A", "one"), ("NEXA_TEST_B", "")]);
+        assert_eq!(environment.get("NEXA_TEST_A").unwrap().expose(), "one");
+        assert_eq!(environment.get("NEXA_TEST_B"), None);
+        assert!(std::env::var_os("PATH").is_some());
+        assert_eq!(environment.get("PATH"), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Prices;
-use crate::{Error, Result, config, files};
+use crate::{Error, Result, config, files, scan};
 
 /// The file that marks the root of a lab.
 pub const LAB_FILE: &str = "nexa.yaml";
@@ -172,12 +172,9 @@ impl Lab {
     pub fn projects(&self) -> Result<Vec<String>> {
         let mut names = std::collections::BTreeSet::new();
         for folder in ["projects", "data/processed", "data/raw"] {
-            let folder = self.root.join(folder);
-            let Ok(entries) = std::fs::read_dir(&folder) else { continue };
-            for entry in entries {
-                let entry = entry.map_err(|e| Error::io("list", &folder, e))?;
-                if let Some(name) = entry.file_name().to_str()
-                    && entry.path().is_dir()
+            for path in scan::entries(&self.root.join(folder))? {
+                if let Some(name) = path.file_name().and_then(|name| name.to_str())
+                    && path.is_dir()
                     && check_name("project", name).is_ok()
                 {
                     names.insert(name.to_owned());
@@ -277,6 +274,17 @@ mod tests {
         let lab = Lab::discover(&deep).unwrap();
         assert_eq!(lab.settings().project.as_deref(), Some("tutor"));
         assert_eq!(lab.projects().unwrap(), ["tutor"]);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_listed_is_no_folder_without_projects() {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = Lab::init(folder.path(), Some("tutor")).unwrap();
+        std::fs::remove_dir_all(folder.path().join("data/raw")).unwrap();
+        assert_eq!(lab.projects().unwrap(), ["tutor"], "a missing folder holds none");
+        std::fs::write(folder.path().join("data/raw"), "").unwrap();
+        let error = lab.projects().unwrap_err().to_string();
+        assert!(error.starts_with("list `") && error.contains("data/raw"), "{error}");
     }
 
     #[test]

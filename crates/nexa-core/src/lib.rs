@@ -10,13 +10,16 @@ pub mod env;
 pub mod error;
 pub mod event;
 pub mod files;
+pub mod format;
 pub mod hash;
+pub mod hosts;
 pub mod index;
 pub mod lab;
 pub mod lineage;
 pub mod lm;
 pub mod machine;
 pub mod run;
+pub mod scan;
 pub mod stage;
 pub mod table;
 

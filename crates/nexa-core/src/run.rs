@@ -11,10 +11,11 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactId, Parent};
-use crate::cost::Spend;
+use crate::cost::{Ledger, Spend};
 use crate::hash::ContentHash;
 use crate::lab::Lab;
 use crate::machine::{Git, Host};
+use crate::scan::{self, Scan};
 use crate::{Error, Result, files};
 
 /// The run record version that is written. Every older one can be read.
@@ -205,6 +206,125 @@ pub fn all(lab: &Lab) -> Result<Vec<RunRecord>> {
     // Ids hold whole seconds; runs of one second are told apart by the records.
     runs.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     Ok(runs)
+}
+
+/// How a run stands now: a killed one told from one at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A process works on it.
+    Running,
+    /// Its process is gone without a word.
+    Killed,
+    /// It made its artifact.
+    Finished,
+    /// It ended with an error.
+    Failed,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl State {
+    /// Every state, in the order in which filters offer them.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Finished, Self::Failed, Self::Interrupted, Self::Killed];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Killed => "killed",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Whether no attempt has closed the record: what the run cost is known as far as its ledger tells.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Killed)
+    }
+}
+
+/// A run as it stands now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Run {
+    /// Its record. While it is open, `spend` is what its ledger tells so far.
+    #[serde(flatten)]
+    pub record: RunRecord,
+    /// How it stands.
+    pub state: State,
+}
+
+impl Run {
+    /// Reads a run of the lab.
+    ///
+    /// # Errors
+    /// Fails when there is no such run, or its record or ledger cannot be read.
+    pub fn find(lab: &Lab, id: &RunId) -> Result<Self> {
+        let folder = folder(lab, id);
+        if !folder.join("run.json").is_file() {
+            let hint = Some("`nexa runs list` shows what there is".to_owned());
+            return Err(Error::NotFound { what: "run", name: id.to_string(), hint });
+        }
+        let mut run = Self::read(lab, &folder)?;
+        run.count_ledger(&folder)?;
+        Ok(run)
+    }
+
+    /// Reads a record and how the run stands.
+    fn read(lab: &Lab, folder: &Path) -> Result<Self> {
+        let record = RunRecord::read(folder)?;
+        let is_alive = record.is_alive(lab);
+        // It may have ended in between: a record is closed before the lock is released.
+        let record =
+            if record.status == Status::Running && !is_alive { RunRecord::read(folder)? } else { record };
+        let state = match record.status {
+            Status::Running if is_alive => State::Running,
+            Status::Running => State::Killed,
+            Status::Finished => State::Finished,
+            Status::Failed => State::Failed,
+            Status::Interrupted => State::Interrupted,
+        };
+        Ok(Self { record, state })
+    }
+
+    /// Brings the spend of an open run up to date. What its record calls unknown remains unknown.
+    fn count_ledger(&mut self, folder: &Path) -> Result<()> {
+        if self.state.is_open() {
+            let told = Ledger::total(folder)?;
+            let unknown = std::mem::take(&mut self.record.spend.unknown);
+            self.record.spend = Spend { unknown, ..Spend::default() };
+            self.record.spend.merge(&told);
+        }
+        Ok(())
+    }
+}
+
+/// Every run of the lab, newest first, and the files that cannot be read. Folders without a record are left out; a run
+/// whose ledger cannot be read is listed without what it tells.
+///
+/// # Errors
+/// Fails when the folder of runs cannot be listed.
+pub fn list(lab: &Lab) -> Result<Scan<Run>> {
+    let mut scan = Scan::empty();
+    for folder in scan::entries(&lab.runs_folder())? {
+        let file = folder.join("run.json");
+        if !file.is_file() {
+            continue;
+        }
+        match Run::read(lab, &folder) {
+            Ok(mut run) => {
+                if let Err(error) = run.count_ledger(&folder) {
+                    scan.note(&folder.join("ledger.jsonl"), error);
+                }
+                scan.found.push(run);
+            }
+            Err(error) => scan.note(&file, error),
+        }
+    }
+    // Ids hold whole seconds; runs of one second are told apart by the records.
+    scan.found.sort_by(|a, b| (b.record.started_at, &b.record.id).cmp(&(a.record.started_at, &a.record.id)));
+    Ok(scan)
 }
 
 /// Names a piece of work, for its lock and for the pointer to its run: the same key may be wanted under two names.

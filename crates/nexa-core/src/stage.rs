@@ -16,7 +16,7 @@ use serde_json::Value;
 pub use execute::{execute, existing, key, unfinished_run};
 
 use crate::artifact::{Artifact, Counts, Kind};
-use crate::cost::{Entry, Ledger};
+use crate::cost::{Charge, Entry, Ledger};
 use crate::env::Environment;
 use crate::event::{Cancel, Event, EventSink};
 use crate::lab::{Lab, Project};
@@ -179,6 +179,14 @@ impl Context<'_> {
     /// Fails when the ledger cannot be written.
     pub fn spend(&self, entry: &Entry) -> Result<()> {
         self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(entry)
+    }
+
+    /// Records what certain calls used and cost, as [`spend`](Self::spend) does.
+    ///
+    /// # Errors
+    /// Fails when the ledger cannot be written.
+    pub fn charge(&self, charge: &Charge) -> Result<()> {
+        self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).charge(charge)
     }
 
     /// Emits an event.

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
+use crate::artifact::Artifact;
 use crate::{Error, Result};
 
 /// One row: column names and JSON values, in the order of the columns.
@@ -26,6 +27,27 @@ pub trait Tables: Send + Sync {
     /// # Errors
     /// Fails with the path when the rows cannot be written in the format of the extension.
     fn write(&self, path: &Path, rows: &[Row]) -> Result<()>;
+
+    /// Takes the name of a file apart where it is that of a table: stem and format. In an artifact the whole name may be
+    /// the format; the stem is empty then.
+    fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)>;
+}
+
+/// The table that an artifact is about, by its name in the manifest: the one named for its format alone, else the first
+/// that is not of rejects. Checkpoints and tokenizers are no data sets, whatever files they hold.
+pub fn main_table<'a>(artifact: &'a Artifact, tables: &dyn Tables) -> Option<&'a str> {
+    if artifact.manifest.kind.is_folder() {
+        return None;
+    }
+    let names = artifact.manifest.files.iter().map(|file| file.name.as_str());
+    let found = names.filter_map(|name| Some((tables.split_name(name)?.0, name)));
+    found.min_by_key(|(stem, _)| (!stem.is_empty(), *stem == "rejected")).map(|(_, name)| name)
+}
+
+/// What stands before an extension in the name of a file, if it has that extension: nothing where it is the whole name.
+pub fn stem<'n>(name: &'n str, extension: &str) -> Option<&'n str> {
+    let stem = name.strip_suffix(extension)?;
+    if stem.is_empty() { Some(stem) } else { stem.strip_suffix('.') }
 }
 
 /// Tables as lines of JSON.
@@ -56,6 +78,10 @@ impl Tables for JsonLines {
         }
         out.flush().map_err(|e| Error::io("write", path, e))
     }
+
+    fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)> {
+        Some((stem(name, "jsonl")?, "jsonl"))
+    }
 }
 
 /// Reads a column of a row as text.
@@ -70,5 +96,23 @@ pub fn text<'a>(row: &'a Row, column: &str, place: &Path) -> Result<&'a str> {
             let columns = row.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
             Err(Error::malformed(place, format!("column `{column}` is missing; there are: {columns}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_apart_at_the_dot_before_its_format() {
+        let check = |name: &str, expected: Option<&str>| {
+            assert_eq!(JsonLines.split_name(name).map(|(stem, _)| stem), expected, "{name}");
+        };
+        check("jsonl", Some(""));
+        check("train.jsonl", Some("train"));
+        check("a.b.jsonl", Some("a.b"));
+        check("notjsonl", None);
+        check("train.jsonl.gz", None);
+        check("", None);
     }
 }

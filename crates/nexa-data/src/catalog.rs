@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
 use nexa_core::lab::Lab;
-use nexa_core::table::Row;
+use nexa_core::table::{Row, Tables, main_table};
 use nexa_core::{Error as CoreError, config};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Result;
-use crate::tables::{Format, Records};
+use crate::tables::{FileTables, Records};
 
 /// One artifact that holds a table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,7 +69,8 @@ fn check_exists(lab: &Lab, project: &str) -> Result<()> {
 }
 
 fn entry(lab: &Lab, artifact: &Artifact) -> Result<Option<DatasetEntry>> {
-    let Some((file, format)) = main_table(artifact) else { return Ok(None) };
+    let Some(file) = main_table(artifact, &FileTables) else { return Ok(None) };
+    let format = FileTables.split_name(file).map_or("", |(_, format)| format);
     let manifest = &artifact.manifest;
     Ok(Some(DatasetEntry {
         project: manifest.id.project.clone(),
@@ -80,24 +81,10 @@ fn entry(lab: &Lab, artifact: &Artifact) -> Result<Option<DatasetEntry>> {
         rows: manifest.counts.rows,
         tokens: manifest.counts.tokens,
         bytes: manifest.counts.bytes,
-        format: format.extension().to_owned(),
+        format: format.to_owned(),
         created_at: manifest.created_at,
         path: lab.display_path(&artifact.file(file)?),
     }))
-}
-
-/// The table that an artifact is about: the one named by its extension alone, else the first that is not of rejects.
-/// Checkpoints and tokenizers are no data sets, whatever files they hold.
-fn main_table(artifact: &Artifact) -> Option<(&str, Format)> {
-    if artifact.manifest.kind.is_folder() {
-        return None;
-    }
-    let tables = artifact.manifest.files.iter().filter_map(|file| {
-        let (stem, format) = Format::split(&file.name)?;
-        Some((stem, file.name.as_str(), format))
-    });
-    let (_, name, format) = tables.min_by_key(|(stem, ..)| (!stem.is_empty(), *stem == "rejected"))?;
-    Some((name, format))
 }
 
 /// Which rows of an artifact are shown.
@@ -132,10 +119,14 @@ pub fn preview(artifact: &Artifact, page: &Page<'_>) -> Result<Vec<Row>> {
     Ok(rows?)
 }
 
-fn table_path(artifact: &Artifact, file: Option<&str>) -> Result<PathBuf> {
+/// Where a table of an artifact lies: the one that was named, else its main table.
+///
+/// # Errors
+/// Fails when the artifact has no such table.
+pub fn table_path(artifact: &Artifact, file: Option<&str>) -> Result<PathBuf> {
     let name = match file {
         Some(name) => name,
-        None => main_table(artifact).map(|(name, _)| name).ok_or_else(|| CoreError::NotFound {
+        None => main_table(artifact, &FileTables).ok_or_else(|| CoreError::NotFound {
             what: "table of",
             name: artifact.id().to_string(),
             hint: Some("`nexa data list` shows what holds one".to_owned()),
@@ -180,6 +171,11 @@ mod tests {
             files: vec![("card.md", ""), ("rejected.jsonl", "{}"), ("train.jsonl", "{}")],
         };
         lab.execute(&sft, "sft", &Inputs::none()).unwrap();
+        let packed = Files {
+            kind: Kind::Filtered,
+            files: vec![("a.csv", ""), ("kept.jsonl.gz", ""), ("rejected.jsonl", "{}")],
+        };
+        lab.execute(&packed, "packed", &Inputs::none()).unwrap();
         lab
     }
 
@@ -196,8 +192,10 @@ mod tests {
         };
         let datasets = "data/processed/tutor/datasets/questions_v1.parquet";
         let sft = "data/processed/tutor/distillation/sft_datasets/sft_v1.train.jsonl";
+        let packed = "data/processed/tutor/distillation/filtered/packed_v1.kept.jsonl.gz";
         let expected = [
             ("questions", Kind::Dataset, Some(30), "parquet", datasets),
+            ("packed", Kind::Filtered, None, "jsonl.gz", packed),
             ("sft", Kind::SftDataset, None, "jsonl", sft),
         ];
         check(None, &expected);

@@ -124,13 +124,16 @@ pub enum Error {
     },
     /// The next call could exceed the ceiling.
     #[error(
-        "stay below ${max_usd:.4}: ${spent_usd:.4} are spent and the next call may cost ${next_usd:.4}; {done} of {total} answers are there"
+        "stay below ${max_usd:.4}: {} and the next call may cost ${next_usd:.4}; {done} of {total} answers are there",
+        spent(*spent_usd, *assumed_usd)
     )]
     Budget {
         /// The ceiling.
         max_usd: f64,
-        /// What was spent in this run.
+        /// What was spent in this run, as far as it is known.
         spent_usd: f64,
+        /// What calls of this run whose cost nobody told may have cost at most.
+        assumed_usd: f64,
         /// The worst case of the next call.
         next_usd: f64,
         /// Answers that are there.
@@ -149,6 +152,20 @@ pub enum Error {
         attempts: usize,
         /// The last failure.
         message: String,
+    },
+    /// Calls are left that failed in passing, and may be answered another time.
+    #[error(
+        "collect answers of `{teacher}`: {missing} of {total} are missing, as their calls failed in passing, again and again; the first: {first}"
+    )]
+    Unanswered {
+        /// The teacher.
+        teacher: String,
+        /// Answers that are missing.
+        missing: usize,
+        /// Answers wanted.
+        total: usize,
+        /// Why the first one is.
+        first: String,
     },
     /// More rows failed than may.
     #[error(
@@ -236,6 +253,9 @@ impl Diagnose for Error {
                 "raise `max_cost_usd` (or `budget.max_usd_per_run` in nexa.yaml) and run the same command again; {KEPT}"
             )),
             Self::EndpointDown { .. } => Some(format!("run the same command again when it is back; {KEPT}")),
+            Self::Unanswered { .. } => {
+                Some(format!("run the same command again: it asks only for what is missing; {KEPT}"))
+            }
             Self::TooManyFailed { .. } => Some(format!(
                 "fix the cause or raise `max_failed_share`, then run the same command again; {KEPT}"
             )),
@@ -261,29 +281,48 @@ impl Diagnose for Error {
             Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
-            Self::EndpointDown { .. } | Self::Start { .. } | Self::TooManyFailed { .. } => {
-                ExitCode::Unavailable
-            }
+            Self::EndpointDown { .. }
+            | Self::Unanswered { .. }
+            | Self::Start { .. }
+            | Self::TooManyFailed { .. } => ExitCode::Unavailable,
         }
+    }
+}
+
+/// What was spent in words, with what was only assumed apart.
+fn spent(known_usd: f64, assumed_usd: f64) -> String {
+    if assumed_usd > 0.0 {
+        format!("${known_usd:.4} are spent, up to ${assumed_usd:.4} more by calls whose cost nobody told,")
+    } else {
+        format!("${known_usd:.4} are spent")
     }
 }
 
 /// Fails unless a share lies in `[0, 1]`.
 pub(crate) fn check_share(stage: &'static str, key: &str, value: f64) -> Result<()> {
-    check(stage, key, value, (0.0..=1.0).contains(&value), "a share lies between 0 and 1")
+    check(stage, key, value).that((0.0..=1.0).contains(&value), "a share lies between 0 and 1")
 }
 
-/// Fails unless a setting holds.
-pub(crate) fn check(
+/// Begins the check of a setting.
+pub(crate) fn check<'a, V: std::fmt::Display>(stage: &'static str, key: &'a str, value: V) -> Setting<'a, V> {
+    Setting { stage, key, value }
+}
+
+/// A setting as it was given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting<'a, V> {
     stage: &'static str,
-    key: &str,
-    value: impl std::fmt::Display,
-    holds: bool,
-    message: &'static str,
-) -> Result<()> {
-    if holds {
-        Ok(())
-    } else {
+    key: &'a str,
+    value: V,
+}
+
+impl<V: std::fmt::Display> Setting<'_, V> {
+    /// Fails unless the setting holds; the message goes after "but".
+    pub(crate) fn that(self, holds: bool, message: &'static str) -> Result<()> {
+        if holds {
+            return Ok(());
+        }
+        let Self { stage, key, value } = self;
         Err(Error::BadSetting { stage, key: key.to_owned(), value: value.to_string(), message })
     }
 }

@@ -75,16 +75,12 @@ impl Inputs {
     /// # Errors
     /// Fails on a template that cannot be read, and when there is none or two have one name.
     pub fn new(config: Config) -> Result<Self> {
-        check(STAGE, "templates", "empty", !config.templates.is_empty(), "there must be at least one")?;
+        check(STAGE, "templates", "empty")
+            .that(!config.templates.is_empty(), "there must be at least one")?;
         for (position, template) in config.templates.iter().enumerate() {
             let is_first = config.templates[..position].iter().all(|earlier| earlier.name != template.name);
-            check(
-                STAGE,
-                "templates.name",
-                &template.name,
-                is_first,
-                "each template needs a name of its own",
-            )?;
+            check(STAGE, "templates.name", &template.name)
+                .that(is_first, "each template needs a name of its own")?;
         }
         let templates =
             config.templates.iter().map(|t| Template::parse(&t.name, &t.text)).collect::<Result<_>>()?;

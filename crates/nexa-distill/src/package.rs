@@ -120,6 +120,17 @@ struct Item {
     asked: Option<String>,
 }
 
+/// Rows with their places in the splits.
+struct Packaged<'a> {
+    items: &'a [Item],
+    /// The group of each, after paraphrases were joined.
+    groups: &'a [&'a str],
+    /// The split of each that is kept.
+    kept: &'a [Option<Split>],
+    /// Rows that were left out because their problem is in a split that is held out.
+    leaked: usize,
+}
+
 /// The columns that a table's conversations are made of.
 struct Columns<'a> {
     prompt: &'a str,
@@ -137,18 +148,14 @@ impl Package {
         check_share(STAGE, "validation_share", config.validation_share)?;
         check_share(STAGE, "test_share", config.test_share)?;
         let held_out = config.validation_share + config.test_share;
-        check(
-            STAGE,
-            "test_share",
-            held_out,
-            held_out < 1.0,
-            "with `validation_share` it must leave rows to train on",
-        )?;
+        check(STAGE, "test_share", held_out)
+            .that(held_out < 1.0, "with `validation_share` it must leave rows to train on")?;
         let similarity = config.paraphrase_similarity;
-        check(STAGE, "paraphrase_similarity", similarity, similarity > 0.0, "it lies above 0")?;
+        check(STAGE, "paraphrase_similarity", similarity).that(similarity > 0.0, "it lies above 0")?;
         let values = config.test_values.len() + config.validation_values.len();
         let fits = (values > 0) == config.split_column.is_some();
-        check(STAGE, "split_column", values, fits, "it goes with `test_values` or `validation_values`")?;
+        check(STAGE, "split_column", values)
+            .that(fits, "it goes with `test_values` or `validation_values`")?;
         Ok(Self { config })
     }
 
@@ -169,8 +176,9 @@ impl Package {
         let asked: Vec<_> = items.iter().map(|item| item.asked.as_deref()).collect();
         let assigned = split::assign(&self.config, &groups, &asked, &place)?;
         let kept = self.capped(&items, &assigned.splits);
-        self.write(context, &items, &groups, &kept)?;
-        self.state(context, &items, &groups, &kept, assigned.leaked)
+        let packaged = Packaged { items: &items, groups: &groups, kept: &kept, leaked: assigned.leaked };
+        packaged.write(context)?;
+        packaged.state(context)
     }
 
     /// Reads the rows as conversations.
@@ -249,17 +257,14 @@ impl Package {
         }
         kept
     }
+}
 
-    fn write(
-        &self,
-        context: &Context<'_>,
-        items: &[Item],
-        groups: &[&str],
-        kept: &[Option<Split>],
-    ) -> Result<()> {
+impl Packaged<'_> {
+    fn write(&self, context: &Context<'_>) -> Result<()> {
+        let Self { items, groups, kept, .. } = self;
         let mut all = Vec::new();
         let mut by_split: BTreeMap<Split, Vec<Row>> = Split::ALL.map(|split| (split, Vec::new())).into();
-        for ((item, group), split) in items.iter().zip(groups).zip(kept) {
+        for ((item, group), split) in items.iter().zip(*groups).zip(*kept) {
             let Some(split) = split else { continue };
             let mut row = Row::from_iter([
                 (columns::ID.to_owned(), json!(item.id)),
@@ -284,14 +289,8 @@ impl Package {
         Ok(())
     }
 
-    fn state(
-        &self,
-        context: &Context<'_>,
-        items: &[Item],
-        groups: &[&str],
-        kept: &[Option<Split>],
-        leaked: usize,
-    ) -> Result<()> {
+    fn state(&self, context: &Context<'_>) -> Result<()> {
+        let Self { items, groups, kept, leaked } = *self;
         let count = |split: Split| kept.iter().filter(|kept| **kept == Some(split)).count();
         let rows: BTreeMap<_, _> = Split::ALL.map(|split| (split.as_str(), count(split))).into();
         let held_out = [Split::Validation, Split::Test];

@@ -51,7 +51,7 @@ impl Problems {
     /// # Errors
     /// Fails on a value that makes no sense, with its key.
     pub fn new(config: Config) -> Result<Self> {
-        check(STAGE, "problems", config.problems, config.problems > 0, "there must be at least one")?;
+        check(STAGE, "problems", config.problems).that(config.problems > 0, "there must be at least one")?;
         check_share(STAGE, "paraphrases", config.paraphrases)?;
         Ok(Self { config })
     }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use nexa_core::env::{Environment, Secret};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, embedded};
 
@@ -40,6 +41,16 @@ pub struct TeacherSpec {
     /// Set for [`Provider::Url`] alone.
     url: Option<String>,
     model: String,
+}
+
+/// Where a teacher's answers come from, beyond what its name says. Another source may give other answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    /// An API: its base, without a final slash; never holds a secret.
+    BaseUrl(String),
+    /// The teacher inside the binary, in this version of its answers.
+    EmbeddedVersion(u32),
 }
 
 /// Where and how a teacher is called.
@@ -151,34 +162,34 @@ impl TeacherSpec {
         &self.model
     }
 
-    /// Finds out where the teacher is called and with which key. The embedded teacher must be running at
-    /// `embedded_url`.
+    /// Finds out where answers come from; needs no key, as nothing is called.
     ///
     /// # Errors
-    /// Fails when the key is not set, naming the variable, or when `OPENAI_BASE_URL` cannot be used.
-    pub fn endpoint(&self, environment: &Environment, embedded_url: Option<&str>) -> Result<Endpoint> {
-        self.endpoint_by(&|variable| environment.get(variable), embedded_url)
-    }
-
-    fn endpoint_by(
-        &self,
-        variable_of: &dyn Fn(&str) -> Option<Secret>,
-        embedded_url: Option<&str>,
-    ) -> Result<Endpoint> {
-        let key = self.provider.key_variable().and_then(variable_of);
+    /// Fails when `OPENAI_BASE_URL` cannot be used.
+    pub fn source(&self, environment: &Environment) -> Result<Source> {
         let base_url = match (&self.url, self.provider.entry()) {
             (Some(url), _) => url.clone(),
-            (None, Some((.., base_url, variable))) => {
-                if key.is_none() {
-                    return Err(Error::MissingKey { teacher: self.to_string(), variable });
-                }
-                match variable_of("OPENAI_BASE_URL").filter(|_| self.provider == Provider::OpenAi) {
+            (None, Some((.., base_url, _))) => {
+                match environment.get("OPENAI_BASE_URL").filter(|_| self.provider == Provider::OpenAi) {
                     Some(own) => checked_url(own.expose(), "`OPENAI_BASE_URL`")?,
                     None => (*base_url).to_owned(),
                 }
             }
-            (None, None) => embedded_url.unwrap_or_default().to_owned(),
+            (None, None) => return Ok(Source::EmbeddedVersion(embedded::ANSWER_VERSION)),
         };
+        Ok(Source::BaseUrl(base_url))
+    }
+
+    /// Finds out how the teacher is called at a base URL.
+    ///
+    /// # Errors
+    /// Fails when the key is not set, naming the variable.
+    pub fn endpoint(&self, environment: &Environment, base_url: &str) -> Result<Endpoint> {
+        let key = self.provider.key_variable().and_then(|variable| environment.get(variable));
+        if let (None, Some((.., variable))) = (&key, self.provider.entry()) {
+            return Err(Error::MissingKey { teacher: self.to_string(), variable });
+        }
+        let base_url = base_url.to_owned();
         Ok(Endpoint { provider: self.provider, base_url, model: self.model.clone(), key })
     }
 }
@@ -187,9 +198,10 @@ impl TeacherSpec {
 fn checked_url(url: &str, what: &str) -> Result<String> {
     let bad = |message: String, hint: &str| Error::BadTeacher { message, hint: hint.to_owned() };
     let parsed = reqwest::Url::parse(url).map_err(|e| bad(format!("{what} is no URL: {e}"), FORMS))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
+    let holds_more = parsed.query().is_some() || parsed.fragment().is_some();
+    if !parsed.username().is_empty() || parsed.password().is_some() || holds_more {
         return Err(bad(
-            format!("{what} holds a user, a password or parameters"),
+            format!("{what} holds a user, a password, parameters or a fragment"),
             "leave them out, and put the key into its variable",
         ));
     }
@@ -244,21 +256,42 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_named_before_anything_is_sent() {
-        let error = "groq:llama".parse::<TeacherSpec>().unwrap().endpoint_by(&|_| None, None).unwrap_err();
+        let spec: TeacherSpec = "groq:llama".parse().unwrap();
+        let error = spec.endpoint(&Environment::of([]), "http://localhost:1/v1").unwrap_err();
         assert_eq!(error.to_string(), "teacher `groq:llama`: `GROQ_API_KEY` is not set");
         assert_eq!(error.exit_code(), ExitCode::Credentials);
     }
 
     #[test]
     fn an_endpoint_has_its_key_and_does_not_show_it() {
-        let variables = |name: &str| match name {
-            "OPENAI_API_KEY" => Some(Secret::new("hunter2")),
-            "OPENAI_BASE_URL" => Some(Secret::new("http://localhost:1/v1/")),
-            _ => None,
-        };
-        let endpoint = "openai:m".parse::<TeacherSpec>().unwrap().endpoint_by(&variables, None).unwrap();
-        assert_eq!(endpoint.base_url, "http://localhost:1/v1");
+        let environment = Environment::of([("OPENAI_API_KEY", "hunter2")]);
+        let spec: TeacherSpec = "openai:m".parse().unwrap();
+        let endpoint = spec.endpoint(&environment, "http://localhost:1/v1").unwrap();
         assert_eq!(endpoint.key.as_ref().unwrap().expose(), "hunter2");
         assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_source_is_where_answers_come_from() {
+        let check = |spec: &str, own: &str, expected: &str| {
+            let environment = Environment::of([("OPENAI_BASE_URL", own)]);
+            let source = spec.parse::<TeacherSpec>().unwrap().source(&environment);
+            let found = match source {
+                Ok(source) => serde_json::to_string(&source).unwrap(),
+                Err(error) => {
+                    assert!(!format!("{error}{error:?}").contains("hunter2"));
+                    error.to_string()
+                }
+            };
+            assert!(found.contains(expected), "{found}");
+        };
+        check("openai:m", "", r#"{"base_url":"https://api.openai.com/v1"}"#);
+        check("openai:m", "http://localhost:1/v1/", r#"{"base_url":"http://localhost:1/v1"}"#);
+        check("groq:m", "http://localhost:1/v1", r#"{"base_url":"https://api.groq.com/openai/v1"}"#);
+        check("http://host/v1/#m", "http://localhost:1/v1", r#"{"base_url":"http://host/v1"}"#);
+        check("embedded", "http://localhost:1/v1", r#"{"embedded_version":1}"#);
+        check("openai:m", "http://me:hunter2@host/v1", "`OPENAI_BASE_URL` holds a user, a password");
+        check("openai:m", "http://host/v1?key=hunter2", "`OPENAI_BASE_URL` holds");
+        check("openai:m", "http://host/v1#hunter2", "`OPENAI_BASE_URL` holds");
     }
 }

@@ -4,7 +4,7 @@ use nexa_core::artifact::{Artifact, ArtifactId};
 use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::TestSet;
+use crate::facts::TestSet;
 use crate::metric::Name;
 use crate::predictions::Prediction;
 use crate::statistics::{
@@ -60,7 +60,7 @@ pub struct Comparison {
     pub a: Side,
     /// The second evaluation.
     pub b: Side,
-    /// What both were asked, as the first names it.
+    /// What both were asked.
     pub test_set: TestSet,
     /// Exact match, where both have it.
     pub exact_match: Option<MetricComparison>,
@@ -132,7 +132,7 @@ pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Compar
     Ok(Comparison {
         a: Side::of(&a),
         b: Side::of(&b),
-        test_set: a.test_set.clone(),
+        test_set: a.facts.test_set.clone(),
         exact_match: compare_metric(&a, &b, Name::ExactMatch)?,
         outcomes,
         bits_per_byte: compare_metric(&a, &b, Name::BitsPerByte)?,

@@ -15,7 +15,7 @@ use nexa_core::stage::{Context, Stage, StageError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::evaluation::TestSet;
+use crate::facts::{self, Facts, TestSet};
 use crate::metric::{self, Metric, Name};
 use crate::predictions::{self, Prediction};
 use crate::task::{ExactMatch, Item, Perplexity, Sample, SampleLog, Task, read_items};
@@ -131,18 +131,22 @@ impl Evaluate {
         let name = &model.info.name;
         let mut samples = SampleLog::open(context, name, self.config.batch.get())?;
         let mut too_long = BTreeMap::new();
+        let mut note = |task, lengths: Vec<TooLong<'_>>| {
+            too_long.insert(task, lengths.len());
+            warn_of_too_long(context, task, items.len(), &lengths);
+        };
         let mut answers = None;
         if self.config.tasks.contains(&Task::ExactMatch) {
             let task = ExactMatch { max_tokens: self.config.max_tokens, seed: self.config.seed };
             let found = task.answers(model.chat.as_ref(), items, &mut samples)?;
-            note_too_long(context, Task::ExactMatch, items, &found, &mut too_long);
+            note(Task::ExactMatch, too_long_items(items, &found));
             answers = Some(found);
         }
         let mut scores = None;
         if self.config.tasks.contains(&Task::Perplexity) {
             if let Some(scorer) = &model.scorer {
                 let found = Perplexity.scores(scorer.as_ref(), name, items, &mut samples)?;
-                note_too_long(context, Task::Perplexity, items, &found, &mut too_long);
+                note(Task::Perplexity, too_long_items(items, &found));
                 scores = Some(found);
             } else if answers.is_some() {
                 let text = format!("model `{name}` tells no probabilities, so `perplexity` is left out");
@@ -171,10 +175,15 @@ impl Evaluate {
 
         predictions::write(context.services.tables, context.output, &predictions)?;
         files::write_json(&context.output.join(metric::FILE), &metrics)?;
+        let facts = Facts {
+            checkpoint_hash: checkpoint.manifest.content_hash.clone(),
+            weights_hash: model.info.weights_hash.clone(),
+            tasks: metrics.iter().map(|metric| metric.task).collect(),
+            test_set: self.test_set(dataset, items.len()),
+        };
+        files::write_json(&context.output.join(facts::FILE), &facts)?;
         context.set_rows(predictions.len() as u64);
         context.state("model", &model.info.name)?;
-        context.state("weights_hash", &model.info.weights_hash)?;
-        context.state("test_set", self.test_set(dataset, items.len()))?;
         if self.config.tasks.contains(&Task::ExactMatch) {
             let cut_off = FinishReason::Length.as_str();
             let cut_off =
@@ -193,7 +202,6 @@ impl Evaluate {
     fn test_set(&self, dataset: &Artifact, items: usize) -> TestSet {
         let file = dataset.manifest.files.iter().find(|file| file.name == self.config.split.file());
         TestSet {
-            dataset: dataset.id().clone(),
             dataset_hash: dataset.manifest.content_hash.clone(),
             split: self.config.split,
             // The split was read by this name, so it stands in the manifest.
@@ -214,7 +222,7 @@ impl Stage for Evaluate {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -231,32 +239,33 @@ impl Stage for Evaluate {
     }
 }
 
-/// Counts the items that the model could not read, and warns of them.
-fn note_too_long<T>(
-    context: &Context<'_>,
-    task: Task,
-    items: &[Item],
-    samples: &[Sample<T>],
-    too_long: &mut BTreeMap<Task, usize>,
-) {
-    let lengths = items.iter().zip(samples).filter_map(|(item, sample)| match sample {
-        Sample::TooLong { tokens, context_length } => Some((item, tokens, context_length)),
+/// An item that the model could not read.
+struct TooLong<'a> {
+    item: &'a Item,
+    tokens: usize,
+    context_length: usize,
+}
+
+fn too_long_items<'a, T>(items: &'a [Item], samples: &[Sample<T>]) -> Vec<TooLong<'a>> {
+    let too_long = |(item, sample): (&'a Item, &Sample<T>)| match *sample {
+        Sample::TooLong { tokens, context_length } => Some(TooLong { item, tokens, context_length }),
         Sample::Result(_) => None,
-    });
-    let count = lengths.clone().count();
-    too_long.insert(task, count);
-    if let Some((item, tokens, context_length)) = lengths.clone().next() {
-        let fate = match task {
-            Task::ExactMatch => "count as wrong",
-            Task::Perplexity => "are left out",
-        };
-        context.emit(Event::warning(format!(
-            "{task}: {count} of {} items are longer than the model's context of {context_length} tokens and {fate}; \
-             the first is `{}` with {tokens}",
-            items.len(),
-            item.id
-        )));
-    }
+    };
+    items.iter().zip(samples).filter_map(too_long).collect()
+}
+
+fn warn_of_too_long(context: &Context<'_>, task: Task, total: usize, too_long: &[TooLong<'_>]) {
+    let Some(TooLong { item, tokens, context_length }) = too_long.first() else { return };
+    let fate = match task {
+        Task::ExactMatch => "count as wrong",
+        Task::Perplexity => "are left out",
+    };
+    context.emit(Event::warning(format!(
+        "{task}: {} of {total} items are longer than the model's context of {context_length} tokens and {fate}; \
+         the first is `{}` with {tokens}",
+        too_long.len(),
+        item.id
+    )));
 }
 
 fn headline(metric: &Metric) -> String {

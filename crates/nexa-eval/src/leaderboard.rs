@@ -13,7 +13,7 @@ use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Verdict, difference};
-use crate::evaluation::TestSet;
+use crate::facts::TestSet;
 use crate::metric::Name;
 use crate::statistics::{Difference, Estimate, holm};
 use crate::{Evaluation, Result, evaluate};
@@ -40,6 +40,8 @@ pub struct Row {
     pub model: String,
     /// Its newest evaluation.
     pub evaluation: ArtifactId,
+    /// The data set that it was asked from.
+    pub dataset: String,
     /// What it was asked.
     pub test_set: TestSet,
     /// Share of right answers.
@@ -108,7 +110,7 @@ fn newest(store: &Store<'_>, project: &str, tables: &dyn Tables) -> Result<Vec<E
         let evaluation = Evaluation::read(&artifact, tables)?;
         let is_older = found.iter().any(|newer| {
             newer.checkpoint.id == evaluation.checkpoint.id
-                && newer.test_set.difference(&evaluation.test_set).is_none()
+                && newer.facts.test_set.difference(&evaluation.facts.test_set).is_none()
         });
         if !is_older {
             found.push(evaluation);
@@ -122,7 +124,9 @@ fn groups(evaluations: Vec<Evaluation>) -> Vec<Vec<Evaluation>> {
     let mut groups: Vec<Vec<Evaluation>> = Vec::new();
     for evaluation in evaluations {
         let same = |group: &&mut Vec<Evaluation>| {
-            group.first().is_some_and(|first| first.test_set.difference(&evaluation.test_set).is_none())
+            group
+                .first()
+                .is_some_and(|first| first.facts.test_set.difference(&evaluation.facts.test_set).is_none())
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.push(evaluation),
@@ -152,7 +156,8 @@ fn rank(mut group: Vec<Evaluation>, store: &Store<'_>) -> Result<Vec<Row>> {
             checkpoint: evaluation.checkpoint.id.clone(),
             model: evaluation.model.clone(),
             evaluation: evaluation.id().clone(),
-            test_set: evaluation.test_set.clone(),
+            dataset: evaluation.dataset.id.clone(),
+            test_set: evaluation.facts.test_set.clone(),
             exact_match: evaluation.estimate(Name::ExactMatch),
             bits_per_byte: evaluation.estimate(Name::BitsPerByte),
             loss: evaluation.estimate(Name::Loss),

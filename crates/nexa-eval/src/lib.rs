@@ -5,6 +5,7 @@
 //! | [`task`] | asks a model and grades what it answers |
 //! | [`statistics`] | intervals and paired tests |
 //! | [`evaluate`] | the stage that makes an evaluation of a checkpoint |
+//! | [`facts`] | what an evaluation was of, as it stands in the artifact |
 //! | [`evaluation`] | such an artifact read back |
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
@@ -17,6 +18,7 @@ pub mod compare;
 pub mod error;
 pub mod evaluate;
 pub mod evaluation;
+pub mod facts;
 pub mod feedback;
 pub mod leaderboard;
 pub mod metric;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nexa_core::env::Secret;
 use nexa_core::event::Cancel;
+use nexa_core::hosts;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -136,7 +137,7 @@ pub async fn run(
 async fn bind(config: &ServerConfig) -> Result<(TcpListener, SocketAddr), Error> {
     let ServerConfig { host, port, .. } = config;
     let addresses = resolve(host).await?;
-    if config.api_keys.is_empty() && !addresses.iter().all(IpAddr::is_loopback) {
+    if config.api_keys.is_empty() && !hosts::are_loopback(&addresses) {
         return Err(Error::Exposed { host: host.clone() });
     }
     let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect();
@@ -149,7 +150,7 @@ async fn bind(config: &ServerConfig) -> Result<(TcpListener, SocketAddr), Error>
 }
 
 async fn resolve(host: &str) -> Result<Vec<IpAddr>, Error> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let bare = hosts::without_brackets(host);
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);
     }

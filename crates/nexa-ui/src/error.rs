@@ -12,6 +12,12 @@ pub enum Error {
     /// Reading the lab failed.
     #[error(transparent)]
     Core(#[from] nexa_core::Error),
+    /// Other machines could see the lab, and nothing would ask them who they are.
+    #[error("listen on `{host}`: other machines could see the lab, and there is no login")]
+    Exposed {
+        /// The host.
+        host: String,
+    },
     /// The address cannot be listened on.
     #[error("listen on {address}: {source}")]
     Listen {
@@ -72,6 +78,10 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Core(error) => error.hint(),
+            Self::Exposed { .. } => Some(
+                "listen on `127.0.0.1`, which only this machine reaches, or pass `--open-to-network`"
+                    .to_owned(),
+            ),
             Self::Listen { source, .. } => Some(listen_hint(source.kind()).to_owned()),
             Self::Leaderboard { .. } => Some("see whether `nexa leaderboard` says more".to_owned()),
             Self::NoPage { .. } => Some("the overview links to everything there is".to_owned()),
@@ -82,6 +92,7 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Core(error) => error.exit_code(),
+            Self::Exposed { .. } => ExitCode::Usage,
             Self::Listen { .. } => ExitCode::Unavailable,
             Self::NoPage { .. } => ExitCode::Input,
             Self::Serve { .. } | Self::Leaderboard { .. } | Self::Render { .. } => ExitCode::Failure,

@@ -15,14 +15,13 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
-use nexa_core::run::{self, RunId};
+use nexa_core::run::{self, Run, RunId, State};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::metrics::Tail;
-use crate::scan::{self, RunStatus};
 use crate::server::{Ui, stopping};
 use crate::{Error, Result};
 
@@ -102,7 +101,7 @@ struct Follower {
 impl Follower {
     fn begin(ui: Arc<Ui>, id: RunId, from: u64) -> Result<Self> {
         let folder = run::folder(&ui.lab, &id);
-        scan::run(&ui.lab, &id)?;
+        Run::find(&ui.lab, &id)?;
         let metrics = Tail::after(folder.join("metrics.jsonl"), from)?;
         let happenings = Tail::after(folder.join("events.jsonl"), 0)?;
         Ok(Self { ui, id, metrics, happenings })
@@ -110,8 +109,7 @@ impl Follower {
 
     fn news(&mut self) -> Result<News> {
         // Asked before the files are read: what a run wrote before it ended is then never missed.
-        let record = scan::run(&self.ui.lab, &self.id)?;
-        let status = RunStatus::of(&record, &self.ui.lab);
+        let status = Run::find(&self.ui.lab, &self.id)?.state;
         let mut events = Vec::new();
 
         let rows = self.metrics.read_metrics()?;
@@ -125,7 +123,7 @@ impl Follower {
         if let Some(progress) = newest_progress(&mut self.happenings)? {
             events.push(event("progress", &progress));
         }
-        let ended = status != RunStatus::Running;
+        let ended = status != State::Running;
         if ended {
             events.push(event("end", &json!({ "status": status })));
         }

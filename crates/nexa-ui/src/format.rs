@@ -1,7 +1,8 @@
-//! Numbers, times and costs as people read them.
+//! Numbers, times and costs as people read them, beyond what the terminal shows in the same form.
 
 use chrono::{DateTime, Utc};
 use nexa_core::cost::Spend;
+pub(crate) use nexa_core::format::{count, duration, size};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -60,47 +61,9 @@ impl Cost {
     }
 }
 
-/// A duration in its two largest units.
-pub(crate) fn duration(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
-    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
-    match (hours / 24, hours, minutes) {
-        (0, 0, 0) if seconds < 10.0 => format!("{seconds:.1} s"),
-        (0, 0, 0) => format!("{rest} s"),
-        (0, 0, _) => format!("{minutes} min {rest:02} s"),
-        (0, _, _) => format!("{hours} h {minutes:02} min"),
-        (days, _, _) => format!("{days} d {:02} h", hours % 24),
-    }
-}
-
 /// A duration that may not be known.
 pub(crate) fn maybe_duration(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| UNKNOWN.to_owned(), duration)
-}
-
-/// A size in binary units.
-pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// A count with its thousands apart.
-pub(crate) fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A count of things, in the right number.
@@ -155,16 +118,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
-        let check = |seconds: f64, expected: &str| assert_eq!(duration(seconds), expected);
-        check(0.26, "0.3 s");
-        check(42.0, "42 s");
-        check(62.0, "1 min 02 s");
-        check(3725.0, "1 h 02 min");
-        check(90_000.0, "1 d 01 h");
-    }
-
-    #[test]
     fn numbers() {
         let check = |value: f64, expected: &str| assert_eq!(number(value), expected);
         check(0.0, "0");
@@ -174,8 +127,6 @@ mod tests {
         check(1234.5, "1234");
         check(0.000_3, "3.000e-4");
         check(f64::MAX, "1.798e308");
-        assert_eq!((count(999), count(1_234_567)), ("999".to_owned(), "1,234,567".to_owned()));
-        assert_eq!((bytes(1023), bytes(1_572_864)), ("1023 B".to_owned(), "1.5 MiB".to_owned()));
         assert_eq!((things(1, "run"), things(2000, "run")), ("1 run".to_owned(), "2,000 runs".to_owned()));
         assert_eq!(shorten("äöü", 2), "äö…");
     }

@@ -36,8 +36,9 @@ pub struct Group {
 /// One model's place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Counts from 1.
-    pub rank: u32,
+    /// Counts from 1; absent for a model that lacks what ranks its group.
+    #[serde(default)]
+    pub rank: Option<u32>,
     /// The model, an artifact's id where it is one.
     pub model: String,
     /// The evaluation's artifact id; its predictions are linked.
@@ -54,21 +55,23 @@ pub struct Standing {
     /// What that test says, in words.
     #[serde(default)]
     pub verdict: Option<String>,
-    /// What the evaluation cost.
+    /// What making the model cost, where that is known.
     #[serde(default)]
-    pub spend: Option<Spend>,
-    /// When it was made.
+    pub model_spend: Option<Spend>,
+    /// When it was evaluated.
     #[serde(default)]
     pub created_at: Option<DateTime<Utc>>,
 }
 
-/// A number with its confidence interval.
+/// A number, with its confidence interval where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The number.
     pub value: f64,
     /// Lower end of the interval.
-    pub ci_low: f64,
+    #[serde(default)]
+    pub ci_low: Option<f64>,
     /// Upper end of the interval.
-    pub ci_high: f64,
+    #[serde(default)]
+    pub ci_high: Option<f64>,
 }

@@ -30,4 +30,4 @@ mod transport;
 
 pub use error::{Error, Result};
 pub use leaderboard::{Estimate, Group, LeaderboardSource, LeaderboardView, Standing};
-pub use server::{Config, serve};
+pub use server::{Config, Site, serve};

@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use nexa_core::Diagnose;
 use nexa_core::artifact::ArtifactId;
+use nexa_core::hosts::AllowedHosts;
 use nexa_core::run::RunId;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::guard::{AllowedHosts, check_host};
+use crate::guard::check_host;
 use crate::pages::{self, Page};
 use crate::request::Ask;
 use crate::server::Ui;

@@ -1,16 +1,16 @@
 //! Listening, and stopping for certain.
 
 use std::future::IntoFuture;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nexa_core::event::Cancel;
+use nexa_core::hosts::{self, AllowedHosts};
 use nexa_core::lab::Lab;
 use nexa_core::table::Tables;
 use tokio::sync::watch;
 
-use crate::guard::AllowedHosts;
 use crate::leaderboard::LeaderboardSource;
 use crate::router;
 use crate::tables::TableCache;
@@ -24,16 +24,28 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(3);
 /// Where the dashboards are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// A name or address of this machine. There is no login: anything but loopback shows the lab to the network.
+    /// A name or address of this machine.
     pub host: String,
     /// The port; 0 takes a free one.
     pub port: u16,
+    /// Whether other machines may see the lab. There is no login, so anything but loopback needs this word.
+    pub open_to_network: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 8501 }
+        Self { host: "127.0.0.1".to_owned(), port: 8501, open_to_network: false }
     }
+}
+
+/// What is shown.
+pub struct Site {
+    /// The lab.
+    pub lab: Lab,
+    /// Reads its tables.
+    pub tables: Arc<dyn Tables>,
+    /// Makes the leaderboards of its projects.
+    pub leaderboard: Arc<dyn LeaderboardSource>,
 }
 
 /// What every request may use.
@@ -50,19 +62,12 @@ pub(crate) struct Ui {
 /// Requests in flight may finish for three seconds after that; then everything is dropped.
 ///
 /// # Errors
-/// Fails when the address cannot be listened on, or the server ends abnormally.
-pub fn serve(
-    lab: Lab,
-    tables: Arc<dyn Tables>,
-    leaderboard: Arc<dyn LeaderboardSource>,
-    config: &Config,
-    on_ready: impl FnOnce(SocketAddr),
-    cancel: &Cancel,
-) -> Result<()> {
+/// Fails when other machines could see the lab without a word that they may, when the address cannot be listened on, or
+/// when the server ends abnormally.
+pub fn serve(site: Site, config: &Config, on_ready: impl FnOnce(SocketAddr), cancel: &Cancel) -> Result<()> {
     let address = display_address(config);
     let failed = |source| Error::Serve { address: address.clone(), source };
-    let listener = TcpListener::bind((config.host.as_str(), config.port))
-        .map_err(|source| Error::Listen { address: address.clone(), source })?;
+    let listener = listen(config, &address)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,6 +78,7 @@ pub fn serve(
         .map_err(failed)?;
 
     let (stop, stopped) = watch::channel(false);
+    let Site { lab, tables, leaderboard } = site;
     let ui = Arc::new(Ui { lab, tables: TableCache::new(tables), leaderboard, stopped: stopped.clone() });
     let app = router::app(ui, AllowedHosts::new(&config.host));
     let result = runtime.block_on(async {
@@ -87,6 +93,18 @@ pub fn serve(
     // A page that still reads a large table must not keep the process alive.
     runtime.shutdown_timeout(CANCEL_POLL);
     result.map_err(failed)
+}
+
+/// Binds the address, unless it would be open to other machines without a word that it may.
+fn listen(config: &Config, address: &str) -> Result<TcpListener> {
+    let failed = |source| Error::Listen { address: address.to_owned(), source };
+    let host = hosts::without_brackets(&config.host);
+    let addresses: Vec<SocketAddr> = (host, config.port).to_socket_addrs().map_err(failed)?.collect();
+    let ips: Vec<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    if !config.open_to_network && !hosts::are_loopback(&ips) {
+        return Err(Error::Exposed { host: config.host.clone() });
+    }
+    TcpListener::bind(addresses.as_slice()).map_err(failed)
 }
 
 /// Waits until the server stops. A sender that is gone means the same.
@@ -104,7 +122,7 @@ async fn stop_when_cancelled(cancel: &Cancel, stop: watch::Sender<bool>) {
 }
 
 fn display_address(config: &Config) -> String {
-    match config.host.parse::<IpAddr>() {
+    match hosts::without_brackets(&config.host).parse::<IpAddr>() {
         Ok(address) => SocketAddr::new(address, config.port).to_string(),
         Err(_) => format!("{}:{}", config.host, config.port),
     }

@@ -5,25 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nexa_core::artifact::Artifact;
 use nexa_core::hash::ContentHash;
-use nexa_core::table::{Row, Tables};
+use nexa_core::table::{Row, Tables, main_table};
 
 use crate::Result;
 
 /// How many tables are kept.
 const CAPACITY: usize = 4;
-
-/// Endings of the files that are read as tables.
-const TABLE_ENDINGS: [&str; 4] = ["parquet", "jsonl", "csv", "tsv"];
-
-/// Whether a file of an artifact, by its name in the manifest, is a table.
-pub(crate) fn is_table(name: &str) -> bool {
-    TABLE_ENDINGS.contains(&format_of(name))
-}
-
-/// The format of a file, by its name in the manifest: what follows the last point.
-pub(crate) fn format_of(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(_, ending)| ending)
-}
 
 /// Reads tables and remembers the last few by the hash of their content, which never goes stale.
 pub(crate) struct TableCache {
@@ -35,6 +22,22 @@ impl TableCache {
     /// A cache over a reader.
     pub(crate) fn new(tables: Arc<dyn Tables>) -> Self {
         Self { tables, kept: Mutex::default() }
+    }
+
+    /// Whether a file of an artifact, by its name in the manifest, is a table.
+    pub(crate) fn is_table(&self, name: &str) -> bool {
+        self.tables.split_name(name).is_some()
+    }
+
+    /// The table that an artifact is about.
+    pub(crate) fn main<'a>(&self, artifact: &'a Artifact) -> Option<&'a str> {
+        main_table(artifact, self.tables.as_ref())
+    }
+
+    /// The format of a file, by its name in the manifest: that of a table, else what follows the last point.
+    pub(crate) fn format_of<'n>(&self, name: &'n str) -> &'n str {
+        let ending = || name.rsplit_once('.').map_or(name, |(_, ending)| ending);
+        self.tables.split_name(name).map_or_else(ending, |(_, format)| format)
     }
 
     /// The rows of a file of an artifact.

@@ -177,7 +177,7 @@ pub(crate) enum DataCommand {
     Show {
         /// An artifact: id, name or path.
         artifact: String,
-        /// Which of its files; the first table where it is left out.
+        /// Which of its files; its main table where it is left out.
         #[arg(long)]
         file: Option<String>,
         /// Leaves out this many rows first.
@@ -201,7 +201,7 @@ pub(crate) enum DataCommand {
     Stats {
         /// An artifact: id, name or path.
         artifact: String,
-        /// Which of its files; the first table where it is left out.
+        /// Which of its files; its main table where it is left out.
         #[arg(long)]
         file: Option<String>,
     },
@@ -314,6 +314,9 @@ pub(crate) struct UiArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8501)]
     pub(crate) port: u16,
+    /// Lets other machines see the lab, where the address is one that they reach. There is no login.
+    #[arg(long)]
+    pub(crate) open_to_network: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,7 @@
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::config;
+use nexa_core::env::Environment;
 use nexa_core::lab::Lab;
 use nexa_core::stage::{Inputs, Stage, StageError};
 use serde::de::DeserializeOwned;
@@ -87,7 +88,10 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "teacher_outputs",
         roles: &[required("inputs", Kind::TeacherInputs)],
         seeded: true,
-        build: |value, place, _| boxed(nexa_distill::collect::Collect::new(parse(value, place)?)?),
+        build: |value, place, lab| {
+            let environment = Environment::load(lab.root())?;
+            boxed(nexa_distill::collect::Collect::new(parse(value, place)?, &environment)?)
+        },
     },
     StageKind {
         uses: "distill.filter",

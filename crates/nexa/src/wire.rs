@@ -26,9 +26,8 @@ impl ModelLoader for LocalLoader {
     fn load(&self, checkpoint: &Path) -> Result<LoadedModel, lm::Error> {
         let failed = |message: String| lm::Error::Failed { model: checkpoint.display().to_string(), message };
         let model = LocalModel::load(checkpoint).map_err(|error| failed(error.to_string()))?;
-        // Evaluation hands over whole batches; they wait in the engine rather than being refused.
-        let config = EngineConfig { max_queued: 1 << 20, ..EngineConfig::default() };
-        let engine = Engine::start(Box::new(model), config).map_err(|error| failed(error.to_string()))?;
+        let engine = Engine::start(Box::new(model), EngineConfig::default())
+            .map_err(|error| failed(error.to_string()))?;
         Ok(engine.into())
     }
 }
@@ -56,7 +55,7 @@ impl LeaderboardSource for Leaderboards {
 fn group(rows: &[nexa_eval::leaderboard::Row]) -> Option<view::Group> {
     let first = rows.first()?;
     Some(view::Group {
-        dataset: first.test_set.dataset.to_string(),
+        dataset: first.dataset.clone(),
         split: first.test_set.split.as_str().to_owned(),
         n: first.test_set.items as u64,
         rows: rows.iter().map(standing).collect(),
@@ -65,7 +64,7 @@ fn group(rows: &[nexa_eval::leaderboard::Row]) -> Option<view::Group> {
 
 fn standing(row: &nexa_eval::leaderboard::Row) -> view::Standing {
     view::Standing {
-        rank: row.rank.and_then(|rank| u32::try_from(rank).ok()).unwrap_or(u32::MAX),
+        rank: row.rank.and_then(|rank| u32::try_from(rank).ok()),
         model: row.checkpoint.clone(),
         evaluation: row.evaluation.to_string(),
         exact_match: row.exact_match.map(estimate),
@@ -76,15 +75,11 @@ fn standing(row: &nexa_eval::leaderboard::Row) -> view::Standing {
             Verdict::Worse => "worse than the first".to_owned(),
             Verdict::NoDifferenceShown => "no difference to the first shown".to_owned(),
         }),
-        spend: row.checkpoint_spend.clone(),
+        model_spend: row.checkpoint_spend.clone(),
         created_at: Some(row.created_at),
     }
 }
 
 fn estimate(estimate: Estimate) -> view::Estimate {
-    view::Estimate {
-        value: estimate.value,
-        ci_low: estimate.ci_low.unwrap_or(f64::NAN),
-        ci_high: estimate.ci_high.unwrap_or(f64::NAN),
-    }
+    view::Estimate { value: estimate.value, ci_low: estimate.ci_low, ci_high: estimate.ci_high }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::artifact::{ArtifactId, FileEntry, Kind, Manifest};
 use crate::hash::ContentHash;
 use crate::lab::Lab;
+use crate::scan::{self, Scan};
 use crate::{Error, Result, files};
 
 const MANIFEST_SUFFIX: &str = ".manifest.json";
@@ -166,21 +167,7 @@ impl<'a> Store<'a> {
     /// # Errors
     /// Fails on a malformed manifest.
     pub fn of_kind(&self, project: &str, kind: Kind) -> Result<Vec<Artifact>> {
-        let folder = self.folder(project, kind);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Error::io("list", &folder, e)),
-        };
-        let mut artifacts = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|e| Error::io("list", &folder, e))?.path();
-            if path.to_str().is_some_and(|path| path.ends_with(MANIFEST_SUFFIX)) {
-                artifacts.push(Artifact { manifest: Manifest::read(&path)?, folder: folder.clone() });
-            }
-        }
-        artifacts.sort_by(|a, b| a.id().cmp(b.id()));
-        Ok(artifacts)
+        self.scan_kind(project, kind)?.complete()
     }
 
     /// Every artifact of a project, in the order of kinds.
@@ -200,11 +187,38 @@ impl<'a> Store<'a> {
     /// # Errors
     /// As [`Store::of_kind`].
     pub fn all(&self) -> Result<Vec<Artifact>> {
-        let mut artifacts = Vec::new();
+        self.scan()?.complete()
+    }
+
+    /// Every artifact of the lab by project and kind, and the manifests that cannot be read.
+    ///
+    /// # Errors
+    /// Fails when a folder cannot be listed.
+    pub fn scan(&self) -> Result<Scan<Artifact>> {
+        let mut scan = Scan::empty();
         for project in self.lab.projects()? {
-            artifacts.extend(self.of_project(&project)?);
+            for kind in Kind::ALL {
+                let own = self.scan_kind(&project, kind)?;
+                scan.found.extend(own.found);
+                scan.problems.extend(own.problems);
+            }
         }
-        Ok(artifacts)
+        Ok(scan)
+    }
+
+    fn scan_kind(&self, project: &str, kind: Kind) -> Result<Scan<Artifact>> {
+        let folder = self.folder(project, kind);
+        let mut scan = Scan::empty();
+        for path in scan::entries(&folder)? {
+            if path.to_str().is_some_and(|path| path.ends_with(MANIFEST_SUFFIX)) {
+                match Manifest::read(&path) {
+                    Ok(manifest) => scan.found.push(Artifact { manifest, folder: folder.clone() }),
+                    Err(error) => scan.note(&path, error),
+                }
+            }
+        }
+        scan.found.sort_by(|a, b| a.id().cmp(b.id()));
+        Ok(scan)
     }
 
     /// The artifact of an id.

@@ -5,5 +5,6 @@
 mod index;
 mod lineage;
 mod manifest;
+mod run;
 mod stage;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nexa_core::{Error, Result};
+use nexa_core::{Error, Result, table};
 
 /// How the bytes of a text table are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,10 +45,7 @@ impl Format {
 
     /// Splits a file name into stem and format. In a draft the whole name may be the extension; the stem is empty then.
     pub fn split(name: &str) -> Option<(&str, Self)> {
-        Self::ALL.into_iter().find_map(|format| {
-            let stem = name.strip_suffix(format.extension())?;
-            if stem.is_empty() { Some((stem, format)) } else { Some((stem.strip_suffix('.')?, format)) }
-        })
+        Self::ALL.into_iter().find_map(|format| Some((table::stem(name, format.extension())?, format)))
     }
 
     /// The format of a file.

@@ -48,6 +48,10 @@ impl Tables for FileTables {
             }
         }
     }
+
+    fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)> {
+        Format::split(name).map(|(stem, format)| (stem, format.extension()))
+    }
 }
 
 fn schema_of(path: &Path, rows: &[Row]) -> Result<Schema> {

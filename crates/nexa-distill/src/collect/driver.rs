@@ -10,12 +10,13 @@ use nexa_core::event::Event;
 use nexa_core::stage::Context;
 use tokio::time::Instant;
 
+use super::bill::Bill;
 use super::breaker::Breaker;
 use super::job::Jobs;
-use super::log::ResponseLog;
+use super::log::{Paid, ResponseLog};
 use super::money::Purse;
 use super::{Config, retry};
-use crate::client::{Answer, Client, Failure};
+use crate::client::{Answer, Billed, Client, Failure, Unanswered, Usage};
 use crate::teacher::TeacherSpec;
 use crate::{Error, Result};
 
@@ -46,21 +47,40 @@ impl Results {
             (None, None) => Err(Failure::Connection("was never sent".to_owned())),
         }
     }
+
+    /// Fails where a call is left that may be answered another time: what is made of these results would not be what
+    /// the same work gives then.
+    pub(super) fn require_settled(&self, teacher: &TeacherSpec) -> Result<()> {
+        let mut passing = self.failures.values().filter(|failure| !failure.is_for_good());
+        let Some(first) = passing.next() else { return Ok(()) };
+        Err(Error::Unanswered {
+            teacher: teacher.to_string(),
+            missing: 1 + passing.count(),
+            total: self.answers.len() + self.failures.len(),
+            first: format!("{}: {}", first.kind(), first.message()),
+        })
+    }
 }
 
-/// A call that has ended.
+/// What is to be collected, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) config: &'a Config,
+    pub(super) teacher: &'a TeacherSpec,
+    pub(super) jobs: &'a Jobs,
+}
+
+/// A call that has ended: its job, its number, and how.
 struct Ended {
     job: usize,
-    worst_case_usd: f64,
-    result: Result<Answer, Failure>,
+    call: u64,
+    result: Result<Answer, Unanswered>,
 }
 
 /// The state of a collection.
 pub(super) struct Driver<'a> {
-    context: &'a Context<'a>,
-    config: &'a Config,
-    teacher: &'a TeacherSpec,
-    jobs: &'a Jobs,
+    work: Work<'a>,
     log: ResponseLog,
     purse: Purse,
     results: Results,
@@ -78,14 +98,8 @@ pub(super) struct Driver<'a> {
 
 impl<'a> Driver<'a> {
     /// Begins a collection with the answers that are there.
-    pub(super) fn new(
-        context: &'a Context<'a>,
-        config: &'a Config,
-        teacher: &'a TeacherSpec,
-        jobs: &'a Jobs,
-        log: ResponseLog,
-        purse: Purse,
-    ) -> Result<Self> {
+    pub(super) fn new(work: Work<'a>, log: ResponseLog, purse: Purse) -> Self {
+        let Work { context, jobs, .. } = work;
         let mut answers = BTreeMap::new();
         let mut fresh = VecDeque::new();
         for (position, job) in jobs.all().iter().enumerate() {
@@ -102,11 +116,8 @@ impl<'a> Driver<'a> {
             context
                 .emit(Event::info(format!("{reused} of {total} answers are there already and cost nothing")));
         }
-        Ok(Self {
-            context,
-            config,
-            teacher,
-            jobs,
+        Self {
+            work,
             log,
             purse,
             results: Results { answers, failures: BTreeMap::new(), reused, retries: 0 },
@@ -116,7 +127,7 @@ impl<'a> Driver<'a> {
             paused_until: Instant::now(),
             breaker: Breaker::default(),
             stop: None,
-        })
+        }
     }
 
     /// Makes the calls.
@@ -132,24 +143,24 @@ impl<'a> Driver<'a> {
     }
 
     async fn drive(mut self, client: &Client) -> Result<Results> {
-        let jobs = self.jobs;
+        let Work { context, config, jobs, .. } = self.work;
         let mut in_flight = FuturesUnordered::new();
         let mut tick = tokio::time::interval(TICK);
         let mut deadline = None;
         self.tell();
         loop {
-            if self.context.services.cancel.is_cancelled() && deadline.is_none() {
+            if context.services.cancel.is_cancelled() && deadline.is_none() {
                 self.stop = Some(nexa_core::Error::Interrupted.into());
                 deadline = Some(Instant::now() + GRACE);
             }
-            while in_flight.len() < self.config.max_concurrent_requests
-                && let Some((job, worst_case_usd)) = self.next(in_flight.is_empty())
+            while in_flight.len() < config.max_concurrent_requests
+                && let Some((job, call)) = self.next(in_flight.is_empty())?
             {
                 let request = &jobs.all()[job].request;
-                in_flight.push(async move {
-                    Ended { job, worst_case_usd, result: client.complete(request).await }
-                });
+                in_flight.push(async move { Ended { job, call, result: client.complete(request).await } });
             }
+            // A call is sent when it is first waited for, below. By then the promises of all new ones are durable.
+            self.purse.sync()?;
             let nothing_left = self.fresh.is_empty() && self.again.is_empty();
             if in_flight.is_empty() && (self.stop.is_some() || nothing_left) {
                 break;
@@ -170,68 +181,89 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+        // What is cut off here may be answered, and billed, all the same.
+        drop(in_flight);
+        self.charge(&self.purse.abandoned())?;
         match self.stop {
             Some(error) => Err(error),
             None => Ok(self.results),
         }
     }
 
-    /// The next job that may be sent now, with its worst case set aside.
-    fn next(&mut self, nothing_in_flight: bool) -> Option<(usize, f64)> {
+    /// The next job that may be sent now, and the number of its call, for which the worst case is set aside.
+    fn next(&mut self, nothing_in_flight: bool) -> Result<Option<(usize, u64)>> {
         let now = Instant::now();
         if self.stop.is_some() || now < self.paused_until {
-            return None;
+            return Ok(None);
         }
         let due = self.again.peek().filter(|Reverse((when, _))| *when <= now).map(|Reverse((_, job))| *job);
-        let job = due.or_else(|| self.fresh.front().copied())?;
-        let worst_case_usd = self.purse.worst_case(&self.jobs.all()[job].request);
+        let Some(job) = due.or_else(|| self.fresh.front().copied()) else { return Ok(None) };
+        let jobs = self.work.jobs.all();
+        let worst_case_usd = self.purse.worst_case(&jobs[job].request);
         if !self.purse.allows(worst_case_usd) {
             // Calls under way may turn out cheaper than their worst case; only then is it certain.
             if nothing_in_flight {
-                let (done, total) = (self.results.answers.len(), self.jobs.all().len());
-                self.stop = Some(self.purse.exceeded(worst_case_usd, done, total));
+                self.stop = Some(self.purse.exceeded(worst_case_usd, self.results.answers.len(), jobs.len()));
             }
-            return None;
+            return Ok(None);
         }
         if due.is_some() {
             self.again.pop();
         } else {
             self.fresh.pop_front();
         }
-        self.purse.promise(worst_case_usd);
-        Some((job, worst_case_usd))
+        Ok(Some((job, self.purse.promise(worst_case_usd)?)))
     }
 
-    /// Keeps the answers of a batch and decides about its failures.
+    /// Keeps the answers of a batch, charges what it cost and decides about its failures.
     fn settle(&mut self, batch: Vec<Ended>, client: &Client) -> Result<()> {
         let mut answered = Vec::new();
-        for Ended { job, worst_case_usd, result } in batch {
-            self.purse.release(worst_case_usd);
+        let mut bills = Vec::new();
+        for Ended { job, call, result } in batch {
             match result {
                 Ok(answer) => {
                     self.breaker.note(false);
-                    answered.push((job, worst_case_usd, answer));
+                    let cost = self.purse.cost(call, &answer.usage);
+                    bills.push(Bill { call, is_answered: true, usage: answer.usage, cost });
+                    answered.push((job, Paid { answer, call, cost }));
                 }
-                Err(failure) => self.failed(job, failure, client),
+                Err(Unanswered { failure, billed }) => {
+                    self.failed(job, failure, client);
+                    let usage = match billed {
+                        Billed::Nothing => {
+                            self.purse.not_billed(call)?;
+                            continue;
+                        }
+                        Billed::Stated(usage) => usage,
+                        Billed::Unknown => Usage::default(),
+                    };
+                    let cost = self.purse.cost(call, &usage);
+                    bills.push(Bill { call, is_answered: false, usage, cost });
+                }
             }
         }
-        if answered.is_empty() {
-            return Ok(());
+        // The answers come first, with what they cost: after a crash in between, the ledger is made up from them.
+        let jobs = self.work.jobs.all();
+        self.log.keep(answered.iter().map(|(job, paid)| (&jobs[*job].key, paid)))?;
+        self.charge(&bills)?;
+        if !answered.is_empty() {
+            self.results.answers.extend(answered.into_iter().map(|(job, paid)| (job, paid.answer)));
+            self.tell();
         }
-        // The charge is written first: a crash in between may lose an answer, never the fact that it was paid.
-        for entry in self.purse.charge(answered.iter().map(|(_, worst, answer)| (answer, *worst))) {
-            self.context.spend(&entry)?;
+        Ok(())
+    }
+
+    /// Enters bills into the ledger.
+    fn charge(&mut self, bills: &[Bill]) -> Result<()> {
+        for charge in self.purse.charge(bills) {
+            self.work.context.charge(&charge)?;
         }
-        let key = |job: usize| self.jobs.all()[job].key.clone();
-        self.log.keep(answered.iter().map(|(job, _, answer)| (key(*job), answer.clone())).collect())?;
-        self.results.answers.extend(answered.into_iter().map(|(job, _, answer)| (job, answer)));
-        self.tell();
         Ok(())
     }
 
     fn failed(&mut self, job: usize, failure: Failure, client: &Client) {
         let endpoint = || client.endpoint().base_url.clone();
-        let teacher = || self.teacher.to_string();
+        let teacher = || self.work.teacher.to_string();
         let message = failure.message().to_owned();
         let stop = match &failure {
             Failure::Auth(_) => Some(Error::KeyRefused {
@@ -264,14 +296,16 @@ impl<'a> Driver<'a> {
         }
         self.attempts[job] += 1;
         let attempt = self.attempts[job];
-        match retry::delay(&failure, self.jobs.all()[job].key.as_str(), attempt) {
-            Some(wait) if attempt <= self.config.max_retries => {
+        match retry::delay(&failure, self.work.jobs.all()[job].key.as_str(), attempt) {
+            Some(wait) if attempt <= self.work.config.max_retries => {
                 let when = Instant::now() + wait;
                 if matches!(failure, Failure::RateLimited { .. }) {
                     self.paused_until = self.paused_until.max(when);
                     if wait >= WORTH_A_LINE {
                         let seconds = wait.as_secs();
-                        self.context.emit(Event::info(format!("{} asks to wait {seconds} s", endpoint())));
+                        self.work
+                            .context
+                            .emit(Event::info(format!("{} asks to wait {seconds} s", endpoint())));
                     }
                 }
                 self.again.push(Reverse((when, job)));
@@ -284,13 +318,13 @@ impl<'a> Driver<'a> {
     }
 
     fn tell(&self) {
-        let (done, total) = (self.results.answers.len() as u64, self.jobs.all().len() as u64);
+        let (done, total) = (self.results.answers.len() as u64, self.work.jobs.all().len() as u64);
         let retries = match self.results.retries {
             0 => String::new(),
             1 => "1 retry, ".to_owned(),
             more => format!("{more} retries, "),
         };
         let note = format!("{retries}{}", self.purse.note());
-        self.context.emit(Event::progress(done, Some(total), "answers", note));
+        self.work.context.emit(Event::progress(done, Some(total), "answers", note));
     }
 }

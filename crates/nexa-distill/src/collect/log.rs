@@ -16,6 +16,7 @@ use nexa_core::stage::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::bill::{Bill, Cost};
 use crate::Result;
 use crate::client::Answer;
 
@@ -26,7 +27,17 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) struct ResponseLog {
     answers: HashMap<ContentHash, Answer>,
     log: LineLog,
+    run: String,
+    paid: Vec<Bill>,
     _lock: Lock,
+}
+
+/// An answer as it came, with what it cost.
+#[derive(Debug)]
+pub(super) struct Paid {
+    pub(super) answer: Answer,
+    pub(super) call: u64,
+    pub(super) cost: Cost,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +45,17 @@ struct Line {
     key: ContentHash,
     #[serde(flatten)]
     answer: Answer,
+    #[serde(flatten)]
+    payment: Option<Payment>,
+}
+
+/// Which call of which run an answer was paid with; lines of earlier versions do not say.
+#[derive(Serialize, Deserialize)]
+struct Payment {
+    run: String,
+    call: u64,
+    #[serde(flatten)]
+    cost: Cost,
 }
 
 impl ResponseLog {
@@ -44,9 +66,22 @@ impl ResponseLog {
         let lock = wait_for(context, &format!("responses-{}", &name[..32]), teacher)?;
         let path: PathBuf = lab.state_folder().join("cache/responses").join(format!("{name}.jsonl"));
         let log = LineLog::open(&path)?;
-        let answers =
-            files::read_lines::<Line>(&path)?.into_iter().map(|line| (line.key, line.answer)).collect();
-        Ok(Self { answers, log, _lock: lock })
+        // A run's folder is named for it.
+        let run = context.workspace.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut answers = HashMap::new();
+        let mut paid = Vec::new();
+        for Line { key, answer, payment } in files::read_lines::<Line>(&path)? {
+            if let Some(Payment { call, cost, .. }) = payment.filter(|payment| payment.run == run) {
+                paid.push(Bill { call, is_answered: true, usage: answer.usage, cost });
+            }
+            answers.insert(key, answer);
+        }
+        Ok(Self { answers, log, run, paid, _lock: lock })
+    }
+
+    /// What this run had paid for when the log was opened.
+    pub(super) fn paid(&self) -> &[Bill] {
+        &self.paid
     }
 
     /// The answer to a request, if it was ever given.
@@ -54,14 +89,22 @@ impl ResponseLog {
         self.answers.get(key)
     }
 
-    /// Keeps answers, durably.
-    pub(super) fn keep(&mut self, answers: Vec<(ContentHash, Answer)>) -> Result<()> {
-        for (key, answer) in answers {
-            let line = Line { key, answer };
+    /// Keeps answers to requests, durably.
+    pub(super) fn keep<'a>(
+        &mut self,
+        answers: impl IntoIterator<Item = (&'a ContentHash, &'a Paid)>,
+    ) -> Result<()> {
+        let mut is_synced = true;
+        for (key, Paid { answer, call, cost }) in answers {
+            let payment = Some(Payment { run: self.run.clone(), call: *call, cost: *cost });
+            let line = Line { key: key.clone(), answer: answer.clone(), payment };
             self.log.append(&line)?;
             self.answers.insert(line.key, line.answer);
+            is_synced = false;
         }
-        self.log.sync()?;
+        if !is_synced {
+            self.log.sync()?;
+        }
         Ok(())
     }
 }

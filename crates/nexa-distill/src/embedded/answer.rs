@@ -18,10 +18,19 @@ pub(super) struct Reply {
     pub(super) finish_reason: FinishReason,
 }
 
-/// Answers a question in a manner; what is left open is drawn from the seed and `words`.
-pub(super) fn reply(question: &str, manner: Manner, max_tokens: usize, seed: u64, words: &[&str]) -> Reply {
+/// What decides what the question and the manner leave open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chance<'a> {
+    pub(super) seed: u64,
+    /// What tells one call from the others.
+    pub(super) words: &'a [&'a str],
+}
+
+/// Answers a question in a manner.
+pub(super) fn reply(question: &str, manner: Manner, max_tokens: usize, chance: Chance<'_>) -> Reply {
     let solution = solve(question);
-    let draw = |purpose: &str, count: usize| draw::below(count, seed, &[&[purpose], words].concat());
+    let draw =
+        |purpose: &str, count: usize| draw::below(count, chance.seed, &[&[purpose], chance.words].concat());
     let text = match (&solution, manner) {
         (_, Manner::Refusing) => REFUSAL.to_owned(),
         (None, _) => UNKNOWN.to_owned(),
@@ -81,7 +90,7 @@ mod tests {
         "Ava has 12 apples. Ava buys 7 more and gives 5 away. How many apples does Ava have now?";
 
     fn ask(manner: Manner, max_tokens: usize) -> Reply {
-        reply(QUESTION, manner, max_tokens, 3, &["question", "0"])
+        reply(QUESTION, manner, max_tokens, Chance { seed: 3, words: &["question", "0"] })
     }
 
     #[test]
@@ -102,7 +111,8 @@ mod tests {
         assert_eq!(final_answer(&looped).as_deref(), Some("14"));
 
         assert_eq!(ask(Manner::Refusing, 100).text, REFUSAL);
-        assert_eq!(reply("Who are you?", Manner::Wrong, 100, 3, &[]).text, UNKNOWN);
+        let chance = Chance { seed: 3, words: &[] };
+        assert_eq!(reply("Who are you?", Manner::Wrong, 100, chance).text, UNKNOWN);
     }
 
     #[test]

@@ -78,9 +78,10 @@ impl Faults {
             check_share(stage, key, share)?;
         }
         let answers = self.wrong + self.refusing + self.truncated + self.repetitive;
-        check(stage, "embedded", answers, answers <= 1.0, "bad answers cannot be more than all answers")?;
+        check(stage, "embedded", answers)
+            .that(answers <= 1.0, "bad answers cannot be more than all answers")?;
         let calls = self.rate_limited + self.failing;
-        check(stage, "embedded", calls, calls <= 1.0, "failing calls cannot be more than all calls")
+        check(stage, "embedded", calls).that(calls <= 1.0, "failing calls cannot be more than all calls")
     }
 
     pub(super) fn manner(&self, draw: f64) -> Manner {

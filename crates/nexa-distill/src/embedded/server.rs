@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::answer::{self, count_tokens};
+use super::answer::{self, Chance, count_tokens};
 use super::faults::{Faults, Reception};
 use super::{ANSWER_VERSION, MODEL};
 use crate::{Error, Result, draw};
@@ -155,7 +155,7 @@ impl Teacher {
         }
         let manner = faults.manner(draw("manner"));
         let max_tokens = body.max_tokens.unwrap_or(usize::MAX);
-        let reply = answer::reply(&question.content, manner, max_tokens, seed, &words);
+        let reply = answer::reply(&question.content, manner, max_tokens, Chance { seed, words: &words });
         let (prompt_tokens, completion_tokens) = (count_tokens(&prompt), count_tokens(&reply.text));
         Json(json!({
             "id": format!("chatcmpl-{:016x}", draw::bits(seed, &words)),

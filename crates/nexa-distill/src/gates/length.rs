@@ -26,13 +26,8 @@ impl Default for Length {
 
 impl Length {
     pub(super) fn check(&self, stage: &'static str) -> Result<()> {
-        check(
-            stage,
-            "length.max_characters",
-            self.max_characters,
-            self.max_characters >= self.min_characters,
-            "it is not below `min_characters`",
-        )
+        check(stage, "length.max_characters", self.max_characters)
+            .that(self.max_characters >= self.min_characters, "it is not below `min_characters`")
     }
 }
 

@@ -34,14 +34,9 @@ const WORDS_OF_A_LINE: usize = 3;
 impl Repetition {
     pub(super) fn check(&self, stage: &'static str) -> Result<()> {
         let repeats = self.max_line_repeats.min(self.max_phrase_repeats);
-        check(stage, "repetition", repeats, repeats > 0, "everything stands at least once")?;
-        check(
-            stage,
-            "repetition.phrase_words",
-            self.phrase_words,
-            self.phrase_words > 0,
-            "a phrase has words",
-        )
+        check(stage, "repetition", repeats).that(repeats > 0, "everything stands at least once")?;
+        check(stage, "repetition.phrase_words", self.phrase_words)
+            .that(self.phrase_words > 0, "a phrase has words")
     }
 }
 

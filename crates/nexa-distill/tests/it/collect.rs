@@ -2,27 +2,17 @@
 
 use nexa_core::ExitCode;
 use nexa_core::columns;
-use nexa_distill::collect::{Collect, Config};
+use nexa_core::table::{JsonLines, Tables};
 use nexa_distill::embedded::{self, EmbeddedTeacher, Faults};
 use nexa_distill::problems;
 
 use crate::server::{Server, bad, good};
-use crate::support::{CancelAt, TestLab, rows};
+use crate::support::{CancelAt, TestLab, collect, numbered, rows};
 
 fn questions(count: usize) -> Vec<String> {
     let config = problems::Config { problems: count, ..Default::default() };
     let rows = problems::generate(&config).unwrap();
     rows.iter().map(|row| row[problems::QUESTION].as_str().unwrap().to_owned()).collect()
-}
-
-fn numbered(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("question {n:03}")).collect()
-}
-
-fn collect(teacher: &str, change: impl FnOnce(&mut Config)) -> Collect {
-    let mut config = Config { teacher: teacher.to_owned(), max_concurrent_requests: 4, ..Config::default() };
-    change(&mut config);
-    Collect::new(config).unwrap()
 }
 
 #[test]
@@ -71,16 +61,6 @@ fn neither_concurrency_nor_faults_of_the_transport_change_the_result() {
 }
 
 #[test]
-fn the_embedded_teacher_costs_a_known_nothing() {
-    let lab = TestLab::with("budget: {max_usd_per_run: 0.0}\n", "");
-    let inputs = lab.put_prompts(&questions(20));
-    let made = lab.execute(&collect("embedded", |_| {}), "answers", &inputs).unwrap();
-    let spend = &made.manifest.spend;
-    assert_eq!((spend.usd, spend.requests), (0.0, 20));
-    assert!(!spend.unknown.iter().any(|what| what.starts_with("tokens")), "{spend:?}");
-}
-
-#[test]
 fn another_run_does_not_pay_for_the_same_answers() {
     let server = Server::start(|call| good(&call.prompt, 1));
     let lab = TestLab::new();
@@ -119,69 +99,52 @@ fn equal_prompts_share_an_answer_and_samples_do_not() {
     assert_eq!(found, expected);
 }
 
-const PRICES: &str =
-    "prices: {models: {m: {input_usd_per_million: 0.0, output_usd_per_million: 1000000.0}}}\n";
-
-#[test]
-fn a_ceiling_stops_before_it_is_passed_and_nothing_is_lost() {
-    // An answer costs 2 dollars, and could cost 5.
-    let server = Server::start(|call| good(&call.prompt, 2));
-    let lab = TestLab::with(PRICES, "");
-    let inputs = lab.put_prompts(&numbered(10));
-    let stage = |max_cost_usd| {
-        collect(&server.teacher("m"), |config| {
-            config.max_tokens = 5;
-            config.max_cost_usd = max_cost_usd;
-        })
-    };
-    let error = lab.execute(&stage(Some(11.0)), "answers", &inputs).unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Budget);
-    assert!(error.hint().unwrap().contains("max_cost_usd"));
-    // After four answers 8 are spent, and a fifth might pass 11.
-    assert_eq!(server.calls().len(), 4, "{error}");
-    let error = lab.execute(&stage(Some(12.0)), "answers", &inputs).unwrap_err();
-    assert_eq!((error.exit_code(), server.calls().len()), (ExitCode::Budget, 4), "earlier attempts count");
-    let made = lab.execute(&stage(None), "answers", &inputs).unwrap();
-    assert_eq!(server.calls().len(), 10);
-    assert_eq!(made.manifest.spend.usd, 20.0);
-}
-
-#[test]
-fn a_ceiling_needs_a_price() {
-    let server = Server::start(|call| good(&call.prompt, 2));
-    let lab = TestLab::with(PRICES, "");
-    let inputs = lab.put_prompts(&numbered(2));
-    let stage = collect(&server.teacher("unpriced"), |config| config.max_cost_usd = Some(1.0));
-    let error = lab.execute(&stage, "answers", &inputs).unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Config);
-    assert!(error.to_string().contains("unpriced") && server.calls().is_empty(), "{error}");
-}
-
-#[test]
-fn what_has_no_price_is_unknown() {
-    let server = Server::start(|call| good(&call.prompt, 2));
-    let lab = TestLab::new();
-    let inputs = lab.put_prompts(&numbered(2));
-    let made = lab.execute(&collect(&server.teacher("m"), |_| {}), "answers", &inputs).unwrap();
-    assert!(made.manifest.spend.unknown.contains(&"tokens of m".to_owned()), "{:?}", made.manifest.spend);
-}
-
 #[test]
 fn a_key_is_sent_and_stands_nowhere_else() {
     const KEY: &str = "sk-test-0123456789";
-    let server = Server::start(|call| match call.prompt.as_str() {
-        "question 001" => bad(400, &format!("unreadable, sent with {}", call.authorization)),
+    /// So much of it would still tell what it is.
+    const PART: usize = 10;
+    // What is shown of a provider's words ends after 200 characters, which here is in the middle of the key.
+    let padding = "x".repeat(200 - "Bearer ".len() - " ".len() - PART);
+    let words = padding.clone();
+    let server = Server::start(move |call| match call.prompt.as_str() {
+        "question 001" => bad(400, &format!("{words} {}", call.authorization)),
         prompt => good(prompt, 1),
     });
-    let lab = TestLab::with("", &format!("NEXA_API_KEY={KEY}\n"));
+    let lab = TestLab::with("", &[("NEXA_API_KEY", KEY)]);
     let inputs = lab.put_prompts(&numbered(3));
     let stage = collect(&server.teacher("m"), |config| config.max_failed_share = 0.5);
     let made = lab.execute(&stage, "answers", &inputs).unwrap();
     assert!(server.calls().iter().all(|call| call.authorization == format!("Bearer {KEY}")));
-    let failed = &rows(&made, "failed.jsonl")[0];
-    assert_eq!(failed["reason"], "400 Bad Request: unreadable, sent with Bearer …");
+    let reasons = lab.run_folder(&made).join("reasons.jsonl");
+    let reasons = JsonLines.read(&reasons).unwrap();
+    assert_eq!(reasons[0]["reason"], format!("400 Bad Request: {padding} Bearer …"));
     for file in nexa_core::files::walk(lab.folder.path()).unwrap() {
         let bytes = std::fs::read(lab.folder.path().join(&file)).unwrap();
-        assert!(!bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes()), "{}", file.display());
+        let part = &KEY.as_bytes()[..PART];
+        assert!(!bytes.windows(PART).any(|window| window == part), "{}", file.display());
     }
+}
+
+#[test]
+fn retries_and_what_was_there_before_are_told_but_not_hashed() {
+    let fails_first = |count: usize| {
+        Server::start(move |call| match call.before < count {
+            true => (429, vec![("retry-after", "0".to_owned())], serde_json::json!({})),
+            false => good(&call.prompt, 1),
+        })
+    };
+    let made = |server: &Server, dies: bool| {
+        let lab = TestLab::new();
+        let inputs = lab.put_prompts(&numbered(6));
+        let stage = collect(&server.teacher("m"), |_| {});
+        if dies {
+            lab.die(&stage, &inputs, 2);
+        }
+        lab.execute(&stage, "answers", &inputs).unwrap().manifest
+    };
+    let (straight, broken) = (made(&fails_first(0), false), made(&fails_first(2), true));
+    assert_ne!(straight.summary["retries"], broken.summary["retries"]);
+    assert_ne!(straight.summary["reused"], broken.summary["reused"]);
+    assert_eq!(straight.content_hash, broken.content_hash);
 }

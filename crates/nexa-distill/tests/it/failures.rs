@@ -1,19 +1,18 @@
 //! What happens when a provider fails: each kind of failure in its own way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nexa_core::ExitCode;
+use nexa_core::env::Environment;
+use nexa_core::table::{JsonLines, Tables};
 use nexa_distill::collect::{Collect, Config};
 
-use crate::server::{Server, bad, good};
-use crate::support::{TestLab, rows};
-
-fn numbered(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("question {n:03}")).collect()
-}
+use crate::server::{Reply, Server, bad, broken_off, good};
+use crate::support::{TestLab, collect, numbered, rows};
 
 fn stage(server: &Server, change: impl FnOnce(&mut Config)) -> Collect {
-    let mut config = Config { teacher: server.teacher("m"), max_concurrent_requests: 4, ..Config::default() };
-    change(&mut config);
-    Collect::new(config).unwrap()
+    collect(&server.teacher("m"), change)
 }
 
 #[test]
@@ -53,24 +52,40 @@ fn what_a_provider_does_not_accept_is_kept_apart_and_not_tried_again() {
     assert_eq!(ids, ["p0", "p1", "p3"]);
     let failed = &rows(&made, "failed.jsonl")[0];
     assert_eq!((&failed["id"], &failed["failure"]), (&"p2".into(), &"bad_request".into()));
+    assert!(!failed.contains_key("reason"), "a provider may word it anew each time");
+    let reasons = JsonLines.read(&lab.run_folder(&made).join("reasons.jsonl")).unwrap();
+    assert_eq!(reasons[0]["reason"], "400 Bad Request: too odd");
     assert_eq!(made.manifest.summary["failed"], 1);
 }
 
 #[test]
-fn retries_come_to_an_end() {
-    let server = Server::start(|call| match call.prompt.as_str() {
-        "question 001" => (429, vec![("retry-after", "0".to_owned())], serde_json::json!({})),
-        prompt => good(prompt, 1),
-    });
-    let lab = TestLab::new();
-    let inputs = lab.put_prompts(&numbered(2));
-    let stage = stage(&server, |config| {
-        config.max_retries = 3;
-        config.max_failed_share = 0.5;
-    });
-    let made = lab.execute(&stage, "answers", &inputs).unwrap();
-    assert_eq!(rows(&made, "failed.jsonl")[0]["failure"], "rate_limited");
-    assert_eq!(server.calls().len(), 1 + 1 + 3);
+fn what_failed_in_passing_is_never_committed_and_alone_asked_for_again() {
+    let check = |fails: fn() -> Reply| {
+        let is_back = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_back);
+        let server = Server::start(move |call| match call.prompt.as_str() {
+            "question 001" if !seen.load(Ordering::SeqCst) => fails(),
+            prompt => good(prompt, 1),
+        });
+        let lab = TestLab::new();
+        let inputs = lab.put_prompts(&numbered(4));
+        let stage = stage(&server, |config| {
+            config.max_retries = 1;
+            config.max_failed_share = 0.5;
+        });
+        let error = lab.execute(&stage, "answers", &inputs).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Unavailable);
+        assert!(error.to_string().contains("1 of 4 are missing"), "{error}");
+        assert!(error.hint().unwrap().contains("asks only for what is missing"));
+        assert_eq!(server.calls().len(), 4 + 1, "the retries come to an end");
+        is_back.store(true, Ordering::SeqCst);
+        let made = lab.execute(&stage, "answers", &inputs).unwrap();
+        assert_eq!((made.manifest.counts.rows, server.calls().len()), (Some(4), 4 + 2));
+    };
+    check(|| (429, vec![("retry-after", "0".to_owned())], serde_json::json!({})));
+    check(|| bad(500, "try again"));
+    check(|| broken_off(200));
+    check(|| (200, Vec::new(), serde_json::json!({"choices": []})));
 }
 
 #[test]
@@ -112,16 +127,28 @@ fn an_endpoint_that_is_down_is_named_and_not_asked_forever() {
 fn nothing_is_sent_without_the_key() {
     let lab = TestLab::new();
     let inputs = lab.put_prompts(&numbered(1));
-    // A key of the process would be used, so the test looks for a provider that has none.
-    let Some((teacher, variable)) =
-        [("mistral:m", "MISTRAL_API_KEY"), ("deepseek:m", "DEEPSEEK_API_KEY"), ("groq:m", "GROQ_API_KEY")]
-            .into_iter()
-            .find(|(_, variable)| std::env::var_os(variable).is_none())
-    else {
-        return;
-    };
-    let stage = Collect::new(Config { teacher: teacher.to_owned(), ..Config::default() }).unwrap();
-    let error = lab.execute(&stage, "answers", &inputs).unwrap_err();
+    let environment = Environment::of([("OPENROUTER_API_KEY", "another provider's")]);
+    let config = Config { teacher: "mistral:m".to_owned(), ..Config::default() };
+    let error = lab.execute(&Collect::new(config, &environment).unwrap(), "answers", &inputs).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Credentials);
-    assert!(error.to_string().contains(variable), "{error}");
+    assert!(error.to_string().contains("`MISTRAL_API_KEY` is not set"), "{error}");
+}
+
+#[test]
+fn another_address_of_the_same_teacher_is_another_key() {
+    let [first, second] = ["first", "second"].map(|text| Server::start(move |_| good(text, 1)));
+    let base_url = |server: &Server| server.teacher("m").trim_end_matches("#m").to_owned();
+    let variables = [("OPENAI_API_KEY", "key"), ("OPENAI_BASE_URL", &base_url(&first))];
+    let lab = TestLab::with("", &variables);
+    let inputs = lab.put_prompts(&numbered(1));
+    let answer = |server: &Server| {
+        let environment = Environment::of([("OPENAI_BASE_URL", base_url(server).as_str())]);
+        let config = Config { teacher: "openai:m".to_owned(), ..Config::default() };
+        let stage = Collect::new(config, &environment).unwrap();
+        let made = lab.execute(&stage, "answers", &inputs).unwrap();
+        (made.manifest.id.version, rows(&made, "parquet")[0]["teacher_output"].clone())
+    };
+    assert_eq!(answer(&first), (1, "first".into()));
+    assert_eq!(answer(&second), (2, "second".into()));
+    assert_eq!(answer(&first), (1, "first".into()));
 }

@@ -4,6 +4,7 @@
 
 mod collect;
 mod failures;
+mod money;
 mod package;
 mod pipeline;
 mod server;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nexa_core::artifact::Kind;
 use nexa_core::columns;
+use nexa_core::env::Environment;
 use nexa_core::stage::Inputs;
 use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_distill::collect::{self, Collect};
@@ -50,7 +51,7 @@ fn the_whole_way() {
         ]
     );
 
-    let stage = Collect::new(collect::Config::default()).unwrap();
+    let stage = Collect::new(collect::Config::default(), &Environment::of([])).unwrap();
     let outputs = lab.execute(&stage, "outputs", &Inputs::none().with("inputs", prompts)).unwrap();
     let output_rows = rows(&outputs, "parquet");
     assert_eq!(output_rows.len(), PROBLEMS);

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
+use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 /// One call: its place among all, how often its prompt came before, its body, and the key that came with it.
@@ -19,6 +21,11 @@ pub(crate) struct Call {
 
 /// What is answered: a status, headers and a body.
 pub(crate) type Reply = (u16, Vec<(&'static str, String)>, Value);
+
+/// A status that stands for no answer at all: the call stays open.
+const NOTHING: u16 = 0;
+/// A header that stands for a body which breaks off.
+const BROKEN_OFF: &str = "x-broken-off";
 
 pub(crate) struct Server {
     port: u16,
@@ -53,11 +60,26 @@ impl Server {
                     seen.last().unwrap().clone()
                 };
                 let (status, headers, body) = answer(&call);
+                if status == NOTHING {
+                    return std::future::pending().await;
+                }
+                let breaks_off = headers.iter().any(|(name, _)| *name == BROKEN_OFF);
                 let headers: HeaderMap = headers
                     .into_iter()
                     .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                     .collect();
-                (StatusCode::from_u16(status).unwrap(), headers, axum::Json(body)).into_response()
+                let status = StatusCode::from_u16(status).unwrap();
+                if breaks_off {
+                    let end = async {
+                        // What came before is sent while this waits.
+                        tokio::task::yield_now().await;
+                        Err(std::io::Error::other("broken off"))
+                    };
+                    let beginning = futures_util::stream::iter([Ok("{")]);
+                    let body = Body::from_stream(beginning.chain(futures_util::stream::once(end)));
+                    return (status, body).into_response();
+                }
+                (status, headers, axum::Json(body)).into_response()
             }
         };
         std::thread::spawn(move || {
@@ -88,6 +110,16 @@ pub(crate) fn good(text: &str, tokens: u64) -> Reply {
         "usage": {"prompt_tokens": tokens, "completion_tokens": tokens},
     });
     (200, Vec::new(), body)
+}
+
+/// No answer at all: the call stays open until its time is up.
+pub(crate) fn nothing() -> Reply {
+    (NOTHING, Vec::new(), Value::Null)
+}
+
+/// A status, and then a connection that breaks off.
+pub(crate) fn broken_off(status: u16) -> Reply {
+    (status, vec![(BROKEN_OFF, String::new())], Value::Null)
 }
 
 /// A failure with a message.

@@ -1,11 +1,15 @@
 //! A lab in a temporary folder, and a stage that puts rows into it.
 
+use std::path::PathBuf;
+
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::env::Environment;
 use nexa_core::event::{Cancel, Event, EventSink};
 use nexa_core::lab::{LAB_FILE, Lab, Project};
+use nexa_core::run;
 use nexa_core::stage::{self, Context, Inputs, Request, Services, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
+use nexa_distill::collect::{Collect, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,17 +23,15 @@ pub(crate) struct TestLab {
 
 impl TestLab {
     pub(crate) fn new() -> Self {
-        Self::with("", "")
+        Self::with("", &[])
     }
 
-    /// A lab with more settings in `nexa.yaml`, and variables as of a `.env`.
-    pub(crate) fn with(settings: &str, variables: &str) -> Self {
+    /// A lab with more settings in `nexa.yaml`, and these variables alone, whatever those of the process are.
+    pub(crate) fn with(settings: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(LAB_FILE), format!("lab_version: 1\n{settings}")).unwrap();
         let lab = Lab::init(folder.path(), Some("tutor")).unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        std::fs::write(elsewhere.path().join(".env"), variables).unwrap();
-        let environment = Environment::load(elsewhere.path()).unwrap();
+        let environment = Environment::of(variables.iter().copied());
         let project = lab.project("tutor").unwrap();
         Self { folder, lab, project, environment, cancel: Cancel::default() }
     }
@@ -50,15 +52,38 @@ impl TestLab {
         inputs: &Inputs,
         events: &dyn EventSink,
     ) -> Result<Artifact, StageError> {
-        let services = Services {
+        let services = self.services(events);
+        let request = Request { project: &self.project, name, inputs, force: false };
+        Ok(stage::execute(stage, &services, &request)?.artifact().clone())
+    }
+
+    /// Runs a stage that makes `answers`, and has it die once so many answers are there.
+    pub(crate) fn die(&self, stage: &dyn Stage, inputs: &Inputs, answers: u64) {
+        let run = || self.execute_watched(stage, "answers", inputs, &DieAt { answers });
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+    }
+
+    /// The folder of the run that made an artifact.
+    pub(crate) fn run_folder(&self, artifact: &Artifact) -> PathBuf {
+        run::folder(&self.lab, &artifact.manifest.producer.run)
+    }
+
+    /// The folder of the unfinished run of a stage that makes `answers`.
+    pub(crate) fn open_run_folder(&self, stage: &dyn Stage, inputs: &Inputs) -> PathBuf {
+        let events = nexa_core::event::NoEvents;
+        let services = self.services(&events);
+        let request = Request { project: &self.project, name: "answers", inputs, force: false };
+        stage::unfinished_run(stage, &services, &request).unwrap().unwrap()
+    }
+
+    fn services<'a>(&'a self, events: &'a dyn EventSink) -> Services<'a> {
+        Services {
             lab: &self.lab,
             environment: &self.environment,
             tables: &JsonLines,
             events,
             cancel: &self.cancel,
-        };
-        let request = Request { project: &self.project, name, inputs, force: false };
-        Ok(stage::execute(stage, &services, &request)?.artifact().clone())
+        }
     }
 
     /// Puts rows into the lab.
@@ -98,6 +123,34 @@ impl EventSink for CancelAt {
             self.cancel.cancel();
         }
     }
+}
+
+/// Dies once so many answers are there, as if the process were killed: nothing after that is written.
+pub(crate) struct DieAt {
+    pub(crate) answers: u64,
+}
+
+impl EventSink for DieAt {
+    fn emit(&self, event: Event) {
+        if let Event::Progress { done, .. } = event
+            && done >= self.answers
+        {
+            // Unlike a panic of the test's own, this one is expected, and says nothing on the screen.
+            std::panic::resume_unwind(Box::new("died"));
+        }
+    }
+}
+
+/// So many prompts that differ.
+pub(crate) fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("question {n:03}")).collect()
+}
+
+/// The stage that asks a teacher, four calls at a time.
+pub(crate) fn collect(teacher: &str, change: impl FnOnce(&mut Config)) -> Collect {
+    let mut config = Config { teacher: teacher.to_owned(), max_concurrent_requests: 4, ..Config::default() };
+    change(&mut config);
+    Collect::new(config, &Environment::of([])).unwrap()
 }
 
 struct Rows {

@@ -16,6 +16,7 @@ use nexa_core::{columns, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use report::Report;
 pub use slice::{Causes, Slice};
 
 use crate::metric::{NO_DOMAIN, Name};
@@ -78,8 +79,8 @@ impl Feedback {
 
         let rows = weak.iter().map(|slice| to_row(slice, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join("jsonl"), &rows)?;
-        let report = report::render(&evaluation, &overall, bar, &slices);
-        files::write_atomic(&context.output.join("report.md"), report.as_bytes())?;
+        let report = Report { facts: &evaluation.facts, overall, bar, slices: &slices };
+        files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
         let domains: Vec<&str> = weak.iter().map(|slice| slice.domain.as_str()).collect();
         context.set_rows(weak.len() as u64);
@@ -105,7 +106,7 @@ impl Stage for Feedback {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {

@@ -1,72 +1,84 @@
 //! The report of a feedback, for people: Markdown.
+//!
+//! It names content, not artifacts: what an artifact is called does not belong to the key of the work.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Formatter};
 
-use crate::Evaluation;
+use crate::facts::Facts;
 use crate::feedback::Slice;
 use crate::statistics::Estimate;
 
-/// Writes the report.
-pub(super) fn render(evaluation: &Evaluation, overall: &Estimate, bar: f64, slices: &[Slice]) -> String {
-    let mut out = String::new();
-    write(&mut out, evaluation, overall, bar, slices).expect("writing to a string does not fail");
-    out
+/// What is reported.
+pub(super) struct Report<'a> {
+    pub(super) facts: &'a Facts,
+    /// Exact match over all items.
+    pub(super) overall: Estimate,
+    /// What every domain is held against.
+    pub(super) bar: f64,
+    /// Every domain, the lowest share first.
+    pub(super) slices: &'a [Slice],
 }
 
-fn write(
-    out: &mut String,
-    evaluation: &Evaluation,
-    overall: &Estimate,
-    bar: f64,
-    slices: &[Slice],
-) -> fmt::Result {
-    let test_set = &evaluation.test_set;
-    writeln!(out, "# Feedback on {}\n", evaluation.id())?;
-    writeln!(
-        out,
-        "Model `{}` ({}) answered {} of {} items of split `{}` of {} right{}.\n",
-        evaluation.model,
-        evaluation.checkpoint.id,
-        (overall.value * overall.n as f64).round(),
-        overall.n,
-        test_set.split.as_str(),
-        test_set.dataset,
-        match overall.ci_low.zip(overall.ci_high) {
-            Some((low, high)) =>
-                format!(": {} (95% interval {} to {})", percent(overall.value), percent(low), percent(high)),
-            None => String::new(),
-        },
-    )?;
-    writeln!(out, "A domain is weak where its whole interval lies below {}.\n", percent(bar))?;
-    writeln!(out, "| domain | right | of | share | 95% interval | training rows | weak | new prompts |")?;
-    writeln!(out, "|---|---:|---:|---:|---:|---:|---|---:|")?;
-    for slice in slices {
+impl Display for Report<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        self.write_head(out)?;
+        self.write_slices(out)?;
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} to {} | {} | {} | {} |",
-            slice.domain.replace('|', "\\|"),
-            slice.correct,
-            slice.n,
-            percent(slice.accuracy),
-            percent(slice.ci_low),
-            percent(slice.ci_high),
-            slice.training_rows.map_or_else(|| "–".to_owned(), |rows| rows.to_string()),
-            if slice.is_weak { "yes" } else { "" },
-            slice.recommended_new_prompts,
+            "\nGenerate new problems of the weak domains. The items below are of the test set: training on them, or on copies \
+             of them, would make the next evaluation worthless."
         )?;
+        self.slices.iter().filter(|slice| slice.is_weak).try_for_each(|slice| write_failures(out, slice))
     }
-    writeln!(
-        out,
-        "\nGenerate new problems of the weak domains. The items below are of the test set: training on them, or on copies \
-         of them, would make the next evaluation worthless."
-    )?;
-    for slice in slices.iter().filter(|slice| slice.is_weak) {
-        write_failures(out, slice)?;
-    }
-    Ok(())
 }
 
-fn write_failures(out: &mut String, slice: &Slice) -> fmt::Result {
+impl Report<'_> {
+    fn write_head(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self { facts, overall, bar, .. } = self;
+        writeln!(out, "# Feedback on checkpoint {}\n", facts.checkpoint_hash.short())?;
+        writeln!(
+            out,
+            "It answered {} of {} items of split `{}` of data set {} right{}. `nexa lineage` tells the names of both.\n",
+            (overall.value * overall.n as f64).round(),
+            overall.n,
+            facts.test_set.split.as_str(),
+            facts.test_set.dataset_hash.short(),
+            match overall.ci_low.zip(overall.ci_high) {
+                Some((low, high)) => format!(
+                    ": {} (95% interval {} to {})",
+                    percent(overall.value),
+                    percent(low),
+                    percent(high)
+                ),
+                None => String::new(),
+            },
+        )?;
+        writeln!(out, "A domain is weak where its whole interval lies below {}.\n", percent(*bar))
+    }
+
+    fn write_slices(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(out, "| domain | right | of | share | 95% interval | training rows | weak | new prompts |")?;
+        writeln!(out, "|---|---:|---:|---:|---:|---:|---|---:|")?;
+        for slice in self.slices {
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {} to {} | {} | {} | {} |",
+                slice.domain.replace('|', "\\|"),
+                slice.correct,
+                slice.n,
+                percent(slice.accuracy),
+                percent(slice.ci_low),
+                percent(slice.ci_high),
+                slice.training_rows.map_or_else(|| "–".to_owned(), |rows| rows.to_string()),
+                if slice.is_weak { "yes" } else { "" },
+                slice.recommended_new_prompts,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_failures(out: &mut Formatter<'_>, slice: &Slice) -> fmt::Result {
     let causes = &slice.causes;
     writeln!(out, "\n## {}\n", slice.domain)?;
     writeln!(
@@ -96,7 +108,7 @@ fn write_failures(out: &mut String, slice: &Slice) -> fmt::Result {
 }
 
 /// Writes text as an indented block, inside which Markdown means nothing.
-fn write_indented(out: &mut String, text: &str) -> fmt::Result {
+fn write_indented(out: &mut Formatter<'_>, text: &str) -> fmt::Result {
     text.lines().try_for_each(|line| writeln!(out, "    {line}"))
 }
 

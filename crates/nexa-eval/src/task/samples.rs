@@ -48,6 +48,16 @@ struct Line<S> {
     sample: S,
 }
 
+/// Items that are asked together.
+struct Batch<'a> {
+    task: Task,
+    items: &'a [&'a Item],
+    /// Items of the task that are done already.
+    before: usize,
+    /// All items of the task.
+    total: usize,
+}
+
 /// The log of finished samples in a run's folder: `samples.jsonl`.
 pub struct SampleLog<'a> {
     context: &'a Context<'a>,
@@ -95,7 +105,7 @@ impl<'a> SampleLog<'a> {
                 return Err(nexa_core::Error::Interrupted.into());
             }
             let before = items.len() - open.len() + number * self.batch;
-            let samples = self.ask(task, batch, before, items.len(), ask)?;
+            let samples = self.ask(&Batch { task, items: batch, before, total: items.len() }, ask)?;
             for (item, sample) in batch.iter().zip(samples) {
                 used += sample.result().map_or(0, &tokens);
                 self.keep(task, &item.id, &sample)?;
@@ -114,36 +124,31 @@ impl<'a> SampleLog<'a> {
     }
 
     /// Asks one batch. A batch that holds an item longer than the context is halved until that item stands alone.
-    fn ask<T>(
-        &self,
-        task: Task,
-        batch: &[&Item],
-        before: usize,
-        total: usize,
-        ask: &mut Ask<'_, T>,
-    ) -> Result<Vec<Sample<T>>> {
+    fn ask<T>(&self, batch: &Batch<'_>, ask: &mut Ask<'_, T>) -> Result<Vec<Sample<T>>> {
+        let &Batch { task, items, before, total } = batch;
         let mut done = before;
         let mut progress = |_| {
             done += 1;
             self.context.emit(Event::progress(done as u64, Some(total as u64), "items", task.as_str()));
         };
-        match ask(batch, &mut progress) {
-            Ok(results) if results.len() == batch.len() => {
+        match ask(items, &mut progress) {
+            Ok(results) if results.len() == items.len() => {
                 Ok(results.into_iter().map(Sample::Result).collect())
             }
             Ok(results) => Err(Error::WrongCount {
                 model: self.model.clone(),
                 task,
-                asked: batch.len(),
+                asked: items.len(),
                 returned: results.len(),
             }),
-            Err(lm::Error::TooLong { tokens, context_length }) if batch.len() == 1 => {
+            Err(lm::Error::TooLong { tokens, context_length }) if items.len() == 1 => {
                 Ok(vec![Sample::TooLong { tokens, context_length }])
             }
             Err(lm::Error::TooLong { .. }) => {
-                let (first, second) = batch.split_at(batch.len() / 2);
-                let mut samples = self.ask(task, first, before, total, ask)?;
-                samples.extend(self.ask(task, second, before + first.len(), total, ask)?);
+                let (first, second) = items.split_at(items.len() / 2);
+                let mut samples = self.ask(&Batch { items: first, ..*batch }, ask)?;
+                let second = Batch { items: second, before: before + first.len(), ..*batch };
+                samples.extend(self.ask(&second, ask)?);
                 Ok(samples)
             }
             Err(error) => Err(error.into()),

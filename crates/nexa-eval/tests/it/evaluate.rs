@@ -2,7 +2,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 
 use nexa_core::ExitCode;
+use nexa_core::artifact::Artifact;
 use nexa_core::event::Cancel;
+use nexa_core::table::JsonLines;
+use nexa_eval::Evaluation;
 use nexa_eval::evaluate::{Config, Split};
 use nexa_eval::task::Task;
 use serde_json::{Value, json};
@@ -57,10 +60,18 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
 
     let summary = &made.manifest.summary;
     assert_eq!(summary["model"], json!("half"));
-    assert_eq!(summary["weights_hash"], json!("blake3:half"));
     assert_eq!(summary["exact_match"]["value"], json!(0.5));
-    assert_eq!(summary["test_set"]["dataset"], json!(dataset.id()));
-    assert_eq!(summary["test_set"]["dataset_hash"], json!(dataset.manifest.content_hash));
+    let facts: Value = nexa_core::files::read_json(&made.file("facts.json").unwrap()).unwrap();
+    let split = dataset.manifest.files.iter().find(|file| file.name == "test.jsonl").unwrap();
+    let expected = json!({
+        "checkpoint_hash": bench.checkpoint("half").manifest.content_hash, "weights_hash": "blake3:half",
+        "tasks": ["exact_match", "perplexity"],
+        "test_set": {
+            "dataset_hash": dataset.manifest.content_hash, "split": "test", "split_hash": split.hash, "items": 10,
+            "max_tokens": 160,
+        },
+    });
+    assert_eq!(facts, expected);
     assert_eq!(made.manifest.counts.rows, Some(10));
     assert!(bench.warnings().is_empty(), "{:?}", bench.warnings());
 }
@@ -98,6 +109,24 @@ fn a_stopped_evaluation_goes_on_and_ends_the_same() {
         unique.dedup();
         assert_eq!((asked.len(), unique.len()), (20, 20), "nothing is asked twice");
     }
+}
+
+#[test]
+fn an_evaluation_of_code_version_1_is_read_from_its_manifest() {
+    let bench = Bench::new();
+    let dataset = bench.sums(4);
+    let mut made = bench.evaluate("old", &Adder::new(|_| true), &dataset, Config::default());
+    let read = |made: &Artifact| Evaluation::read(made, &JsonLines).unwrap().facts;
+    let expected = read(&made);
+    // As that version left it: the facts in the summary, with the name of the data set among them.
+    let mut test_set = serde_json::to_value(&expected.test_set).unwrap();
+    test_set["dataset"] = json!(dataset.id());
+    let manifest = &mut made.manifest;
+    manifest.producer.code_version = 1;
+    manifest.files.retain(|file| file.name != "facts.json");
+    manifest.summary.insert("test_set".to_owned(), test_set);
+    manifest.summary.insert("weights_hash".to_owned(), json!("blake3:old"));
+    assert_eq!(read(&made), expected);
 }
 
 #[test]

@@ -1,13 +1,15 @@
+use std::sync::Arc;
+
 use nexa_core::artifact::Artifact;
 use nexa_core::event::Cancel;
-use nexa_core::stage::Inputs;
-use nexa_eval::Feedback;
+use nexa_core::stage::{Inputs, Stage};
 use nexa_eval::evaluate;
 use nexa_eval::feedback::Config;
+use nexa_eval::{Evaluate, Feedback};
 use serde_json::json;
 
 use crate::adder::Adder;
-use crate::bench::Bench;
+use crate::bench::{Bench, sum};
 
 fn give(bench: &Bench, config: Config, dataset: Option<&Artifact>, model: fn(usize) -> bool) -> Artifact {
     let sums = bench.sums(40);
@@ -44,6 +46,31 @@ fn a_weak_domain_is_found_with_its_failures() {
     let line = "| odd | 3 | 20 | 15.0% | 5.2% to 36.0% | 1 | yes | 170 |";
     assert!(report.contains(line) && report.contains("    7 + 1?"), "{report}");
     assert_eq!(made.manifest.summary["weak_domains"], json!(["odd"]));
+}
+
+#[test]
+fn the_same_content_under_other_names_gives_the_same_bytes() {
+    let made = |dataset: &str, evaluation: &str| {
+        let bench = Bench::new();
+        // A version that another lab does not have.
+        bench.dataset(dataset, &[sum(99)]);
+        let sums = bench.dataset(dataset, &(0..40).map(sum).collect::<Vec<_>>());
+        let model = Adder::new(|a| a % 2 == 0);
+        let checkpoint = bench.checkpoint("model");
+        let inputs = Inputs::none().with("checkpoint", checkpoint).with("sft_dataset", sums.clone());
+        let stage = Evaluate::new(evaluate::Config::default(), Arc::new(model));
+        let run = |stage: &dyn Stage, name: &str, inputs: &Inputs| {
+            bench.execute(stage, name, inputs, &Cancel::default(), false).unwrap().artifact().clone()
+        };
+        let evaluation = run(&stage, evaluation, &inputs);
+        let inputs = Inputs::none().with("evaluation", evaluation.clone()).with("sft_dataset", sums);
+        let feedback = run(&Feedback::new(Config::default()).unwrap(), "feedback", &inputs);
+        let parts = |artifact: &Artifact| {
+            (artifact.manifest.producer.key.clone(), artifact.manifest.content_hash.clone())
+        };
+        (parts(&evaluation), parts(&feedback))
+    };
+    assert_eq!(made("sums_sft", "exam"), made("other_sft", "second_exam"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What stands before every handler: the request id and the API key.
+//! What stands before every handler: the request id, the host and the API key.
 
 use std::sync::Arc;
 
@@ -26,6 +26,15 @@ pub(super) async fn echo_request_id(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// Where no key is asked for, lets only requests pass that name a host which cannot be an attacker's.
+pub(super) async fn check_host(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    if served.is_open() && !host.is_some_and(|host| served.hosts.allows(host)) {
+        return ApiError::foreign_host().into_response();
+    }
+    next.run(request).await
 }
 
 /// Lets only requests with a key pass, where keys are set. `/health` needs none: probes have none.

@@ -27,17 +27,20 @@ pub(super) async fn create(
     let delivery = take_delivery(&mut fields)?;
     fields.finish()?;
     let reply = Reply::new(Form::Chat, model, &served);
-    answer(&served, reply, Prompt::Messages(messages), sampling, delivery).await
+    answer(&served, Order { reply, prompt: Prompt::Messages(messages), sampling, delivery }).await
+}
+
+/// A request, taken apart.
+pub(super) struct Order {
+    pub(super) reply: Reply,
+    pub(super) prompt: Prompt,
+    pub(super) sampling: Sampling,
+    pub(super) delivery: Delivery,
 }
 
 /// Answers a prompt in the form of a reply.
-pub(super) async fn answer(
-    served: &Arc<Served>,
-    reply: Reply,
-    prompt: Prompt,
-    sampling: Sampling,
-    delivery: Delivery,
-) -> Result<Response, ApiError> {
+pub(super) async fn answer(served: &Arc<Served>, order: Order) -> Result<Response, ApiError> {
+    let Order { reply, prompt, sampling, delivery } = order;
     let param = reply.prompt_param();
     let answer =
         served.submit(prompt, sampling).await.map_err(|error| ApiError::from_engine(error, param))?;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::chat::answer;
+use super::chat::{Order, answer};
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::reply::{Form, Reply};
@@ -25,7 +25,7 @@ pub(super) async fn create(
     let delivery = take_delivery(&mut fields)?;
     fields.finish()?;
     let reply = Reply::new(Form::Completion, model, &served);
-    answer(&served, reply, prompt, sampling, delivery).await
+    answer(&served, Order { reply, prompt, sampling, delivery }).await
 }
 
 /// Takes one prompt: a text, an array of one text, or an array of token ids.

@@ -80,6 +80,12 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message)
     }
 
+    pub(super) fn foreign_host() -> Self {
+        let message = "without an API key only requests for localhost and for the host that the server is bound to are \
+                       answered: send them there, or set `NEXA_API_KEY`";
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "foreign_host", message)
+    }
+
     pub(super) fn bad_key() -> Self {
         let message = "missing or wrong API key: send `Authorization: Bearer KEY`";
         Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message)

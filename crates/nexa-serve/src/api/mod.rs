@@ -11,7 +11,8 @@
 //! | `GET /metrics` | Prometheus text |
 //!
 //! What the engine cannot do is refused with the name of the parameter, never left out in silence. Errors have OpenAI's
-//! form. Browsers of other origins get no CORS headers.
+//! form. Browsers of other origins get no CORS headers, and where no key is asked for, requests for foreign hosts are
+//! refused; see [`nexa_core::hosts`].
 
 mod access;
 mod chat;
@@ -56,6 +57,7 @@ pub fn router(engine: Engine, config: &ServerConfig) -> Router {
         })
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(from_fn_with_state(Arc::clone(&served), access::require_key))
+        .layer(from_fn_with_state(Arc::clone(&served), access::check_host))
         .layer(from_fn(access::echo_request_id))
         .with_state(served)
 }

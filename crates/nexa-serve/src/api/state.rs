@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexa_core::hash::ContentHash;
+use nexa_core::hosts::AllowedHosts;
 use nexa_core::lm::Sampling;
 
 use super::error::ApiError;
@@ -24,6 +25,8 @@ pub(super) struct Served {
     pub(super) started: u64,
     pub(super) fingerprint: String,
     pub(super) max_body_bytes: usize,
+    /// The hosts that requests may name where no key is asked for.
+    pub(super) hosts: AllowedHosts,
     keys: Vec<ContentHash>,
 }
 
@@ -43,6 +46,7 @@ impl Served {
             started: unix_seconds(),
             fingerprint: format!("fp_{}", digits.chars().take(FINGERPRINT_DIGITS).collect::<String>()),
             max_body_bytes: config.max_body_bytes,
+            hosts: AllowedHosts::new(&config.host),
             keys: config.api_keys.iter().map(|key| ContentHash::of_bytes(key.expose().as_bytes())).collect(),
             engine,
         }

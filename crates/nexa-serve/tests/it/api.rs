@@ -178,6 +178,27 @@ async fn only_who_has_a_key_may_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_key_only_requests_for_this_machine_are_answered() {
+    let open = Server::start(Fake::saying("hi")).await;
+    let check = async |server: &Server, host: &str, status: u16| {
+        for path in ["/health", "/v1/models"] {
+            let request = server.request(Method::GET, path).header("host", host).bearer_auth("key");
+            assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{host}: {path}");
+        }
+    };
+    check(&open, "localhost:8000", 200).await;
+    check(&open, "127.0.0.1", 200).await;
+    check(&open, "rebound.example", 403).await;
+    check(&open, "192.168.1.5:8000", 403).await;
+    let refused = open.request(Method::GET, "/v1/models").header("host", "rebound.example").send().await;
+    check_error(refused.unwrap(), 403, None, Some("foreign_host")).await;
+
+    let config = ServerConfig { api_keys: vec![Secret::new("key")], ..ServerConfig::default() };
+    let guarded = Server::with(Fake::saying("hi"), EngineConfig::default(), config).await;
+    check(&guarded, "lab.example", 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reply_carries_the_id_of_its_request() {
     let server = Server::start(Fake::saying("hi")).await;
     for path in ["/health", "/nowhere"] {

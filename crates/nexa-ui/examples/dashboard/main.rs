@@ -12,7 +12,7 @@ use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::stage::StageError;
 use nexa_core::table::JsonLines;
-use nexa_ui::{Config, Estimate, Group, LeaderboardSource, LeaderboardView, Standing, serve};
+use nexa_ui::{Config, Estimate, Group, LeaderboardSource, LeaderboardView, Site, Standing, serve};
 
 /// Lists evaluations without measuring anything.
 struct Invented(Lab);
@@ -28,18 +28,22 @@ impl LeaderboardSource for Invented {
             .map(|(evaluation, rank)| {
                 let value = 0.95 - 0.2 * f64::from(rank - 1);
                 Standing {
-                    rank,
+                    rank: Some(rank),
                     model: format!("{project}/student_v{}", 3 - rank.min(2)),
                     evaluation: evaluation.id().to_string(),
-                    exact_match: Some(Estimate { value, ci_low: value - 0.07, ci_high: value + 0.04 }),
+                    exact_match: Some(Estimate {
+                        value,
+                        ci_low: Some(value - 0.07),
+                        ci_high: Some(value + 0.04),
+                    }),
                     bits_per_byte: Some(Estimate {
                         value: 1.2 - value / 2.0,
-                        ci_low: 1.1 - value / 2.0,
-                        ci_high: 1.3 - value / 2.0,
+                        ci_low: Some(1.1 - value / 2.0),
+                        ci_high: Some(1.3 - value / 2.0),
                     }),
                     p_value: (rank > 1).then_some(0.0004),
                     verdict: (rank > 1).then(|| "worse than the first".to_owned()),
-                    spend: Some(evaluation.manifest.spend.clone()),
+                    model_spend: Some(evaluation.manifest.spend.clone()),
                     created_at: Some(evaluation.manifest.created_at),
                 }
             })
@@ -63,6 +67,7 @@ fn main() -> Result<(), StageError> {
     let lab = if folder.join("nexa.yaml").is_file() { Lab::open(&folder)? } else { lab::fabricate(&folder)? };
     let config = Config { port, ..Config::default() };
     let leaderboard = Arc::new(Invented(lab.clone()));
-    serve(lab, Arc::new(JsonLines), leaderboard, &config, |at| eprintln!("http://{at}"), &Cancel::default())?;
+    let site = Site { lab, tables: Arc::new(JsonLines), leaderboard };
+    serve(site, &config, |at| eprintln!("http://{at}"), &Cancel::default())?;
     Ok(())
 }

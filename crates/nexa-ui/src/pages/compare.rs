@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use maud::{Markup, html};
-use nexa_core::run::RunRecord;
+use nexa_core::run::{Run, RunRecord};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::{Page, Section};
 use crate::Result;
 use crate::format;
 use crate::request::Params;
-use crate::scan::{self, RunRow};
+use crate::scan::RunRow;
 use crate::server::Ui;
 
 /// More curves in one chart cannot be told apart.
@@ -48,16 +48,11 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
     }
     let left_out = ids.len().saturating_sub(MAX_RUNS);
     ids.truncate(MAX_RUNS);
-    let records = ids.iter().map(|id| scan::run(&ui.lab, &id.parse()?)).collect::<Result<Vec<_>>>()?;
-    let facts: Vec<_> = records.iter().map(facts).collect();
+    let runs = ids.iter().map(|id| Ok(Run::find(&ui.lab, &id.parse()?)?)).collect::<Result<Vec<_>>>()?;
+    let facts: Vec<_> = runs.iter().map(|run| facts(&run.record)).collect();
     let (differences, equal) = differences(&facts);
     let now = Utc::now();
-    Ok(Data {
-        runs: records.iter().map(|record| RunRow::new(record, &ui.lab, now)).collect(),
-        left_out,
-        differences,
-        equal,
-    })
+    Ok(Data { runs: runs.iter().map(|run| RunRow::new(run, now)).collect(), left_out, differences, equal })
 }
 
 /// What determines a run's result, as dotted keys.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::Utc;
 use maud::{Markup, html};
 use nexa_core::cost::Spend;
+use nexa_core::run;
 use serde::Serialize;
 
 use super::parts::{cost, problems, run_link, status};
@@ -35,18 +36,18 @@ struct Line {
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui) -> Result<Data> {
-    let scan = scan::runs(&ui.lab)?;
+    let scan = run::list(&ui.lab)?;
     let now = Utc::now();
     let mut total = Spend::default();
     let mut by_project = BTreeMap::new();
     let mut by_stage = BTreeMap::new();
-    for record in &scan.found {
-        let spend = scan::spend(record, &ui.lab);
-        total.merge(&spend);
+    for run in &scan.found {
+        let record = &run.record;
+        total.merge(&record.spend);
         for (sums, name) in [(&mut by_project, &record.project), (&mut by_stage, &record.stage)] {
             let (runs, sum): &mut (usize, Spend) = sums.entry(name.clone()).or_default();
             *runs += 1;
-            sum.merge(&spend);
+            sum.merge(&record.spend);
         }
     }
     let settings = ui.lab.settings();
@@ -54,10 +55,10 @@ pub(crate) fn gather(ui: &Ui) -> Result<Data> {
         total: Cost::new(&total),
         by_project: lines(by_project),
         by_stage: lines(by_stage),
-        runs: scan.found.iter().map(|record| RunRow::new(record, &ui.lab, now)).collect(),
+        runs: scan.found.iter().map(|run| RunRow::new(run, now)).collect(),
         machine_usd_per_hour: settings.prices.machine_usd_per_hour,
         max_usd_per_run: settings.budget.max_usd_per_run,
-        problems: scan.problems,
+        problems: scan::problems(&ui.lab, &scan.problems),
     })
 }
 

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use maud::html;
-use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::artifact::{Artifact, Kind, Store};
 use serde::Serialize;
 
-use super::parts::{artifact_link, problems, run_link, select, time};
+use super::parts::{Choice, FilterForm, artifact_link, filter_form, problems, run_link, time};
 use super::{Page, Section};
 use crate::Result;
 use crate::format;
 use crate::request::Params;
 use crate::scan::{self, Problem};
 use crate::server::Ui;
-use crate::tables::format_of;
+use crate::tables::TableCache;
 
 /// What the page shows.
 #[derive(Debug, Serialize)]
@@ -47,10 +47,10 @@ struct ArtifactRow {
 }
 
 impl ArtifactRow {
-    fn new(artifact: &Artifact) -> Self {
+    fn new(artifact: &Artifact, tables: &TableCache) -> Self {
         let manifest = &artifact.manifest;
         let formats: BTreeSet<_> =
-            manifest.files.iter().map(|file| format_of(&file.name).to_owned()).collect();
+            manifest.files.iter().map(|file| tables.format_of(&file.name).to_owned()).collect();
         Self {
             id: manifest.id.to_string(),
             project: manifest.id.project.clone(),
@@ -75,16 +75,16 @@ impl Filter {
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
-    let scan = scan::artifacts(&ui.lab)?;
+    let scan = Store::new(&ui.lab).scan()?;
     let get = |name| params.get(name).map(str::to_owned);
     let filter = Filter { search: get("q"), project: get("project"), kind: get("kind") };
-    let rows = scan.found.iter().map(ArtifactRow::new);
+    let rows = scan.found.iter().map(|artifact| ArtifactRow::new(artifact, &ui.tables));
     Ok(Data {
         projects: ui.lab.projects()?,
         total: scan.found.len(),
         artifacts: rows.filter(|row| filter.accepts(row)).collect(),
         filter,
-        problems: scan.problems,
+        problems: scan::problems(&ui.lab, &scan.problems),
     })
 }
 
@@ -92,16 +92,21 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
 pub(crate) fn page(data: &Data) -> Page {
     let kinds = Kind::ALL.map(|kind| kind.as_str().to_owned());
     let filter = &data.filter;
+    let choices = [
+        Choice::new("project", "every project", &data.projects, filter.project.as_deref()),
+        Choice::new("kind", "every kind", &kinds, filter.kind.as_deref()),
+    ];
+    let form = FilterForm {
+        action: "/data",
+        searched: "name",
+        search: filter.search.as_deref(),
+        choices: &choices,
+        is_narrowed: data.artifacts.len() < data.total,
+    };
     let body = html! {
         h1 { "Data" }
         (problems(&data.problems))
-        form.filter method="get" action="/data" {
-            input type="search" name="q" placeholder="name" value=[filter.search.as_deref()] aria-label="search";
-            (select("project", "every project", &data.projects, filter.project.as_deref()))
-            (select("kind", "every kind", &kinds, filter.kind.as_deref()))
-            button { "filter" }
-            @if data.artifacts.len() < data.total { a href="/data" { "show all" } }
-        }
+        (filter_form(&form))
         @if data.artifacts.is_empty() {
             p.muted { @if data.total == 0 { "No artifact yet." } @else { "No artifact fits." } }
         }
@@ -120,7 +125,7 @@ pub(crate) fn page(data: &Data) -> Page {
                             td { (row.kind) }
                             td.number { (format::maybe_count(row.rows)) }
                             td.number { (format::maybe_count(row.tokens)) }
-                            td.number { (format::bytes(row.bytes)) }
+                            td.number { (format::size(row.bytes)) }
                             td { (row.formats.join(", ")) }
                             td.nowrap { (time(row.created_at)) }
                             td { (run_link(&row.run)) }

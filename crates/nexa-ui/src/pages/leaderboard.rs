@@ -74,8 +74,12 @@ pub(crate) fn page(data: &Data) -> Page {
 
 /// One group.
 pub(crate) fn table(project: &str, group: &Group) -> Markup {
-    let most_bits =
-        group.rows.iter().filter_map(|row| row.bits_per_byte).map(|bits| bits.ci_high).fold(0.0, f64::max);
+    let most_bits = group
+        .rows
+        .iter()
+        .filter_map(|row| row.bits_per_byte)
+        .map(|bits| bits.ci_high.unwrap_or(bits.value))
+        .fold(0.0, f64::max);
     let has_bits = group.rows.iter().any(|row| row.bits_per_byte.is_some());
     html! {
         section {
@@ -87,10 +91,10 @@ pub(crate) fn table(project: &str, group: &Group) -> Markup {
                 thead { tr {
                     th.number { "#" } th { "model" } th { "exact match" }
                     @if has_bits { th { "bits per byte" } }
-                    th { "verdict" } th.number { "spend" } th { "made" } th { "samples" }
+                    th { "verdict" } th.number { "spend on the model" } th { "evaluated" } th { "samples" }
                 } }
                 tbody { @for row in &group.rows { tr.row {
-                    td.number { (row.rank) }
+                    td.number { @match row.rank { Some(rank) => (rank), None => (format::UNKNOWN) } }
                     td { (own_artifact_link(project, &row.model)) }
                     td { @match &row.exact_match {
                         Some(estimate) => (interval(estimate, 1.0, &percent)),
@@ -101,7 +105,7 @@ pub(crate) fn table(project: &str, group: &Group) -> Markup {
                         None => (format::UNKNOWN),
                     } } }
                     td { (verdict(row)) }
-                    td.number { @match &row.spend { Some(spend) => (parts::cost(&Cost::new(spend))), None => (format::UNKNOWN) } }
+                    td.number { @match &row.model_spend { Some(spend) => (parts::cost(&Cost::new(spend))), None => (format::UNKNOWN) } }
                     td.nowrap { @match row.created_at { Some(at) => (parts::time(at)), None => (format::UNKNOWN) } }
                     td.nowrap { (samples(&row.evaluation)) }
                 } } }
@@ -141,15 +145,21 @@ fn interval(estimate: &Estimate, most: f64, show: &dyn Fn(f64) -> String) -> Mar
     let place =
         |value: f64| if most > 0.0 { (value / most).clamp(0.0, 1.0) * (WIDTH - 8.0) + 4.0 } else { 4.0 };
     let at = |value: f64| format!("{:.1}", place(value));
-    let (low, high) = (at(estimate.ci_low), at(estimate.ci_high));
-    let words = format!("{} to {}", show(estimate.ci_low), show(estimate.ci_high));
+    let ends = estimate.ci_low.zip(estimate.ci_high);
+    let words = match ends {
+        Some((low, high)) => format!("{} to {}", show(low), show(high)),
+        None => "unknown".to_owned(),
+    };
     html! {
         span.interval title=(format!("95 % confidence interval: {words}")) {
             svg width=(WIDTH) height="16" role="img" aria-label=(words) {
                 rect.track x="0" y="6" width=(WIDTH) height="4" rx="2" {}
-                line.range x1=(low) x2=(high) y1="8" y2="8" {}
-                line.end x1=(low) x2=(low) y1="4" y2="12" {}
-                line.end x1=(high) x2=(high) y1="4" y2="12" {}
+                @if let Some((low, high)) = ends {
+                    @let (low, high) = (at(low), at(high));
+                    line.range x1=(low) x2=(high) y1="8" y2="8" {}
+                    line.end x1=(low) x2=(low) y1="4" y2="12" {}
+                    line.end x1=(high) x2=(high) y1="4" y2="12" {}
+                }
                 circle.dot cx=(at(estimate.value)) cy="8" r="4" {}
             }
             span { strong { (show(estimate.value)) } small.muted { (words) } }

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use maud::html;
+use nexa_core::artifact::Store;
 use nexa_core::cost::Spend;
+use nexa_core::run;
 use serde::Serialize;
 
 use super::leaderboard::{self, ProjectBoard};
@@ -39,15 +41,15 @@ struct ProjectRow {
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui) -> Result<Data> {
-    let runs = scan::runs(&ui.lab)?;
-    let artifacts = scan::artifacts(&ui.lab)?;
+    let runs = run::list(&ui.lab)?;
+    let artifacts = Store::new(&ui.lab).scan()?;
     let now = Utc::now();
     let mut total = Spend::default();
     let mut projects = Vec::new();
     for name in ui.lab.projects()? {
         let mut spend = Spend::default();
-        let own: Vec<_> = runs.found.iter().filter(|run| run.project == name).collect();
-        own.iter().for_each(|run| spend.merge(&scan::spend(run, &ui.lab)));
+        let own: Vec<_> = runs.found.iter().filter(|run| run.record.project == name).collect();
+        own.iter().for_each(|run| spend.merge(&run.record.spend));
         let made = artifacts.found.iter().filter(|artifact| artifact.id().project == name);
         projects.push(ProjectRow {
             artifacts: made.clone().count(),
@@ -65,10 +67,13 @@ pub(crate) fn gather(ui: &Ui) -> Result<Data> {
     Ok(Data {
         lab: ui.lab.root().display().to_string(),
         projects,
-        latest_runs: runs.found.iter().take(LATEST_RUNS).map(|run| RunRow::new(run, &ui.lab, now)).collect(),
+        latest_runs: runs.found.iter().take(LATEST_RUNS).map(|run| RunRow::new(run, now)).collect(),
         leaders,
         total: Cost::new(&total),
-        problems: [runs.problems, artifacts.problems].concat(),
+        problems: [runs.problems, artifacts.problems]
+            .iter()
+            .flat_map(|problems| scan::problems(&ui.lab, problems))
+            .collect(),
     })
 }
 

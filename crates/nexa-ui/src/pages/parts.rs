@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use nexa_core::artifact::ArtifactId;
+use nexa_core::run::State;
 
 use crate::format::{self, Cost};
 use crate::request::encode;
-use crate::scan::{Problem, RunRow, RunStatus};
+use crate::scan::{Problem, RunRow};
 
 /// Where an artifact is shown.
 pub(crate) fn artifact_url(id: &ArtifactId) -> String {
@@ -35,7 +36,7 @@ pub(crate) fn run_link(id: &str) -> Markup {
 }
 
 /// How a run stands, as a coloured word.
-pub(crate) fn status(status: RunStatus) -> Markup {
+pub(crate) fn status(status: State) -> Markup {
     html! { span class=(format!("status {}", status.as_str())) { (status.as_str()) } }
 }
 
@@ -90,6 +91,51 @@ pub(crate) fn run_table(rows: &[RunRow], choose: bool) -> Markup {
                     }
                 } }
             }
+        }
+    }
+}
+
+/// A form that narrows a listing down.
+pub(crate) struct FilterForm<'a> {
+    /// The page of the listing.
+    pub(crate) action: &'a str,
+    /// What the text is looked for in.
+    pub(crate) searched: &'a str,
+    /// The text.
+    pub(crate) search: Option<&'a str>,
+    /// What may be chosen.
+    pub(crate) choices: &'a [Choice<'a>],
+    /// Whether something is left out, so that there is a way back to all.
+    pub(crate) is_narrowed: bool,
+}
+
+/// A property by which a listing is narrowed down.
+pub(crate) struct Choice<'a> {
+    /// The parameter.
+    pub(crate) name: &'a str,
+    /// What choosing nothing is called.
+    pub(crate) every: &'a str,
+    /// The values.
+    pub(crate) values: &'a [String],
+    /// The value that was chosen.
+    pub(crate) chosen: Option<&'a str>,
+}
+
+impl<'a> Choice<'a> {
+    /// A choice among values, and the one that was made.
+    pub(crate) fn new(name: &'a str, every: &'a str, values: &'a [String], chosen: Option<&'a str>) -> Self {
+        Self { name, every, values, chosen }
+    }
+}
+
+/// Shows a filter form.
+pub(crate) fn filter_form(form: &FilterForm<'_>) -> Markup {
+    html! {
+        form.filter method="get" action=(form.action) {
+            input type="search" name="q" placeholder=(form.searched) value=[form.search] aria-label="search";
+            @for choice in form.choices { (select(choice.name, choice.every, choice.values, choice.chosen)) }
+            button { "filter" }
+            @if form.is_narrowed { a href=(form.action) { "show all" } }
         }
     }
 }

@@ -35,7 +35,8 @@ pub(crate) fn gather(ui: &Ui, id: &ArtifactId, number: &str, params: &Params) ->
             hint: Some(hint),
         })
     };
-    let file = table_file(&artifact, params).ok_or_else(|| missing("it has no tables".to_owned()))?;
+    let file =
+        table_file(&ui.tables, &artifact, params).ok_or_else(|| missing("it has no tables".to_owned()))?;
     let rows = ui.tables.read(&artifact, &file)?;
     let total = rows.len();
     let found = number.parse::<usize>().ok().filter(|number| (1..=total).contains(number));

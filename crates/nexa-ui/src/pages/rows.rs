@@ -15,7 +15,7 @@ use crate::Result;
 use crate::format::{self, Cost};
 use crate::request::{Params, encode};
 use crate::server::Ui;
-use crate::tables::is_table;
+use crate::tables::TableCache;
 
 const PAGE_ROWS: usize = 50;
 /// Characters of a cell in the table; the row's own page has all.
@@ -29,6 +29,8 @@ const MAX_FACET_CHARACTERS: usize = 40;
 #[derive(Debug, Serialize)]
 pub(crate) struct Data {
     manifest: Manifest,
+    /// The names of those files that are tables.
+    tables: Vec<String>,
     cost: Cost,
     table: Option<Table>,
     error: Option<String>,
@@ -66,7 +68,7 @@ struct Facet {
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, id: &ArtifactId, params: &Params) -> Result<Data> {
     let artifact = Store::new(&ui.lab).get(id)?;
-    let (table, error) = match table_file(&artifact, params) {
+    let (table, error) = match table_file(&ui.tables, &artifact, params) {
         None => (None, None),
         Some(file) => match ui.tables.read(&artifact, &file) {
             Ok(rows) => (Some(Table::new(file, &rows, params)), None),
@@ -74,21 +76,14 @@ pub(crate) fn gather(ui: &Ui, id: &ArtifactId, params: &Params) -> Result<Data> 
         },
     };
     let cost = Cost::new(&artifact.manifest.spend);
-    Ok(Data { manifest: artifact.manifest, cost, table, error, params: params.clone() })
+    let names = artifact.manifest.files.iter().map(|file| file.name.clone());
+    let tables = names.filter(|name| ui.tables.is_table(name)).collect();
+    Ok(Data { manifest: artifact.manifest, tables, cost, table, error, params: params.clone() })
 }
 
 /// The table that is asked for, else the artifact's main one.
-pub(crate) fn table_file(artifact: &Artifact, params: &Params) -> Option<String> {
-    if let Some(file) = params.get("file") {
-        return Some(file.to_owned());
-    }
-    let tables: Vec<_> =
-        artifact.manifest.files.iter().map(|file| &file.name).filter(|name| is_table(name)).collect();
-    let main = ["parquet", "jsonl", "predictions.parquet", "predictions.jsonl"];
-    main.iter()
-        .find_map(|main| tables.iter().find(|name| name == &main))
-        .or(tables.first())
-        .map(|name| (*name).clone())
+pub(crate) fn table_file(tables: &TableCache, artifact: &Artifact, params: &Params) -> Option<String> {
+    params.get("file").or_else(|| tables.main(artifact)).map(str::to_owned)
 }
 
 impl Table {
@@ -182,7 +177,7 @@ fn facts(data: &Data) -> Markup {
             dl.facts {
                 dt { "rows" } dd { (format::maybe_count(manifest.counts.rows)) }
                 dt { "tokens" } dd { (format::maybe_count(manifest.counts.tokens)) }
-                dt { "size" } dd { (format::bytes(manifest.counts.bytes)) }
+                dt { "size" } dd { (format::size(manifest.counts.bytes)) }
                 dt { "made" } dd { (time(manifest.created_at)) " by " (manifest.producer.stage) }
                 dt { "run" } dd { (run_link(manifest.producer.run.as_str())) }
                 dt { "made from" } dd {
@@ -217,13 +212,13 @@ fn file_choice(data: &Data) -> Markup {
         section {
             h2 { "Files" }
             ul.chips { @for file in &data.manifest.files { li {
-                @if is_table(&file.name) {
+                @if data.tables.contains(&file.name) {
                     a.chip href=(format!("{url}?file={}", encode(&file.name)))
                         aria-current=[(chosen == Some(file.name.as_str())).then_some("true")] {
-                        (file.name) " " span.muted { (format::bytes(file.bytes)) }
+                        (file.name) " " span.muted { (format::size(file.bytes)) }
                     }
                 } @else {
-                    span.chip { (file.name) " " span.muted { (format::bytes(file.bytes)) } }
+                    span.chip { (file.name) " " span.muted { (format::size(file.bytes)) } }
                 }
             } } }
         }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::Utc;
 use maud::{Markup, html};
 use nexa_core::files;
-use nexa_core::run::{self, RunId, RunRecord};
+use nexa_core::run::{self, Run, RunId, RunRecord, State};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ use crate::follow::newest_progress;
 use crate::format;
 use crate::metrics::{Curves, Tail};
 use crate::request::encode;
-use crate::scan::{self, RunRow, RunStatus};
+use crate::scan::RunRow;
 use crate::server::Ui;
 
 /// What the page shows.
@@ -43,31 +43,31 @@ struct Metric {
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, id: &RunId) -> Result<Data> {
-    let record = scan::run(&ui.lab, id)?;
+    let run = Run::find(&ui.lab, id)?;
     let folder = run::folder(&ui.lab, id);
     let curves = Curves::read(&folder.join("metrics.jsonl"))?;
     // The resolved configuration is in the record too; the file is nicer to read.
     let config_yaml = files::read_text(&folder.join("config.yaml"))
-        .unwrap_or_else(|_| serde_json::to_string_pretty(&record.config).unwrap_or_default());
+        .unwrap_or_else(|_| serde_json::to_string_pretty(&run.record.config).unwrap_or_default());
     Ok(Data {
-        run: RunRow::new(&record, &ui.lab, Utc::now()),
+        run: RunRow::new(&run, Utc::now()),
         config_yaml,
         metrics: curves.curves.iter().filter_map(|curve| Metric::new(&curve.key, &curve.points)).collect(),
         progress: newest_progress(&mut Tail::after(folder.join("events.jsonl"), 0)?)?,
         problems: curves.problems,
-        record,
+        record: run.record,
     })
 }
 
 /// The curves of a run, in full.
 pub(crate) fn curves(ui: &Ui, id: &RunId) -> Result<Curves> {
-    scan::run(&ui.lab, id)?;
+    Run::find(&ui.lab, id)?;
     Curves::read(&run::folder(&ui.lab, id).join("metrics.jsonl"))
 }
 
 /// The rows of a run's metrics as CSV: every column that any row has.
 pub(crate) fn metrics_csv(ui: &Ui, id: &RunId) -> Result<String> {
-    scan::run(&ui.lab, id)?;
+    Run::find(&ui.lab, id)?;
     let mut tail = Tail::after(run::folder(&ui.lab, id).join("metrics.jsonl"), 0)?;
     let rows: Vec<Map<String, Value>> = tail.read(|row, _| row)?.lines.into_iter().flatten().collect();
     let mut columns: Vec<&String> = Vec::new();
@@ -117,7 +117,7 @@ impl Metric {
 /// Shows it.
 pub(crate) fn page(data: &Data) -> Page {
     let (run, record) = (&data.run, &data.record);
-    let live = run.status == RunStatus::Running;
+    let live = run.status == State::Running;
     let has_charts = live || !data.metrics.is_empty();
     let body = html! {
         p.crumbs { a href="/runs" { "runs" } }
@@ -125,7 +125,7 @@ pub(crate) fn page(data: &Data) -> Page {
         @if let Some(reason) = record.exit_reason.as_deref().filter(|reason| *reason != run.status.as_str()) {
             section.problems { p { (run.status.as_str()) ": " (reason) } }
         }
-        @if run.status == RunStatus::Killed {
+        @if run.status == State::Killed {
             section.problems { p { "Its process is gone without a word. The same command goes on where it stopped." } }
         }
         @if live { (progress(data.progress.as_ref())) }
@@ -237,7 +237,7 @@ fn facts(data: &Data) -> Markup {
                 }
                 dt { "machine" } dd {
                     (record.host.name) ", " (record.host.cpu) ", " (record.host.threads) " threads, "
-                    (format::bytes(record.host.memory_bytes)) ", " (record.host.platform)
+                    (format::size(record.host.memory_bytes)) ", " (record.host.platform)
                 }
                 dt { "device" } dd { (record.device) }
                 dt { "nexa" } dd { (record.nexa_version) }

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use chrono::Utc;
 use maud::html;
+use nexa_core::run::{self, State};
 use serde::Serialize;
 
-use super::parts::{problems, run_table, select};
+use super::parts::{Choice, FilterForm, filter_form, problems, run_table};
 use super::{Page, Section};
 use crate::Result;
 use crate::request::Params;
-use crate::scan::{self, Problem, RunRow, RunStatus};
+use crate::scan::{self, Problem, RunRow};
 use crate::server::Ui;
 
 /// What the page shows.
@@ -52,10 +53,10 @@ impl Filter {
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
-    let scan = scan::runs(&ui.lab)?;
+    let scan = run::list(&ui.lab)?;
     let filter = Filter::new(params);
     let now = Utc::now();
-    let all: Vec<RunRow> = scan.found.iter().map(|run| RunRow::new(run, &ui.lab, now)).collect();
+    let all: Vec<RunRow> = scan.found.iter().map(|run| RunRow::new(run, now)).collect();
     let distinct = |of: fn(&RunRow) -> &String| all.iter().map(of).cloned().collect::<BTreeSet<_>>();
     Ok(Data {
         projects: distinct(|run| &run.project).into_iter().collect(),
@@ -63,25 +64,30 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
         total: all.len(),
         runs: all.into_iter().filter(|run| filter.accepts(run)).collect(),
         filter,
-        problems: scan.problems,
+        problems: scan::problems(&ui.lab, &scan.problems),
     })
 }
 
 /// Shows it.
 pub(crate) fn page(data: &Data) -> Page {
     let filter = &data.filter;
-    let statuses = RunStatus::ALL.map(|status| status.as_str().to_owned());
+    let statuses = State::ALL.map(|status| status.as_str().to_owned());
+    let choices = [
+        Choice::new("project", "every project", &data.projects, filter.project.as_deref()),
+        Choice::new("stage", "every stage", &data.stages, filter.stage.as_deref()),
+        Choice::new("status", "every status", &statuses, filter.status.as_deref()),
+    ];
+    let form = FilterForm {
+        action: "/runs",
+        searched: "id, stage or name",
+        search: filter.search.as_deref(),
+        choices: &choices,
+        is_narrowed: data.runs.len() < data.total,
+    };
     let body = html! {
         h1 { "Runs" }
         (problems(&data.problems))
-        form.filter method="get" action="/runs" {
-            input type="search" name="q" placeholder="id, stage or name" value=[filter.search.as_deref()] aria-label="search";
-            (select("project", "every project", &data.projects, filter.project.as_deref()))
-            (select("stage", "every stage", &data.stages, filter.stage.as_deref()))
-            (select("status", "every status", &statuses, filter.status.as_deref()))
-            button { "filter" }
-            @if data.runs.len() < data.total { a href="/runs" { "show all" } }
-        }
+        (filter_form(&form))
         @if data.runs.is_empty() {
             p.muted { @if data.total == 0 { "Nothing has run yet." } @else { "No run fits." } }
         } @else {

@@ -164,8 +164,8 @@ fn the_page_of_a_live_run_shows_that_it_is() {
     );
     assert_eq!(
         server.json(&format!("{path}.json"))["run"]["cost"]["text"],
-        "—",
-        "nothing is known to be spent yet"
+        "unknown (time of the unfinished attempt) so far",
+        "what is not known yet is not nothing"
     );
     run.finish();
     let page = server.get(&path).1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::table::{JsonLines, Tables};
-use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, serve};
+use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, Site, serve};
 
 /// A leaderboard that is made by a function.
 pub(crate) struct Board(pub(crate) fn(&str) -> Result<LeaderboardView, String>);
@@ -40,7 +40,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let config = Config { port: 0, ..Config::default() };
             let ready = move |address| sender.send(address).unwrap();
-            serve(lab, tables, Arc::new(board), &config, ready, &asked)
+            serve(Site { lab, tables, leaderboard: Arc::new(board) }, &config, ready, &asked)
         });
         let address = receiver.recv().expect("the server starts");
         Self { address, cancel, thread: Some(thread) }

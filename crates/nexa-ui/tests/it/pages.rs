@@ -4,26 +4,28 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use nexa_core::artifact::ArtifactId;
+use nexa_core::artifact::{ArtifactId, Kind};
 use nexa_core::cost::Spend;
 use nexa_core::lab::Lab;
 use nexa_core::run::RunRecord;
+use nexa_core::stage::Inputs;
 use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_ui::{Estimate, Group, LeaderboardView, Standing};
+use serde_json::{Value, json};
 
 use crate::http::{Board, Server};
-use crate::lab::{PROJECT, fabricate};
+use crate::lab::{Fake, PROJECT, fabricate};
 
 const BOARD: Board = Board(|project| {
     let standing = |rank, model: &str, value: f64| Standing {
-        rank,
+        rank: Some(rank),
         model: model.to_owned(),
         evaluation: format!("{project}/evaluation_v{rank}"),
-        exact_match: Some(Estimate { value, ci_low: value - 0.05, ci_high: value + 0.05 }),
+        exact_match: Some(Estimate { value, ci_low: Some(value - 0.05), ci_high: Some(value + 0.05) }),
         bits_per_byte: None,
         p_value: (rank > 1).then_some(0.02),
         verdict: (rank > 1).then(|| "worse than the first".to_owned()),
-        spend: Some(Spend {
+        model_spend: Some(Spend {
             unknown: vec!["machine time".to_owned()],
             machine_seconds: 1.0,
             ..Spend::default()
@@ -185,6 +187,36 @@ fn the_leaderboard_shows_intervals_tests_and_samples() {
 }
 
 #[test]
+fn what_has_no_rank_or_no_interval_is_shown_without() {
+    let server = Server::start(
+        &shared().0,
+        Board(|project| {
+            let row = Standing {
+                rank: None,
+                model: "unranked".to_owned(),
+                evaluation: format!("{project}/evaluation_v1"),
+                exact_match: None,
+                bits_per_byte: Some(Estimate { value: 0.75, ci_low: None, ci_high: None }),
+                p_value: None,
+                verdict: None,
+                model_spend: None,
+                created_at: None,
+            };
+            let dataset = format!("{project}/problems_v1");
+            Ok(LeaderboardView {
+                groups: vec![Group { dataset, split: "test".to_owned(), n: 1, rows: vec![row] }],
+            })
+        }),
+    );
+    let page = server.get("/leaderboard").1;
+    assert!(page.contains("<td class=\"number\">—</td>") && page.contains("0.7500"), "{page}");
+    assert!(!page.contains("NaN") && !page.contains("4294967295"), "{page}");
+    let twin = server.json("/leaderboard.json");
+    let row = &twin["boards"][0]["groups"][0]["rows"][0];
+    assert!(row["rank"].is_null() && row["bits_per_byte"]["ci_low"].is_null(), "{row}");
+}
+
+#[test]
 fn a_leaderboard_that_fails_says_so() {
     let server = Server::start(&shared().0, Board(|_| Err("predictions of `x_v1` are gone".to_owned())));
     assert!(server.get("/leaderboard").1.contains("predictions of `x_v1` are gone"));
@@ -230,6 +262,10 @@ impl Tables for Counting {
     fn write(&self, path: &Path, rows: &[Row]) -> nexa_core::Result<()> {
         JsonLines.write(path, rows)
     }
+
+    fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)> {
+        JsonLines.split_name(name)
+    }
 }
 
 #[test]
@@ -263,6 +299,30 @@ fn an_artifact_shows_its_files_and_its_funnel() {
     check(&format!("{path}?file=rejected.jsonl"), &["rejection_gate", "30 of 30 rows"], &[]);
     check(&format!("{path}?file=no.such.jsonl"), &["error: find file `no.such.jsonl"], &[]);
     check(&format!("/data/{PROJECT}/student_v1"), &["model.safetensors", "val_loss"], &["No row fits"]);
+}
+
+#[test]
+fn the_main_table_is_shown_and_only_tables_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = Lab::init(folder.path(), Some(PROJECT)).unwrap();
+    let files = ["notes.csv", "rejected.jsonl", "train.jsonl"];
+    let stage = Fake::new("distill.package", Kind::SftDataset, Value::Null, move |context| {
+        for name in files {
+            nexa_core::files::write_atomic(
+                &context.output.join(name),
+                format!("{{\"from\":\"{name}\"}}\n").as_bytes(),
+            )?;
+        }
+        Ok(())
+    });
+    stage.run(&lab, "sft", &Inputs::none()).unwrap_or_else(|e| panic!("{e}"));
+    let server = Server::start(&lab, BOARD);
+    let path = format!("/data/{PROJECT}/sft_v1");
+    let page = server.json(&format!("{path}.json"));
+    assert_eq!((&page["table"]["file"], &page["tables"]), (&json!("train.jsonl"), &json!(files[1..])));
+    let page = server.get(&path).1;
+    assert!(page.contains("?file=rejected.jsonl") && !page.contains("?file=notes.csv"), "{page}");
+    assert_eq!(server.json("/data.json")["artifacts"][0]["formats"], json!(["csv", "jsonl"]));
 }
 
 #[test]

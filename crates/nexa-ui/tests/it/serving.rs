@@ -8,7 +8,7 @@ use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::table::JsonLines;
 use nexa_core::{Diagnose, ExitCode};
-use nexa_ui::{Config, LeaderboardView, serve};
+use nexa_ui::{Config, LeaderboardView, Site, serve};
 
 use crate::http::{Board, Server};
 
@@ -18,6 +18,10 @@ fn empty_lab() -> (tempfile::TempDir, Lab) {
     let folder = tempfile::tempdir().unwrap();
     let lab = Lab::init(folder.path(), Some("tutor")).unwrap();
     (folder, lab)
+}
+
+fn site(lab: Lab) -> Site {
+    Site { lab, tables: Arc::new(JsonLines), leaderboard: Arc::new(EMPTY) }
 }
 
 #[test]
@@ -89,11 +93,27 @@ fn a_port_in_use_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = Config { port: taken.local_addr().unwrap().port(), ..Config::default() };
     let ready = |_| panic!("the port is taken");
-    let error =
-        serve(lab, Arc::new(JsonLines), Arc::new(EMPTY), &config, ready, &Cancel::default()).unwrap_err();
+    let error = serve(site(lab), &config, ready, &Cancel::default()).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Unavailable);
     assert!(error.to_string().contains(&format!("127.0.0.1:{}", config.port)), "{error}");
     assert!(error.hint().unwrap().contains("--port"));
+}
+
+#[test]
+fn the_network_sees_the_lab_only_when_the_user_says_so() {
+    let (_folder, lab) = empty_lab();
+    for host in ["0.0.0.0", "[::]"] {
+        let config = Config { host: host.to_owned(), port: 0, ..Config::default() };
+        let ready = |_| panic!("it must not listen on {host}");
+        let error = serve(site(lab.clone()), &config, ready, &Cancel::default()).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("listen on `{host}`: ")), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::Usage);
+        assert!(error.hint().unwrap().contains("--open-to-network"));
+    }
+    let config = Config { host: "0.0.0.0".to_owned(), port: 0, open_to_network: true };
+    let cancel = Cancel::default();
+    serve(site(lab), &config, |_| cancel.cancel(), &cancel).unwrap();
+    assert!(cancel.is_cancelled());
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use nexa_core::ExitCode;
 use nexa_core::cost::Spend;
-use nexa_core::{ExitCode, run};
+use nexa_core::run::{self, Run};
 use serde::Serialize;
 
 use crate::app::App;
@@ -52,7 +53,7 @@ fn row(project: &str, stage: &str, runs: usize, spend: &Spend) -> Vec<String> {
 
 fn sum(app: &App) -> Result<Vec<Line>> {
     let mut sums: BTreeMap<(String, String), (usize, Spend)> = BTreeMap::new();
-    for record in run::all(&app.lab)? {
+    for Run { record, .. } in run::list(&app.lab)?.complete()? {
         if app.named_project().is_none_or(|project| project == record.project) {
             let sum = sums.entry((record.project, record.stage)).or_default();
             sum.0 += 1;

@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use nexa_core::artifact::Artifact;
-use nexa_core::{Diagnose, Error, ExitCode};
+use nexa_core::{Diagnose, ExitCode};
 use nexa_data::catalog::{self, Page};
 use nexa_data::stats;
-use nexa_data::tables::Format;
 
 use crate::app::App;
 use crate::args::{DataCommand, Global};
@@ -132,7 +131,8 @@ struct Verdict {
 fn describe(global: &Global, name: &str, file: Option<&str>) -> Result<ExitCode> {
     let app = App::open(global)?;
     let artifact = resolve(&app, name)?;
-    let statistics = stats::describe(&table_file(&artifact, file)?).map_err(reported)?;
+    let statistics =
+        stats::describe(&catalog::table_path(&artifact, file).map_err(reported)?).map_err(reported)?;
     if global.json {
         render::json(&statistics)?;
         return Ok(ExitCode::Success);
@@ -161,19 +161,4 @@ fn describe(global: &Global, name: &str, file: Option<&str>) -> Result<ExitCode>
 
 fn resolve(app: &App, name: &str) -> Result<Artifact> {
     Ok(app.store().resolve(app.project()?.name(), name)?)
-}
-
-/// The file of an artifact that was named, else its first table.
-fn table_file(artifact: &Artifact, file: Option<&str>) -> Result<std::path::PathBuf> {
-    let name = match file {
-        Some(name) => name,
-        None => artifact
-            .manifest
-            .files
-            .iter()
-            .map(|file| file.name.as_str())
-            .find(|name| Format::split(name).is_some())
-            .ok_or_else(|| Error::NotFound { what: "table", name: artifact.id().to_string(), hint: None })?,
-    };
-    Ok(artifact.file(name)?)
 }

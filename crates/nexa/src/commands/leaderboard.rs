@@ -33,7 +33,7 @@ pub(crate) fn show(app: &App, as_json: bool) -> Result<()> {
         let test_set = &first.test_set;
         render::note(&format!(
             "{}, split {}, {} items",
-            test_set.dataset,
+            first.dataset,
             test_set.split.as_str(),
             table::count(test_set.items as u64)
         ));

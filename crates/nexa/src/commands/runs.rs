@@ -1,14 +1,14 @@
 //! `nexa runs`: what was started, and how it ended.
 
 use anyhow::Result;
-use nexa_core::run::{self, RunId, RunRecord, Status};
-use nexa_core::{Error, ExitCode};
+use nexa_core::ExitCode;
+use nexa_core::run::{self, Run};
 
 use crate::app::App;
 use crate::args::{Global, RunsCommand};
 use crate::render::{self, table};
 
-/// Lists runs, or shows one.
+/// Lists runs, newest first, or shows one.
 pub(crate) fn run(global: &Global, command: RunsCommand) -> Result<ExitCode> {
     let app = App::open(global)?;
     match command {
@@ -19,23 +19,23 @@ pub(crate) fn run(global: &Global, command: RunsCommand) -> Result<ExitCode> {
 }
 
 fn list(global: &Global, app: &App) -> Result<ExitCode> {
-    let mut runs = run::all(&app.lab)?;
-    runs.retain(|run| app.named_project().is_none_or(|project| project == run.project));
+    let mut runs = run::list(&app.lab)?.complete()?;
+    runs.retain(|run| app.named_project().is_none_or(|project| project == run.record.project));
     if global.json {
         render::json(&runs)?;
         return Ok(ExitCode::Success);
     }
     let rows: Vec<Vec<String>> = runs
         .iter()
-        .map(|run| {
+        .map(|Run { record, state }| {
             vec![
-                run.id.to_string(),
-                run.project.clone(),
-                run.stage.clone(),
-                status(app, run).to_owned(),
-                table::duration(run.spend.machine_seconds),
-                run.spend.to_string(),
-                run.output.as_ref().map(ToString::to_string).unwrap_or_default(),
+                record.id.to_string(),
+                record.project.clone(),
+                record.stage.clone(),
+                state.as_str().to_owned(),
+                table::duration(record.spend.machine_seconds),
+                record.spend.to_string(),
+                record.output.as_ref().map(ToString::to_string).unwrap_or_default(),
             ]
         })
         .collect();
@@ -44,17 +44,12 @@ fn list(global: &Global, app: &App) -> Result<ExitCode> {
 }
 
 fn show(global: &Global, app: &App, id: &str) -> Result<ExitCode> {
-    let id: RunId = id.parse()?;
-    let folder = run::folder(&app.lab, &id);
-    if !folder.join("run.json").is_file() {
-        let hint = Some("`nexa runs list` shows what there is".to_owned());
-        return Err(Error::NotFound { what: "run", name: id.to_string(), hint }.into());
-    }
-    let record = RunRecord::read(&folder)?;
+    let run = Run::find(&app.lab, &id.parse()?)?;
     if global.json {
-        render::json(&record)?;
+        render::json(&run)?;
         return Ok(ExitCode::Success);
     }
+    let Run { record, state } = run;
     let git = record.git.as_ref().map_or_else(
         || "no repository".to_owned(),
         |git| format!("{}{}", git.commit, if git.dirty { " (dirty)" } else { "" }),
@@ -63,7 +58,7 @@ fn show(global: &Global, app: &App, id: &str) -> Result<ExitCode> {
         ("run", record.id.to_string()),
         ("stage", record.stage.clone()),
         ("project", record.project.clone()),
-        ("status", status(app, &record).to_owned()),
+        ("status", state.as_str().to_owned()),
         ("exit reason", record.exit_reason.clone().unwrap_or_default()),
         ("started", record.started_at.to_rfc3339()),
         ("ended", record.ended_at.map(|at| at.to_rfc3339()).unwrap_or_default()),
@@ -75,7 +70,7 @@ fn show(global: &Global, app: &App, id: &str) -> Result<ExitCode> {
         ("git", git),
         ("nexa", record.nexa_version.clone()),
         ("spend", record.spend.to_string()),
-        ("folder", app.show(&folder)),
+        ("folder", app.show(&run::folder(&app.lab, &record.id))),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         render::out(&format!("{name:<12} {value}"));
@@ -84,9 +79,4 @@ fn show(global: &Global, app: &App, id: &str) -> Result<ExitCode> {
         render::out(&format!("input        {}: {} [{}]", input.role, input.id, input.content_hash.short()));
     }
     Ok(ExitCode::Success)
-}
-
-/// A run whose process is gone without a word was killed.
-fn status(app: &App, run: &RunRecord) -> &'static str {
-    if run.status == Status::Running && !run.is_alive(&app.lab) { "killed" } else { run.status.as_str() }
 }

@@ -15,11 +15,11 @@ pub(crate) fn run(global: &Global, args: &UiArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
     let tables: Arc<nexa_data::tables::FileTables> = Arc::new(app.tables);
     let leaderboards = Arc::new(Leaderboards { lab: app.lab.clone(), tables: tables.clone() });
-    let config = nexa_ui::Config { host: args.host.clone(), port: args.port };
+    let site = nexa_ui::Site { lab: app.lab.clone(), tables, leaderboard: leaderboards };
+    let config =
+        nexa_ui::Config { host: args.host.clone(), port: args.port, open_to_network: args.open_to_network };
     nexa_ui::serve(
-        app.lab.clone(),
-        tables,
-        leaderboards,
+        site,
         &config,
         |address| render::note(&format!("dashboards: http://{address}/  (Ctrl-C stops)")),
         &app.cancel,

@@ -1,6 +1,7 @@
-//! Tables for people: aligned columns, no lines.
+//! Tables for people: aligned columns, no lines; and the form of the numbers in them.
 
 use comfy_table::{CellAlignment, Table, presets};
+pub(crate) use nexa_core::format::{count, duration, size};
 
 /// Draws rows under a head. Columns whose cells all look like numbers are aligned to the right.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -16,7 +17,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
                 let digits =
                     cell.trim_start_matches(['-', '+', '$']).trim_end_matches(|c: char| !c.is_ascii_digit());
                 let is_number = !digits.is_empty()
-                    && digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h'));
+                    && digits
+                        .chars()
+                        .all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | 'm' | 'h' | 'd'));
                 cell.is_empty() || is_number
             });
         if is_numeric {
@@ -27,56 +30,9 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// A count with thousands separators: `12,480`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// A duration as people read it: `8.2s`, `3m 20s`, `1h 02m`.
-pub(crate) fn duration(seconds: f64) -> String {
-    if seconds < 60.0 {
-        return format!("{seconds:.1}s");
-    }
-    // Whole seconds, far below 2^63.
-    #[expect(clippy::cast_possible_truncation, reason = "a run lasts less than 2^63 seconds")]
-    let whole = seconds.round() as i64;
-    if whole < 3600 {
-        format!("{}m {:02}s", whole / 60, whole % 60)
-    } else {
-        format!("{}h {:02}m", whole / 3600, whole % 3600 / 60)
-    }
-}
-
-/// A size as people read it: `1.4 MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([duration(8.24), duration(200.0), duration(3720.0)], ["8.2s", "3m 20s", "1h 02m"]);
-        assert_eq!([size(12), size(1_440_000)], ["12 B", "1.4 MB"]);
-    }
 
     #[test]
     fn numeric_columns_stand_to_the_right() {

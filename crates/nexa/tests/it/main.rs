@@ -4,6 +4,7 @@
 
 mod architecture;
 mod command_line;
+mod listings;
 mod pipeline;
 mod support;
 mod train;

@@ -1,0 +1,78 @@
+//! The calls of a run that are under way, on disk before they are sent: `calls.jsonl` in the run's folder.
+//!
+//! A process that is killed takes its calls with it, but not what they cost. The next attempt finds here which calls
+//! were sent and how much each may have cost, and what became of them in the log of answers and in the ledger; what it
+//! finds nowhere is lost, and charged as such.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nexa_core::files::{self, LineLog};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// What happened to a call.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line {
+    /// It is about to be sent.
+    Sent { call: u64, at_most_usd: Option<f64> },
+    /// It ended without being charged.
+    NotBilled { call: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    log: LineLog,
+    is_synced: bool,
+}
+
+/// What earlier attempts left in a journal.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Calls of which the journal knows no end, with what each costs at most.
+    pub(super) open: BTreeMap<u64, Option<f64>>,
+    /// The highest number of a call.
+    pub(super) last_call: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a run's folder.
+    pub(super) fn open(run_folder: &Path) -> Result<(Self, Left)> {
+        let path = run_folder.join("calls.jsonl");
+        let mut left = Left::default();
+        for line in files::read_lines::<Line>(&path)? {
+            match line {
+                Line::Sent { call, at_most_usd } => {
+                    left.open.insert(call, at_most_usd);
+                    left.last_call = left.last_call.max(call);
+                }
+                Line::NotBilled { call } => {
+                    left.open.remove(&call);
+                }
+            }
+        }
+        Ok((Self { log: LineLog::open(&path)?, is_synced: true }, left))
+    }
+
+    /// Notes that a call is about to be sent; it may be sent after the next [`sync`](Self::sync).
+    pub(super) fn sent(&mut self, call: u64, at_most_usd: Option<f64>) -> Result<()> {
+        self.is_synced = false;
+        Ok(self.log.append(&Line::Sent { call, at_most_usd })?)
+    }
+
+    /// Notes that a call ended without being charged. If the note is lost, too much is assumed, never too little.
+    pub(super) fn not_billed(&mut self, call: u64) -> Result<()> {
+        Ok(self.log.append(&Line::NotBilled { call })?)
+    }
+
+    /// Makes every call noted so far durable, in one write for all of them.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if !self.is_synced {
+            self.log.sync()?;
+            self.is_synced = true;
+        }
+        Ok(())
+    }
+}
