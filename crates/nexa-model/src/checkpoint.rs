@@ -86,9 +86,8 @@ fn load_config(folder: &Path) -> Result<DecoderConfig, Error> {
     if path.exists() {
         let json: Value = serde_json::from_str(&fs_err::read_to_string(&path)?)
             .map_err(|source| Error::Json { path: path.clone(), source })?;
-        let ids = token_ids(json.get("eos_token_id")).map_err(|problem| {
-            nexa_core::Error::malformed(&path, format!("`eos_token_id` {problem}"))
-        })?;
+        let ids = token_ids(json.get("eos_token_id"))
+            .map_err(|problem| nexa_core::Error::malformed(&path, format!("`eos_token_id` {problem}")))?;
         config.add_eos_tokens(ids);
         config.check()?;
     }

@@ -7,15 +7,21 @@
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
 //!
-//! This crate knows no optimizer, no data set, no sampler and no network.
+//! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
+//!   the network.
+//!
+//! This crate knows no optimizer, no data set and no sampler.
 
 mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+mod hub;
 mod inference;
 mod kernels;
 mod ops;
+#[cfg(test)]
+mod parity;
 mod plain;
 mod rope;
 mod stage;
@@ -26,6 +32,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
 pub use decoder::{Batch, Decoder};
 pub use error::Error;
+pub use hub::resolve;
 pub use inference::LocalModel;
 pub use stage::{TokenizerConfig, TrainTokenizer};
 pub use tokenizer::ChatTokenizer;

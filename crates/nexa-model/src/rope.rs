@@ -7,9 +7,9 @@ use std::f64::consts::TAU;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::DecoderConfig;
 use crate::config::{Llama3Scaling, RopeScaling, YarnScaling};
 use crate::kernels::rope::RopeTable;
-use crate::DecoderConfig;
 
 /// Rotations for every sequence that comes, computed once as far as the longest so far.
 #[derive(Debug)]
@@ -116,9 +116,7 @@ fn yarn(scaling: YarnScaling, frequencies: &[f32], theta: f64) -> (Vec<f32>, f32
     let head_dim = (2 * frequencies.len()) as f64;
     // The dimension that turns this often within the original length.
     let original = scaling.original_max_position_embeddings as f64;
-    let dimension = |rotations: f64| {
-        head_dim * (original / (rotations * TAU)).ln() / (2.0 * theta.ln())
-    };
+    let dimension = |rotations: f64| head_dim * (original / (rotations * TAU)).ln() / (2.0 * theta.ln());
     let (mut low, mut high) = (dimension(scaling.beta_fast), dimension(scaling.beta_slow));
     if scaling.truncate {
         (low, high) = (low.floor(), high.ceil());

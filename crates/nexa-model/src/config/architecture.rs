@@ -54,10 +54,7 @@ impl Architecture {
         let fail = |key, problem: String| Err(Error::Config { key, problem });
         if config.qk_norm != (self == Self::Qwen3) {
             let has = if self == Self::Qwen3 { "always has a" } else { "has no" };
-            return fail(
-                "qk_norm",
-                format!("is {}, {class} {has} norm of queries and keys", config.qk_norm),
-            );
+            return fail("qk_norm", format!("is {}, {class} {has} norm of queries and keys", config.qk_norm));
         }
         if !config.no_rope_layers.is_empty() && self != Self::SmolLm3 {
             return fail("no_rope_layers", format!("is not empty, {class} rotates every layer"));

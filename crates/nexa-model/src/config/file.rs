@@ -163,11 +163,7 @@ fn rope(
 }
 
 /// Reads which layers do not rotate: those with a zero in `no_rope_layers`, else every fourth.
-fn no_rope_layers(
-    keys: &Keys<'_>,
-    architecture: Architecture,
-    layers: usize,
-) -> Result<Vec<usize>, Error> {
+fn no_rope_layers(keys: &Keys<'_>, architecture: Architecture, layers: usize) -> Result<Vec<usize>, Error> {
     if architecture != Architecture::SmolLm3 {
         return Ok(Vec::new());
     }

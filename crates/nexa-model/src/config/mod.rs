@@ -89,8 +89,7 @@ impl DecoderConfig {
 
     /// Renders `config.json` as `transformers` reads it.
     pub fn to_json(&self) -> String {
-        let mut text =
-            serde_json::to_string_pretty(&file::write(self)).expect("a JSON value is always JSON");
+        let mut text = serde_json::to_string_pretty(&file::write(self)).expect("a JSON value is always JSON");
         text.push('\n');
         text
     }

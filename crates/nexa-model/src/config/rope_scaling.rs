@@ -147,7 +147,9 @@ impl RopeScaling {
             };
         }
         block.insert("rope_type".to_owned(), kind.into());
-        serde_json::from_value(Value::Object(block)).map(Some).or_else(|error| fail(key, format!("has {error}")))
+        serde_json::from_value(Value::Object(block))
+            .map(Some)
+            .or_else(|error| fail(key, format!("has {error}")))
     }
 
     /// Checks that the numbers make sense.

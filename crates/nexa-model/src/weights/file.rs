@@ -15,9 +15,9 @@ use super::{Parameter, Weights, layout};
 use crate::{DecoderConfig, Error};
 
 /// The file of a model that is not split.
-const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 /// The file that says which shard holds a tensor.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The index of a sharded model.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +50,8 @@ pub(crate) fn load(folder: &Path, config: &DecoderConfig) -> Result<(Weights, St
         None => [WEIGHTS_FILE].into(),
         Some(index) => index.weight_map.values().map(String::as_str).collect(),
     };
-    let files = names.iter().map(|name| MappedFile::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+    let files =
+        names.iter().map(|name| MappedFile::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
     let shards = files.iter().map(Shard::parse).collect::<Result<Vec<_>, _>>()?;
     let shard_of = |tensor: &str| match &index {
         None => shards.first(),
@@ -76,6 +77,14 @@ pub(crate) fn load(folder: &Path, config: &DecoderConfig) -> Result<(Weights, St
     Ok((weights, format!("blake3:{}", hash.to_hex())))
 }
 
+/// Reads which shards an index names.
+///
+/// # Errors
+/// Fails where the index is malformed or names anything but files beside it.
+pub(crate) fn shard_names(index: &Path) -> Result<BTreeSet<String>, Error> {
+    Ok(read_index(index)?.weight_map.into_values().collect())
+}
+
 /// Reads an index, whose entries must be names of files beside it.
 fn read_index(path: &Path) -> Result<Index, Error> {
     let text = fs_err::read_to_string(path)?;
@@ -98,7 +107,10 @@ struct MappedFile {
 impl MappedFile {
     fn open(path: &Path) -> Result<Self, Error> {
         let file = fs_err::File::open(path)?;
-        #[expect(unsafe_code, reason = "mapping a file is unsafe, as another process may change it meanwhile")]
+        #[expect(
+            unsafe_code,
+            reason = "mapping a file is unsafe, as another process may change it meanwhile"
+        )]
         // SAFETY: the map is read as bytes, of which every pattern is valid, and only until the weights are copied
         // out of it. Whoever changes a weight file while it is read gets the numbers that they wrote; whoever cuts it
         // off ends this process, not its memory safety.
@@ -172,7 +184,11 @@ fn read<'s, 'a: 's>(
     Ok(Weights { config: config.clone(), layout, values })
 }
 
-fn refuse_unexpected(config: &DecoderConfig, layout: &[Parameter], shards: &[Shard<'_>]) -> Result<(), Error> {
+fn refuse_unexpected(
+    config: &DecoderConfig,
+    layout: &[Parameter],
+    shards: &[Shard<'_>],
+) -> Result<(), Error> {
     let parts = layout.iter().flat_map(|parameter| &parameter.parts);
     let known: BTreeSet<&str> = parts.map(|(name, _)| name.as_str()).collect();
     // Some tools write the output layer although it is the embedding, and old ones the rotary frequencies.
@@ -247,9 +263,10 @@ fn tensors(weights: &Weights) -> impl Iterator<Item = Tensor<'_>> {
 fn write_shard(path: &Path, tensors: &[Tensor<'_>]) -> Result<(), Error> {
     let failed = |source| Error::Safetensors { path: path.to_owned(), source };
     let bytes: Vec<Vec<u8>> = tensors.par_iter().map(|tensor| to_bytes(tensor.values)).collect();
-    let views = tensors.iter().zip(&bytes).map(|(tensor, bytes)| {
-        Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
-    });
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|(tensor, bytes)| Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)));
     let views = views.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     // `transformers` refuses a file that does not say which framework's conventions it follows.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -322,7 +339,8 @@ mod tests {
         check(16_000, deeper.clone(), small(), &unexpected);
         check(UNSPLIT, small(), deeper, &format!("model.safetensors: tensor `{name}` is missing"));
         let wider = DecoderConfig { intermediate_size: 48, ..small() };
-        let shape = "tensor `model.layers.0.mlp.gate_proj.weight` has shape [40, 24], the config asks for [48, 24]";
+        let shape =
+            "tensor `model.layers.0.mlp.gate_proj.weight` has shape [40, 24], the config asks for [48, 24]";
         check(UNSPLIT, small(), wider, &format!("model.safetensors: {shape}"));
     }
 

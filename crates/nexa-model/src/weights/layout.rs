@@ -165,20 +165,10 @@ fn block(config: &DecoderConfig, layer: usize) -> Block<Parameter> {
         qk_norm: config
             .qk_norm
             .then(|| ["self_attn.q_norm", "self_attn.k_norm"].map(|part| norm(part, heads.head_dim))),
-        output: projection(
-            Kind::ResidualProjection,
-            q,
-            config.output_bias,
-            &[("self_attn.o_proj", hidden)],
-        ),
+        output: projection(Kind::ResidualProjection, q, config.output_bias, &[("self_attn.o_proj", hidden)]),
         mlp_norm: norm("post_attention_layernorm", hidden),
         gate_up: projection(Kind::Projection, hidden, config.mlp_bias, &gate_up),
-        down: projection(
-            Kind::ResidualProjection,
-            inner,
-            config.mlp_bias,
-            &[("mlp.down_proj", hidden)],
-        ),
+        down: projection(Kind::ResidualProjection, inner, config.mlp_bias, &[("mlp.down_proj", hidden)]),
     }
 }
 

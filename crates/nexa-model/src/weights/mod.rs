@@ -11,7 +11,7 @@ mod number;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-pub(crate) use self::file::{load, save};
+pub(crate) use self::file::{INDEX_FILE, WEIGHTS_FILE, load, save, shard_names};
 pub(crate) use self::layout::{Block, Network, Projection};
 pub use self::layout::{Kind, Parameter, layout};
 use crate::{DecoderConfig, Error};
