@@ -20,6 +20,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("DEEPSEEK_API_KEY", "key of `deepseek:` teachers"),
     ("MISTRAL_API_KEY", "key of `mistral:` teachers"),
     ("HF_TOKEN", "token of the Hugging Face hub"),
+    ("HF_HOME", "folder of the Hugging Face cache"),
+    ("HF_HUB_OFFLINE", "1 takes models of the Hugging Face hub from the cache alone"),
+    ("HF_ENDPOINT", "URL of another hub than Hugging Face's"),
     ("NEXA_API_KEY", "key of a teacher given by URL, and the key that `nexa inference` asks for"),
 ];
 

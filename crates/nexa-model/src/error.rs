@@ -78,6 +78,33 @@ pub enum Error {
         /// Its format.
         found: String,
     },
+    /// A path that should be the folder of a model is none.
+    #[error("there is no model folder `{0}`")]
+    NoModel(String),
+    /// A repository of the hub cannot be used.
+    #[error("hub: `{repository}` {problem}")]
+    Hub {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The hub does not let us see a repository.
+    #[error("hub: `{repository}` is refused with status {status}")]
+    HubRefused {
+        /// Which repository.
+        repository: String,
+        /// The status of the response.
+        status: u16,
+    },
+    /// There is no connection to the hub.
+    #[error("hub: `{repository}` cannot be reached: {problem}")]
+    HubUnreachable {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        problem: String,
+    },
     /// A tokenizer could not be trained, loaded or saved.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

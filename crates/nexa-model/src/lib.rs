@@ -7,17 +7,23 @@
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
 //!
-//! This crate knows no optimizer, no data set, no sampler and no network.
+//! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
+//!   the network.
+//!
+//! This crate knows no optimizer, no data set and no sampler.
 
 mod buffer;
 mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+mod hub;
 mod inference;
 mod kernels;
 mod lora;
 mod ops;
+#[cfg(test)]
+mod parity;
 mod plain;
 mod rope;
 mod stage;
@@ -29,6 +35,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
 pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
 pub use error::Error;
+pub use hub::resolve;
 pub use inference::LocalModel;
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
 pub use lora::{Lora, LoraConfig};

@@ -15,9 +15,9 @@ use super::{Parameter, Weights, layout};
 use crate::{Buffer, DecoderConfig, Error};
 
 /// The file of a model that is not split.
-const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 /// The file that says which shard holds a tensor.
-const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The index of a sharded model.
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,6 +101,14 @@ pub(crate) fn read_file(path: &Path, layout: &[Parameter]) -> Result<Vec<Vec<f32
 /// Fails when the file cannot be written.
 pub(crate) fn write_file(path: &Path, layout: &[Parameter], values: &[Buffer]) -> Result<(), Error> {
     write_shard(path, &tensors(layout, values).collect::<Vec<_>>())
+}
+
+/// Reads which shards an index names.
+///
+/// # Errors
+/// Fails where the index is malformed or names anything but files beside it.
+pub(crate) fn shard_names(index: &Path) -> Result<BTreeSet<String>, Error> {
+    Ok(read_index(index)?.weight_map.into_values().collect())
 }
 
 /// Reads an index, whose entries must be names of files beside it.
