@@ -377,14 +377,12 @@ fn a_damaged_state_gives_way_to_the_one_before_it() {
     assert_eq!(names(&state), ["step-10.safetensors", "step-13.safetensors"]);
     let newest = state.join("step-13.safetensors");
     let whole = std::fs::read(&newest).expect("reads");
-    let damages: [&dyn Fn(&mut Vec<u8>); 3] = [
-        &|bytes| bytes.truncate(bytes.len() / 2),
-        &|bytes| *bytes.last_mut().expect("long") ^= 1,
-        &|bytes| {
-            bytes.clear();
-        },
+    let damages: [fn(&mut Vec<u8>); 3] = [
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| *bytes.last_mut().expect("long") ^= 1,
+        |bytes| bytes.clear(),
     ];
-    for (index, damage) in damages.iter().enumerate() {
+    for (index, damage) in damages.into_iter().enumerate() {
         let name = format!("damaged-{index}");
         copy_folder(&lab.path("run"), &lab.path(&name));
         let mut bytes = whole.clone();
@@ -478,7 +476,6 @@ const JOB: &str = "NEXA_TRAIN_TEST_JOB";
 
 /// Not a test of its own: what the processes of the next test do.
 #[test]
-#[expect(clippy::print_stdout, reason = "the process that waits reads it")]
 fn job_of_another_process() {
     if let Some(path) = std::env::var_os(JOB) {
         let job = verify::Job::read(Path::new(&path)).expect("reads");

@@ -66,7 +66,7 @@ pub(crate) fn paths(workspace: &Path) -> Result<Vec<PathBuf>, Error> {
             Some((step, folder.join(name)))
         })
         .collect();
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 

@@ -52,7 +52,7 @@ fn resuming_is_verified_and_a_broken_restore_is_found() {
     assert!(ran.stderr.contains("metrics.jsonl line "), "{}", ran.stderr);
     assert!(ran.stderr.contains("tensor `first."), "{}", ran.stderr);
     let listed = shell.run(&["runs", "list", "--json"]);
-    assert!(!listed.stdout.contains("\"train\""), "a verification is no run of the lab");
+    assert!(!listed.stdout.contains("\"stage\": \"train\""), "a verification is no run of the lab");
 }
 
 #[test]
