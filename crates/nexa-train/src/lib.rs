@@ -20,6 +20,7 @@ mod optimizer;
 mod schedule;
 mod stage;
 mod state;
+pub mod trackers;
 mod train;
 mod workers;
 
