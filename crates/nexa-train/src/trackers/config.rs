@@ -170,6 +170,6 @@ mod tests {
         };
         check("sqlite:///mlflow.db", "http");
         check("http://ada:hunter2@127.0.0.1:5000", "MLFLOW_TRACKING_PASSWORD");
-        check("http://", "host");
+        check("http://", "no address");
     }
 }

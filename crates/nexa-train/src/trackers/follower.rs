@@ -116,6 +116,10 @@ impl Follower {
             cursor = Cursor::new(destination);
             cursor.remote = Some(begun.remote);
         }
+        for (key, step) in begun.sent {
+            let sent = cursor.sent.entry(key).or_default();
+            *sent = step.max(*sent);
+        }
         cursor.ended = None;
         file.save(&cursor)?;
         self.note = begun.note;

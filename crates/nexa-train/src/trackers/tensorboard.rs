@@ -63,7 +63,7 @@ impl Tracker for TensorBoard {
             _ => file.name.clone(),
         };
         self.file = Some(file);
-        Ok(Begun { remote, note: None })
+        Ok(Begun { remote, ..Begun::default() })
     }
 
     fn rewind(&mut self, step: u64) -> Result<Option<u64>, Failure> {

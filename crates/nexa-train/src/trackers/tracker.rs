@@ -1,5 +1,7 @@
 //! What every tracker can do.
 
+use std::collections::BTreeMap;
+
 use nexa_core::run::Status;
 
 use super::RunFacts;
@@ -16,10 +18,13 @@ pub(super) struct Row {
 }
 
 /// A run that a tracker now knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Begun {
     /// The tracker's own name for the run, which it is given again after a kill.
     pub(super) remote: String,
+    /// The last step of each metric that the place itself knows: a killed attempt may have sent more than its cursor
+    /// says. Empty where the cursor is enough.
+    pub(super) sent: BTreeMap<String, u64>,
     /// What a person should know, though metrics can be sent.
     pub(super) note: Option<String>,
 }

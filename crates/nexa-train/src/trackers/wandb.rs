@@ -132,7 +132,7 @@ impl Tracker for Wandb {
 
     fn begin(&mut self, _run: &RunFacts, _known: Option<&str>) -> Result<Begun, Failure> {
         self.restart()?;
-        Ok(Begun { remote: self.facts.id.clone(), note: None })
+        Ok(Begun { remote: self.facts.id.clone(), ..Begun::default() })
     }
 
     fn rewind(&mut self, _step: u64) -> Result<Option<u64>, Failure> {

@@ -17,8 +17,8 @@ use crate::trackers::Failure;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest answer that is read.
-const ANSWER_BYTES: u64 = 1 << 20;
+/// The largest answer that is read: a run with all its parameters and tags.
+const ANSWER_BYTES: u64 = 1 << 24;
 /// Characters of a server's words that are shown.
 const MESSAGE_CHARS: usize = 300;
 
@@ -129,11 +129,11 @@ impl Api {
 
 /// Takes an address apart: the part before the API's path, and whether it is of this machine.
 pub(super) fn base_url(uri: &str) -> Result<(String, bool), String> {
-    // Unusable addresses are not repeated: a password may stand in them.
-    let parsed: Uri = uri.parse().map_err(|e| format!("is no address: {e}"))?;
-    if !matches!(parsed.scheme_str(), Some("http" | "https")) {
+    if !uri.starts_with("http://") && !uri.starts_with("https://") {
         return Err("must begin with `http://` or `https://`: start a server with `mlflow server`".to_owned());
     }
+    // An unusable address is not repeated: a password may stand in it.
+    let parsed: Uri = uri.parse().map_err(|e| format!("is no address: {e}"))?;
     let authority = parsed.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
         return Err(

@@ -2,13 +2,16 @@
 //!
 //! A run is found again by its tag `nexa.run_id`, so that a call whose answer was lost makes no second one. The server
 //! keeps one point for equal metric, step, time and value; rows keep their times, so sending a batch again adds
-//! nothing.
+//! nothing. An attempt begins by asking for the last step of each metric, because the one before may have been killed
+//! before it heard that its last batch had arrived. What is left is a batch that the server takes in only after that
+//! question: where its steps were also cut off the logs and trained again, they get a second point of the same value.
 //!
 //! # Source
 //! The REST API 2.0 of MLflow (`mlflow/protos/service.proto`), and what a server of version 3.17 answers.
 
 mod api;
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexa_core::env::Environment;
@@ -87,6 +90,14 @@ impl Mlflow {
         Ok(reply.pointer("/runs/0/info/run_id").and_then(Value::as_str).map(str::to_owned))
     }
 
+    /// The last step of each metric that the server has. Steps are sent in their order, so it has those before too.
+    fn last_steps(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let reply = self.api.get("runs/get", &[("run_id", &self.run_id)])??;
+        let metrics = reply.pointer("/run/data/metrics").and_then(Value::as_array);
+        let last = |metric: &Value| Some((metric["key"].as_str()?.to_owned(), number(&metric["step"])?));
+        Ok(metrics.into_iter().flatten().filter_map(last).collect())
+    }
+
     fn create_run(&self, experiment_id: &str, facts: &RunFacts) -> Result<String, Failure> {
         let mut tags = vec![
             tag("nexa.run_id", &facts.id),
@@ -145,7 +156,7 @@ impl Tracker for Mlflow {
                 reply => {
                     reply?;
                     self.run_id = known.to_owned();
-                    return Ok(Begun { remote: self.run_id.clone(), note: None });
+                    return Ok(Begun { remote: known.to_owned(), sent: self.last_steps()?, note: None });
                 }
             }
         }
@@ -155,7 +166,7 @@ impl Tracker for Mlflow {
             None => self.create_run(&experiment_id, run)?,
         };
         let note = self.log_params(run)?;
-        Ok(Begun { remote: self.run_id.clone(), note })
+        Ok(Begun { remote: self.run_id.clone(), sent: self.last_steps()?, note })
     }
 
     fn rewind(&mut self, _step: u64) -> Result<Option<u64>, Failure> {
@@ -205,6 +216,11 @@ fn name(key: &str) -> String {
 /// The beginning of a text, at most `bytes` long.
 fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
+}
+
+/// A whole number, which a server may write as a text.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 fn text(reply: &Value, pointer: &str) -> Result<String, Failure> {

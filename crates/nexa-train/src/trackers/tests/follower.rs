@@ -38,7 +38,7 @@ impl Tracker for Memory {
     }
 
     fn begin(&mut self, run: &RunFacts, _known: Option<&str>) -> Result<Begun, Failure> {
-        Ok(Begun { remote: run.id.clone(), note: None })
+        Ok(Begun { remote: run.id.clone(), ..Begun::default() })
     }
 
     fn rewind(&mut self, step: u64) -> Result<Option<u64>, Failure> {

@@ -9,7 +9,7 @@ use nexa_core::env::Environment;
 use nexa_core::run::Status;
 
 use super::server::{Server, State};
-use super::{Told, facts, train};
+use super::{Told, cut, facts, train};
 use crate::trackers::mlflow::Mlflow;
 use crate::trackers::worker::Pace;
 use crate::trackers::{Delivery, MlflowConfig, Tracker, TrackerKind, Trackers, Tracking, deliver};
@@ -115,6 +115,25 @@ fn a_lost_answer_makes_no_second_run_and_no_other_point() {
 }
 
 #[test]
+fn a_batch_whose_arrival_a_killed_attempt_never_heard_of_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let state: Arc<Mutex<State>> = Arc::default();
+    let server = Server::start("127.0.0.1:0".parse().unwrap(), &state);
+    // The first batch holds the parameters; the answer to that with the metrics is lost, and there is no time left.
+    train(folder.path(), 1..=2, 1.0);
+    assert_eq!(send(folder.path(), server.address, PATIENCE).problem, None);
+    state.lock().unwrap().mute = vec!["runs/log-batch"];
+    train(folder.path(), 3..=9, 1.0);
+    assert_eq!(send(folder.path(), server.address, Duration::ZERO).delivered, 0);
+    assert_eq!(losses(&state).last(), Some(&9));
+    // The resumed run cuts the logs and takes another time for the same steps.
+    cut(folder.path(), 5);
+    train(folder.path(), 6..=12, 2.0);
+    assert_eq!(send(folder.path(), server.address, PATIENCE).problem, None);
+    assert_eq!(losses(&state), (1..=12).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_refusal_ends_the_sending_with_one_warning() {
     let check = |status: u16, expected: &str| {
         let folder = tempfile::tempdir().unwrap();
@@ -141,7 +160,7 @@ fn a_server_that_forgot_the_run_gets_everything_again() {
     let server = Server::start("127.0.0.1:0".parse().unwrap(), &state);
     train(folder.path(), 1..=3, 1.0);
     assert_eq!(send(folder.path(), server.address, PATIENCE).delivered, 7);
-    *state.lock().unwrap() = State::default();
+    *state.lock().unwrap() = State { prefix: "new-", ..State::default() };
     train(folder.path(), 4..=4, 1.0);
     assert_eq!(send(folder.path(), server.address, PATIENCE).delivered, 10);
     assert_eq!(losses(&state), [1, 2, 3, 4]);

@@ -1,5 +1,6 @@
 //! The part of an MLflow server that trackers use, on loopback: it keeps what it is sent, as often as it is sent.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,8 @@ pub(super) struct State {
     pub(super) metrics: Vec<(String, u64, f64, i64)>,
     pub(super) params: Vec<(String, String)>,
     pub(super) runs: Vec<String>,
+    /// What the names of runs begin with: no name is given twice, not by a new database either.
+    pub(super) prefix: &'static str,
     pub(super) statuses: Vec<String>,
     pub(super) calls: Vec<String>,
     /// Calls that are done before the connection is closed without an answer.
@@ -110,9 +113,17 @@ fn act(call: &str, body: &Value, state: &mut State) -> (u16, Value) {
             (200, json!({"runs": runs}))
         }
         "runs/create" => {
-            let run = format!("run{}", state.runs.len());
+            let run = format!("{}run{}", state.prefix, state.runs.len());
             state.runs.push(run.clone());
             (200, json!({"run": {"info": {"run_id": run}}}))
+        }
+        "runs/get" => {
+            let mut last = BTreeMap::new();
+            for (key, step, ..) in &state.metrics {
+                last.entry(key).and_modify(|last: &mut u64| *last = *step.max(last)).or_insert(*step);
+            }
+            let metrics: Vec<_> = last.iter().map(|(key, step)| json!({"key": key, "step": step})).collect();
+            (200, json!({"run": {"data": {"metrics": metrics}}}))
         }
         "runs/update" | "runs/log-batch" if !state.runs.iter().any(|run| body["run_id"] == **run) => missing,
         "runs/update" => {
