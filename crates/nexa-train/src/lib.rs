@@ -23,6 +23,7 @@ pub mod optimizer;
 mod run;
 mod stage;
 mod state;
+pub mod trackers;
 pub mod verify;
 
 pub use config::{
