@@ -6,6 +6,7 @@
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
+//! - [`ImportModel`] takes a model from elsewhere into the lab; [`gguf`] reads and writes the files of llama.cpp.
 //!
 //! This crate knows no optimizer, no data set, no sampler and no network.
 
@@ -13,6 +14,8 @@ mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+pub mod gguf;
+mod import;
 mod inference;
 mod kernels;
 mod ops;
@@ -25,6 +28,7 @@ pub use checkpoint::Checkpoint;
 pub use config::DecoderConfig;
 pub use decoder::{Batch, Decoder};
 pub use error::Error;
+pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
 pub use stage::{TokenizerConfig, TrainTokenizer};
 pub use tokenizer::ChatTokenizer;

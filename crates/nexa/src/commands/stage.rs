@@ -106,7 +106,7 @@ pub(crate) fn expect_kind(artifact: &Artifact, kind: Kind) -> Result<()> {
 }
 
 /// Tells what came out: the id on stdout, so that scripts can go on with it.
-fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
+pub(crate) fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
     let artifact = outcome.artifact();
     if global.json {
         render::json(&artifact.manifest)?;
