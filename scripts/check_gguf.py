@@ -109,6 +109,7 @@ class Server:
 
     def __init__(self, nexa: str, checkpoint: str):
         command = [nexa, "inference", "--checkpoint", checkpoint, "--host", "127.0.0.1", "--port", "0"]
+        self.checkpoint = checkpoint
         self.process = subprocess.Popen(command, text=True, stderr=subprocess.PIPE)
         for line in self.process.stderr:
             if found := re.search(r"http://\S+:\d+", line):
@@ -118,7 +119,7 @@ class Server:
 
     def answer(self, prompt: str) -> str:
         body = {
-            "model": "any", "messages": [{"role": "user", "content": prompt}], "temperature": 0,
+            "model": self.checkpoint, "messages": [{"role": "user", "content": prompt}], "temperature": 0,
             "max_tokens": ANSWER_TOKENS,
         }
         request = urllib.request.Request(
@@ -127,7 +128,10 @@ class Server:
         with urllib.request.urlopen(request) as response:
             return json.load(response)["choices"][0]["message"]["content"]
 
-    def stop(self) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
         self.process.terminate()
         self.process.wait()
 
@@ -147,9 +151,8 @@ def compare(path: Path, nexa: str, logits: str) -> int:
     checkpoint = run(nexa, "model", "import", str(path), "--name", "gguf_check")
     again = run(nexa, "model", "import", str(path), "--name", "gguf_check")
     check(f"importing again makes nothing new: {checkpoint}", checkpoint == again)
-    server = Server(nexa, checkpoint)
-    answers = [server.answer(prompt) for prompt in PROMPTS]
-    server.stop()
+    with Server(nexa, checkpoint) as server:
+        answers = [server.answer(prompt) for prompt in PROMPTS]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "checkpoint")
         run(nexa, "model", "export", checkpoint, "--format", "safetensors", "--output", str(folder))

@@ -56,8 +56,7 @@ impl AtomicFile {
     /// Fails with the path when what was written cannot be synced or renamed.
     pub fn commit(self) -> Result<()> {
         let path = &self.path;
-        let temporary =
-            self.temporary.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
+        let temporary = self.temporary.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
         temporary.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
         // A temporary file is private to its owner; what the lab keeps is readable like any other file.
         set_readable(temporary.as_file()).map_err(|e| Error::io("write", path, e))?;

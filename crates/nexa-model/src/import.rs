@@ -14,8 +14,8 @@ use nexa_core::{Error as CoreError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gguf::safetensors::{INDEX_FILE, Planned, Sink, Source, WEIGHTS_FILE, weight_files};
 use crate::gguf;
+use crate::gguf::safetensors::{INDEX_FILE, Planned, Sink, Source, WEIGHTS_FILE, weight_files};
 
 const NAME: &str = "model.import";
 /// What a folder must have besides its weights.
@@ -76,7 +76,9 @@ impl ImportModel {
             imported.formats.iter().map(|(format, count)| format!("{count} {}", format.name())).collect();
         context.emit(Event::info(format!("{} tensors: {}", imported.architecture, formats.join(", "))));
         if !imported.chat_template {
-            context.emit(Event::warning("the file has no chat template; the model cannot be spoken to as it is"));
+            context.emit(Event::warning(
+                "the file has no chat template; the model cannot be spoken to as it is",
+            ));
         }
         context.state("format", "gguf")?;
         context.state("parameters", imported.parameters)?;
@@ -142,4 +144,98 @@ fn copy_weights(folder: &Path, path: &Path) -> Result<u64, StageError> {
     }
     sink.finish()?;
     Ok(planned.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use nexa_core::artifact::Artifact;
+    use nexa_core::env::Environment;
+    use nexa_core::event::{Cancel, NoEvents};
+    use nexa_core::stage::{Inputs, Outcome, Request, Services, execute};
+    use nexa_core::table::JsonLines;
+
+    use super::*;
+    use crate::config::tests::small;
+    use crate::gguf::FileType;
+    use crate::tokenizer::tests::sample;
+    use crate::{Checkpoint, DecoderConfig, Weights};
+
+    fn lab_with_model() -> (tempfile::TempDir, Lab) {
+        let folder = tempfile::tempdir().unwrap();
+        let lab = Lab::init(folder.path(), Some("tutor")).unwrap();
+        let config = DecoderConfig { vocab_size: 290, eos_token_id: Some(2), pad_token_id: Some(0), ..small() };
+        let model = folder.path().join("model");
+        std::fs::create_dir_all(&model).unwrap();
+        Checkpoint::save(&model, &Weights::random(&config, 5).unwrap(), &sample()).unwrap();
+        gguf::export(&model, "small", &folder.path().join("model.gguf"), FileType::F16).unwrap();
+        (folder, lab)
+    }
+
+    fn import(lab: &Lab, source: &str) -> Result<Outcome, StageError> {
+        let stage = ImportModel::new(lab, ImportConfig { source: source.into() })?;
+        let services = Services {
+            lab,
+            environment: &Environment::default(),
+            tables: &JsonLines,
+            events: &NoEvents,
+            cancel: &Cancel::default(),
+        };
+        let project = lab.project("tutor")?;
+        let request = Request { project: &project, name: "small", inputs: &Inputs::none(), force: false };
+        execute(&stage, &services, &request)
+    }
+
+    fn made(outcome: Outcome) -> Artifact {
+        match outcome {
+            Outcome::Made(artifact) => artifact,
+            Outcome::UpToDate(artifact) => panic!("{} was there already", artifact.id()),
+        }
+    }
+
+    #[test]
+    fn files_and_folders_become_checkpoints_once() {
+        let (_folder, lab) = lab_with_model();
+        for source in ["model.gguf", "model"] {
+            let artifact = made(import(&lab, source).unwrap());
+            artifact.verify().unwrap();
+            let loaded = Checkpoint::load(&artifact.path()).unwrap();
+            assert_eq!(artifact.manifest.summary["parameters"], loaded.weights.count(), "{source}");
+            let again = import(&lab, source).unwrap();
+            assert!(matches!(again, Outcome::UpToDate(_)), "{source}");
+        }
+    }
+
+    #[test]
+    fn other_content_under_the_same_path_is_imported_anew() {
+        let (folder, lab) = lab_with_model();
+        let first = made(import(&lab, "model.gguf").unwrap());
+        let path = folder.path().join("model.gguf");
+        gguf::export(&folder.path().join("model"), "renamed", &path, FileType::Q8_0).unwrap();
+        let second = made(import(&lab, "model.gguf").unwrap());
+        assert_ne!(first.id(), second.id());
+    }
+
+    #[test]
+    fn weights_in_several_files_become_one() {
+        let (folder, lab) = lab_with_model();
+        let model = folder.path().join("model");
+        std::fs::rename(model.join(WEIGHTS_FILE), model.join("model-1.safetensors")).unwrap();
+        let index = serde_json::json!({ "weight_map": { "any": "model-1.safetensors" } });
+        nexa_core::files::write_json(&model.join(INDEX_FILE), &index).unwrap();
+        let artifact = made(import(&lab, "model").unwrap());
+        Checkpoint::load(&artifact.path()).unwrap();
+        assert!(!artifact.path().join(INDEX_FILE).exists(), "the index would lead nowhere");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let (folder, lab) = lab_with_model();
+        let check = |source: &str, expected: &str| {
+            let error = import(&lab, source).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("nowhere.gguf", "nowhere.gguf");
+        std::fs::remove_file(folder.path().join("model/tokenizer.json")).unwrap();
+        check("model", "tokenizer.json");
+    }
 }

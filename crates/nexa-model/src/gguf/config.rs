@@ -50,17 +50,20 @@ pub(super) fn from_gguf(gguf: &Gguf, architecture: Architecture) -> Result<Json,
     let key = |name: &str| format!("{prefix}.{name}");
     let size = |name: &str| metadata.require(&key(name), metadata.size(&key(name))?);
     let embedding = gguf.tensor("token_embd.weight").and_then(|info| info.shape.first().copied());
-    let vocab =
-        embedding.ok_or_else(|| Error::tensor(gguf.path(), "token_embd.weight", "is missing"))?;
+    let vocab = embedding.ok_or_else(|| Error::tensor(gguf.path(), "token_embd.weight", "is missing"))?;
     let heads = size("attention.head_count")?;
     let hidden = size("embedding_length")?;
-    if heads == 0 || !heads.is_multiple_of(metadata.size(&key("attention.head_count_kv"))?.unwrap_or(heads).max(1)) {
+    if heads == 0
+        || !heads.is_multiple_of(metadata.size(&key("attention.head_count_kv"))?.unwrap_or(heads).max(1))
+    {
         return Err(metadata.fail(&key("attention.head_count_kv"), format!("does not divide {heads} heads")));
     }
     let head_dim = metadata.size(&key("attention.key_length"))?.unwrap_or(hidden / heads);
     for name in ["attention.value_length", "rope.dimension_count"] {
         if let Some(other) = metadata.size(&key(name))?.filter(|&other| other != head_dim) {
-            return Err(metadata.fail(&key(name), format!("is {other}, only {head_dim} as of a head is supported")));
+            return Err(
+                metadata.fail(&key(name), format!("is {other}, only {head_dim} as of a head is supported"))
+            );
         }
     }
     let theta = metadata.number(&key("rope.freq_base"))?.unwrap_or(DEFAULT_THETA);
@@ -205,7 +208,9 @@ impl Config<'_> {
             return fail("use_sliding_window", "is true, which llama.cpp does not do for this architecture");
         }
         let layers = self.json.get("no_rope_layers").filter(|layers| !layers.is_null());
-        if architecture == Architecture::SmolLm3 && layers.is_some_and(|own| *own != no_rope_layers(shape.layers)) {
+        if architecture == Architecture::SmolLm3
+            && layers.is_some_and(|own| *own != no_rope_layers(shape.layers))
+        {
             return fail("no_rope_layers", "is not every fourth layer, the only choice that llama.cpp knows");
         }
         Ok(())

@@ -93,7 +93,9 @@ fn check_tensors(checkpoint: &Path, source: &Source, pairs: &[Pair]) -> Result<(
     // Some tools write the output layer although it is the embedding, and tables that the config implies.
     let redundant = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
     match source.names().find(|name| !known.contains(name) && !redundant(name)) {
-        Some(name) => Err(Error::tensor(checkpoint, name, "has no place in a GGUF file of this architecture")),
+        Some(name) => {
+            Err(Error::tensor(checkpoint, name, "has no place in a GGUF file of this architecture"))
+        }
         None => Ok(()),
     }
 }

@@ -96,7 +96,9 @@ fn pairs<'a>(
     let pairs = names::pairs(architecture, &shape)
         .into_iter()
         .map(|pair| {
-            let info = *found.get(pair.gguf.as_str()).ok_or_else(|| Error::tensor(path, &pair.gguf, "is missing"))?;
+            let info = *found
+                .get(pair.gguf.as_str())
+                .ok_or_else(|| Error::tensor(path, &pair.gguf, "is missing"))?;
             if info.shape != pair.shape {
                 let problem = format!("has shape {:?}, the metadata asks for {:?}", info.shape, pair.shape);
                 return Err(Error::tensor(path, &pair.gguf, problem));

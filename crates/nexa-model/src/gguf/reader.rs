@@ -75,7 +75,8 @@ impl Gguf {
         let failed = |e| nexa_core::Error::io("read", path, e);
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
-        let mut header = Header { path, reader: BufReader::with_capacity(1 << 16, &file), at: 0, size, listed: 0 };
+        let mut header =
+            Header { path, reader: BufReader::with_capacity(1 << 16, &file), at: 0, size, listed: 0 };
         let (version, metadata, infos) = header.read()?;
         let alignment = alignment(&metadata)?;
         let data = header.at.next_multiple_of(alignment);
@@ -141,7 +142,9 @@ fn alignment(metadata: &Metadata) -> Result<u64, Error> {
     match metadata.size(ALIGNMENT_KEY)? {
         None => Ok(DEFAULT_ALIGNMENT),
         Some(stated) if stated.is_power_of_two() && stated >= 8 && stated <= 1 << 20 => Ok(stated as u64),
-        Some(stated) => Err(metadata.fail(ALIGNMENT_KEY, format!("is {stated}, no power of two from 8 to 2^20"))),
+        Some(stated) => {
+            Err(metadata.fail(ALIGNMENT_KEY, format!("is {stated}, no power of two from 8 to 2^20")))
+        }
     }
 }
 
@@ -163,7 +166,10 @@ fn placed(path: &Path, info: RawInfo, data: u64, alignment: u64, size: u64) -> R
     let columns = dimensions[0];
     let block = format.block_len() as u64;
     if !columns.is_multiple_of(block) {
-        return Err(fail(format!("has {columns} columns, no multiple of the {block} of a {} block", format.name())));
+        return Err(fail(format!(
+            "has {columns} columns, no multiple of the {block} of a {} block",
+            format.name()
+        )));
     }
     let bytes = dimensions
         .iter()
@@ -172,7 +178,7 @@ fn placed(path: &Path, info: RawInfo, data: u64, alignment: u64, size: u64) -> R
         .filter(|&bytes| bytes > 0);
     let end = bytes.and_then(|bytes| data.checked_add(offset)?.checked_add(bytes));
     let (Some(bytes), Some(end)) = (bytes, end) else {
-        return Err(fail(format!("has the impossible shape {dimensions:?}")));
+        return Err(fail(format!("has the impossible shape {dimensions:?} at {offset}")));
     };
     if !offset.is_multiple_of(alignment) {
         return Err(fail(format!("begins at {offset}, no multiple of the alignment {alignment}")));

@@ -23,8 +23,9 @@ pub(super) fn from_metadata(
     let key = |name: &str| format!("{prefix}.rope.scaling.{name}");
     if let Some(factors) = factors {
         let original = metadata.size(&key("original_context_length"))?;
-        return llama3_from_factors(factors, theta, original)
-            .ok_or_else(|| Error::tensor(metadata.path(), ROPE_FREQS, "does not follow the rule of Llama 3"));
+        return llama3_from_factors(factors, theta, original).ok_or_else(|| {
+            Error::tensor(metadata.path(), ROPE_FREQS, "does not follow the rule of Llama 3")
+        });
     }
     let old_linear = metadata.number(&format!("{prefix}.rope.scale_linear"))?;
     let kind = metadata.string(&key("type"))?.unwrap_or(if old_linear.is_some() { "linear" } else { "none" });
@@ -254,12 +255,21 @@ mod tests {
         let path = Path::new("config.json");
         let longrope = json!({ "rope_type": "longrope", "factor": 4.0 });
         let error = to_metadata(&mut Metadata::new(path), "llama", &longrope, 1e4, 64, path).unwrap_err();
-        assert_eq!(error.to_string(), "config.json: `rope_scaling` is longrope, which a GGUF file cannot express");
+        assert_eq!(
+            error.to_string(),
+            "config.json: `rope_scaling` is longrope, which a GGUF file cannot express"
+        );
         let mut metadata = Metadata::new(Path::new("m.gguf"));
         metadata.put("llama.rope.scaling.type", Value::String("longrope".to_owned()));
         let error = from_metadata(&metadata, "llama", 1e4, None).unwrap_err();
-        assert_eq!(error.to_string(), "m.gguf: `llama.rope.scaling.type` is `longrope`, which is not supported");
+        assert_eq!(
+            error.to_string(),
+            "m.gguf: `llama.rope.scaling.type` is `longrope`, which is not supported"
+        );
         let error = from_metadata(&metadata, "llama", 1e4, Some(&[1.0, 3.0, 2.0, 4.0])).unwrap_err();
-        assert_eq!(error.to_string(), "m.gguf: tensor `rope_freqs.weight` does not follow the rule of Llama 3");
+        assert_eq!(
+            error.to_string(),
+            "m.gguf: tensor `rope_freqs.weight` does not follow the rule of Llama 3"
+        );
     }
 }

@@ -129,7 +129,11 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     names.dedup();
     // The index comes from elsewhere; it must not lead out of its folder.
     if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-        return Err(Error::key(&index, "weight_map", format!("names `{name}`, which is no file of the folder")));
+        return Err(Error::key(
+            &index,
+            "weight_map",
+            format!("names `{name}`, which is no file of the folder"),
+        ));
     }
     Ok(names.iter().map(|name| folder.join(name)).collect())
 }

@@ -47,7 +47,11 @@ fn container(folder: &Path) -> (PathBuf, Vec<u8>) {
     for (key, value) in every_type() {
         metadata.put(key, value);
     }
-    let tensor = |name: &str, shape: &[usize], format| Planned { name: name.to_owned(), shape: shape.to_vec(), format };
+    let tensor = |name: &str, shape: &[usize], format| Planned {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        format,
+    };
     let tensors = vec![
         tensor("single", &[3], TensorType::F32),
         tensor("half", &[2, 3], TensorType::F16),
@@ -74,7 +78,11 @@ fn a_container_is_read_back() {
     assert_eq!(gguf.metadata().number("f32").unwrap(), Some(1e-5), "as written, not 9.999999747e-6");
     let check = |name: &str, shape: &[usize], expected: &[f32]| {
         let info = gguf.tensor(name).unwrap();
-        assert_eq!((info.shape.as_slice(), gguf.values(info).unwrap().as_slice()), (shape, expected), "{name}");
+        assert_eq!(
+            (info.shape.as_slice(), gguf.values(info).unwrap().as_slice()),
+            (shape, expected),
+            "{name}"
+        );
     };
     check("single", &[3], &[1.0, 2.0, 3.0]);
     check("half", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -127,9 +135,15 @@ fn a_hostile_header_is_an_error_with_its_place() {
     check(&[b"GGUF", &version, &number(u64::MAX)], &format!("byte 8: {many}"));
     let one_pair = [b"GGUF", &version[..], &number(0), &number(1)].concat();
     let long = [&one_pair, &number(1 << 40)[..], b"key------"].concat();
-    check(&[&long], "byte 24: the file ends inside a metadata key: 1099511627776 is stated, 9 bytes are left");
+    check(
+        &[&long],
+        "byte 24: the file ends inside a metadata key: 1099511627776 is stated, 9 bytes are left",
+    );
     let list = [&one_pair, &text("k")[..], &id(9), &id(8), &number(1 << 50)].concat();
-    check(&[&list], "byte 41: the file ends inside the length of a list: 1125899906842624 is stated, 0 bytes are left");
+    check(
+        &[&list],
+        "byte 41: the file ends inside the length of a list: 1125899906842624 is stated, 0 bytes are left",
+    );
     let odd = [&one_pair, &text("k")[..], &id(99), &[0]].concat();
     check(&[&odd], "byte 37: 99 is no type of a metadata value");
     let nested = (0..6).flat_map(|_| [&id(9)[..], &number(1)].concat()).collect::<Vec<u8>>();
@@ -147,9 +161,15 @@ fn a_hostile_header_is_an_error_with_its_place() {
     };
     check(&[&tensor(&[4], 10, 0)], "tensor `t` has type 10, which is not read");
     check(&[&tensor(&[33], 8, 0)], "tensor `t` has 33 columns, no multiple of the 32 of a Q8_0 block");
-    check(&[&tensor(&[1 << 40, 1 << 40], 0, 0)], "tensor `t` has the impossible shape [1099511627776, 1099511627776]");
-    check(&[&tensor(&[0, 4], 0, 0)], "tensor `t` has the impossible shape [0, 4]");
-    check(&[&tensor(&[4], 0, u64::MAX - 31)], "tensor `t` has the impossible shape [4]");
+    check(
+        &[&tensor(&[1 << 40, 1 << 40], 0, 0)],
+        "tensor `t` has the impossible shape [1099511627776, 1099511627776] at 0",
+    );
+    check(&[&tensor(&[0, 4], 0, 0)], "tensor `t` has the impossible shape [0, 4] at 0");
+    check(
+        &[&tensor(&[4], 0, u64::MAX - 31)],
+        "tensor `t` has the impossible shape [4] at 18446744073709551584",
+    );
     check(&[&tensor(&[4], 0, 3)], "tensor `t` begins at 3, no multiple of the alignment 32");
     check(&[&tensor(&[1024], 0, 0)], "tensor `t` ends at byte 4160, but the file has 128");
     check(&[&tensor(&[], 0, 0)], "byte 33: tensor `t` has 0 dimensions, not 1 to 4");
@@ -341,7 +361,10 @@ fn what_an_export_cannot_express_is_named() {
         json!({ "intermediate_size": 32 }),
         "tensor `model.layers.0.mlp.gate_proj.weight` has shape [64, 32], the config asks for [32, 32]",
     );
-    check(json!({ "model_type": "smollm3", "no_rope_layers": [1, 0] }), "`no_rope_layers` is not every fourth");
+    check(
+        json!({ "model_type": "smollm3", "no_rope_layers": [1, 0] }),
+        "`no_rope_layers` is not every fourth",
+    );
 }
 
 /// Writes the exported file again with changed metadata and tensors.
@@ -360,8 +383,7 @@ fn rewritten(
             metadata.put(name, value);
         }
     }
-    let kept: Vec<_> =
-        gguf.tensors().iter().filter_map(|info| Some((info, tensor(&info.name)?))).collect();
+    let kept: Vec<_> = gguf.tensors().iter().filter_map(|info| Some((info, tensor(&info.name)?))).collect();
     let planned = kept
         .iter()
         .map(|(info, name)| Planned { name: name.clone(), shape: info.shape.clone(), format: info.format })
@@ -392,7 +414,11 @@ fn what_an_import_cannot_honour_is_named() {
     check_key("llama.rope.dimension_count", Some(Value::U32(8)), "is 8, only 16 as of a head is supported");
     check_key("llama.attention.head_count", Some(Value::U32(0)), "does not divide 0 heads");
     check_key("llama.block_count", Some(Value::U32(3)), "tensor `blk.2.attn_norm.weight` is missing");
-    check_key("llama.block_count", Some(Value::U32(1)), "tensor `blk.1.attn_k.weight` is not one that llama has");
+    check_key(
+        "llama.block_count",
+        Some(Value::U32(1)),
+        "tensor `blk.1.attn_k.weight` is not one that llama has",
+    );
     check_key(
         "llama.feed_forward_length",
         Some(Value::U32(32)),

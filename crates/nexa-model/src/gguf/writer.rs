@@ -34,7 +34,9 @@ impl FileType {
     pub(super) fn of_tensor(self, shape: &[usize]) -> TensorType {
         match (self, shape) {
             (_, [_]) => TensorType::F32,
-            (Self::Q8_0, [.., columns]) if columns.is_multiple_of(TensorType::Q8_0.block_len()) => TensorType::Q8_0,
+            (Self::Q8_0, [.., columns]) if columns.is_multiple_of(TensorType::Q8_0.block_len()) => {
+                TensorType::Q8_0
+            }
             _ => TensorType::F16,
         }
     }

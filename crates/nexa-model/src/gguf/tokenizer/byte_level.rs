@@ -5,7 +5,11 @@ use serde_json::{Map, Value as Json, json};
 use super::pre_tokenizer::PreTokenizer;
 
 /// The parts that make a byte-level tokenizer.
-pub(super) fn to_json(pre_tokenizer: PreTokenizer, vocab: Map<String, Json>, merges: &[(String, String)]) -> Json {
+pub(super) fn to_json(
+    pre_tokenizer: PreTokenizer,
+    vocab: Map<String, Json>,
+    merges: &[(String, String)],
+) -> Json {
     json!({
         "normalizer": pre_tokenizer.normalizer(),
         "pre_tokenizer": pre_tokenizer.to_json(),

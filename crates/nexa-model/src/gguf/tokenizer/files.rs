@@ -72,7 +72,8 @@ impl Vocabulary {
                 sentence_piece::to_json(&self.tokens, vocab, scores, *add_space_prefix, unknown)
             }
         };
-        let mut json = json!({ "version": "1.0", "truncation": null, "padding": null, "added_tokens": added });
+        let mut json =
+            json!({ "version": "1.0", "truncation": null, "padding": null, "added_tokens": added });
         for part in ["normalizer", "pre_tokenizer", "decoder", "model"] {
             json[part] = parts[part].clone();
         }
@@ -92,7 +93,10 @@ impl Vocabulary {
         };
         let sequence = |name: &str, type_id: u32| {
             let text = json!({ "Sequence": { "id": name, "type_id": type_id } });
-            [mark(first, type_id), Some(text), mark(last, type_id)].into_iter().flatten().collect::<Vec<Json>>()
+            [mark(first, type_id), Some(text), mark(last, type_id)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<Json>>()
         };
         let special: Map<String, Json> = [first, last]
             .into_iter()
@@ -176,7 +180,11 @@ impl Reader<'_> {
     }
 
     /// The tokens by id, and their ids by text.
-    fn tokens(&self, rows: usize, unknown: Option<&str>) -> Result<(Vec<Token>, BTreeMap<String, u32>), Error> {
+    fn tokens(
+        &self,
+        rows: usize,
+        unknown: Option<&str>,
+    ) -> Result<(Vec<Token>, BTreeMap<String, u32>), Error> {
         let model = &self.json["model"];
         if model["type"] != "BPE" {
             return Err(self.fail("model.type", format!("is {}, only BPE can be exported", model["type"])));
@@ -225,7 +233,10 @@ impl Reader<'_> {
         }
         let pre_tokenizer = PreTokenizer::from_json(&self.json["pre_tokenizer"]).ok_or_else(|| {
             let known = PreTokenizer::names();
-            self.fail("pre_tokenizer", format!("follows no rule that llama.cpp is known to have (known: {known})"))
+            self.fail(
+                "pre_tokenizer",
+                format!("follows no rule that llama.cpp is known to have (known: {known})"),
+            )
         })?;
         if !byte_level::normalizer_is_known(&self.json["normalizer"], pre_tokenizer) {
             return Err(self.fail("normalizer", "changes texts, which llama.cpp would not do"));
@@ -246,7 +257,8 @@ impl Reader<'_> {
                 },
                 _ => None,
             };
-            let (left, right) = pair.ok_or_else(|| self.fail("model.merges", format!("holds {merge}, no pair")))?;
+            let (left, right) =
+                pair.ok_or_else(|| self.fail("model.merges", format!("holds {merge}, no pair")))?;
             Ok((left.to_owned(), right.to_owned()))
         });
         pairs.collect()

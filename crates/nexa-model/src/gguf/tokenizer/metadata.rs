@@ -54,7 +54,8 @@ impl Vocabulary {
                 }
             }
             other => {
-                let problem = format!("is `{other}`, only `{BYTE_LEVEL}` and `{SENTENCE_PIECE}` are supported");
+                let problem =
+                    format!("is `{other}`, only `{BYTE_LEVEL}` and `{SENTENCE_PIECE}` are supported");
                 return Err(metadata.fail(MODEL, problem));
             }
         };
@@ -132,8 +133,9 @@ fn tokens(metadata: &Metadata) -> Result<Vec<Token>, Error> {
         return Err(metadata.fail(TYPES, format!("has {} entries for {} tokens", types.len(), texts.len())));
     }
     let tokens = texts.into_iter().zip(types).enumerate().map(|(id, (text, token_type))| {
-        let token_type = TokenType::from_id(token_type as u32)
-            .ok_or_else(|| metadata.fail(TYPES, format!("is {token_type} for token {id}, which is no type")))?;
+        let token_type = TokenType::from_id(token_type as u32).ok_or_else(|| {
+            metadata.fail(TYPES, format!("is {token_type} for token {id}, which is no type"))
+        })?;
         Ok(Token { text: text.to_owned(), token_type })
     });
     tokens.collect()

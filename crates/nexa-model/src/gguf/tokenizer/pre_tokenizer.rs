@@ -9,8 +9,7 @@ use serde_json::{Value as Json, json};
 ///
 /// # Source
 /// Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, the published code.
-const GPT2_PATTERN: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Every digit for itself: what `Digits` of `tokenizers` does.
 const DIGITS_PATTERN: &str = r"\p{N}";
 
@@ -32,8 +31,7 @@ pub(in crate::gguf) enum PreTokenizer {
 }
 
 impl PreTokenizer {
-    const ALL: [Self; 6] =
-        [Self::SmolLm, Self::Gpt2, Self::Llama3, Self::Qwen2, Self::Tekken, Self::Default];
+    const ALL: [Self; 6] = [Self::SmolLm, Self::Gpt2, Self::Llama3, Self::Qwen2, Self::Tekken, Self::Default];
 
     /// The names in GGUF, the one that is written first.
     fn aliases(self) -> &'static [&'static str] {
@@ -124,9 +122,11 @@ impl PreTokenizer {
 fn collect_patterns<'a>(json: &'a Json, patterns: &mut Vec<&'a str>) -> Option<()> {
     let flag = |name: &str| json.get(name).and_then(Json::as_bool);
     match json.get("type")?.as_str()? {
-        "Sequence" => {
-            json.get("pretokenizers")?.as_array()?.iter().try_for_each(|step| collect_patterns(step, patterns))
-        }
+        "Sequence" => json
+            .get("pretokenizers")?
+            .as_array()?
+            .iter()
+            .try_for_each(|step| collect_patterns(step, patterns)),
         "Digits" if flag("individual_digits") == Some(true) => {
             patterns.push(DIGITS_PATTERN);
             Some(())
@@ -172,7 +172,9 @@ mod tests {
     /// What the patterns do, on a text that tells them apart.
     #[test]
     fn rules_split_as_their_families_do() {
-        use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper};
+        use tokenizers::{
+            OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _, PreTokenizerWrapper,
+        };
         let check = |rule: PreTokenizer, expected: &[&str]| {
             let splitter: PreTokenizerWrapper = serde_json::from_value(rule.to_json()).unwrap();
             let text = "It's 12345 km,OK\n\n  a";
@@ -183,10 +185,19 @@ mod tests {
             assert_eq!(parts, expected, "{rule:?}");
         };
         check(PreTokenizer::Gpt2, &["It", "'s", " 12345", " km", ",", "OK", "\n\n ", " a"]);
-        check(PreTokenizer::SmolLm, &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",", "OK", "\n\n ", " a"]);
+        check(
+            PreTokenizer::SmolLm,
+            &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",", "OK", "\n\n ", " a"],
+        );
         check(PreTokenizer::Llama3, &["It", "'s", " ", "123", "45", " km", ",OK", "\n\n", " ", " a"]);
-        check(PreTokenizer::Qwen2, &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",OK", "\n\n", " ", " a"]);
-        check(PreTokenizer::Tekken, &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",OK", "\n\n", " ", " a"]);
+        check(
+            PreTokenizer::Qwen2,
+            &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",OK", "\n\n", " ", " a"],
+        );
+        check(
+            PreTokenizer::Tekken,
+            &["It", "'s", " ", "1", "2", "3", "4", "5", " km", ",OK", "\n\n", " ", " a"],
+        );
         check(PreTokenizer::Default, &["It", "'", "s", " ", "123", "45", " km", ",", "OK", "\n\n ", " a"]);
     }
 }
