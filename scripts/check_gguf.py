@@ -8,13 +8,16 @@
 
 `compare` works in a lab (a folder with nexa.yaml) and needs two programs: NEXA is the binary, LOGITS the example of
 that name of nexa-model. It imports MODEL.gguf, exports it again as F16 and Q8_0, and checks that
-  1. the logits after a chat prompt and the greedy answer are those of llama.cpp on the file itself,
-  2. llama.cpp loads both exports, and answers the same,
+  1. the logits of chat prompts and the greedy answers of `nexa inference` are those of llama.cpp on the file itself,
+  2. llama.cpp loads both exports and says the same of them,
   3. chats and awkward texts become the same tokens, both from MODEL.gguf and from the exports.
 
 llama.cpp multiplies quantised weights with activations that it quantises to 8 bits, we with exact ones; so logits of
-a quantised file differ by that rounding. On the F16 export llama.cpp rounds activations to halves only, and the
-difference must be much smaller: that bound is the one that a wrong permutation or scale cannot meet.
+a quantised file differ by that rounding, and where two tokens are nearly as good the greedy answers part. (Of
+SmolLM2-135M the root mean square of the difference is 0.28 for Q4_1, 0.39 for our Q8_0 and 0.36 for the Q8_0 that
+llama-quantize makes of our F16.) So of a quantised file every token of our answer must be near the best of llama.cpp.
+On the F16 export llama.cpp rounds activations to halves only: the difference is 0.02, and the answers must be equal.
+That is the check that a wrong permutation or scale cannot pass.
 
 Needs: pip install gguf numpy tokenizers llama-cpp-python
 """
@@ -29,10 +32,10 @@ from pathlib import Path
 
 import numpy as np
 
-# Largest differences of a logit, where logits range over some 30: of a file that llama.cpp reads with quantised
-# activations, and of one that it reads with halves.
-QUANTISED_TOLERANCE = 2.0
-HALF_TOLERANCE = 0.1
+# Root mean square of the difference of logits, which range over some 30: of a file that llama.cpp multiplies with
+# quantised activations, and of one that it multiplies with halves.
+QUANTISED_TOLERANCE = 0.5
+HALF_TOLERANCE = 0.05
 ANSWER_TOKENS = 48
 PROMPTS = ["What is the capital of France?", "Write one sentence about the sea.", "What is 7 + 5?"]
 TEXTS = [
@@ -171,16 +174,16 @@ def compare(path: Path, nexa: str, logits: str) -> int:
                 rendered = chat(model, content)
                 check(f"{name}: {content!r}: the rendered chat has the same tokens", ids == rendered)
                 theirs = llama_logits(model, ids)
-                largest = float(np.abs(np.array(prompt["logits"]) - theirs).max())
-                check(f"{name}: {content!r}: logits differ by {largest:.3f} <= {tolerance}", largest <= tolerance)
+                difference = float(np.sqrt(np.mean((np.array(prompt["logits"]) - theirs) ** 2)))
+                check(f"{name}: {content!r}: logits differ by {difference:.3f} <= {tolerance}", difference <= tolerance)
                 mine = tokenizer.encode(answer, add_special_tokens=False).ids
                 greedy = llama_answer(model, ids)
                 text = model.detokenize(greedy).decode(errors="replace")
-                # Where two tokens are as good as equal, rounding decides; every token of ours must be near the best.
                 scores = llama_logits(model, ids + mine)[len(ids) - 1 : -1]
                 short = max((float(row.max() - row[token]) for row, token in zip(scores, mine)), default=0.0)
                 how = "is the same" if text == answer else f"differs (by {short:.3f}): {text!r}, ours {answer!r}"
-                check(f"{name}: {content!r}: the greedy answer {how}", text == answer or short <= tolerance)
+                near = tolerance == QUANTISED_TOLERANCE and short <= tolerance
+                check(f"{name}: {content!r}: the greedy answer {how}", text == answer or near)
             for text in TEXTS:
                 mine = tokenizer.encode(text, add_special_tokens=False).ids
                 theirs = model.tokenize(text.encode(), add_bos=False, special=False)
