@@ -141,7 +141,7 @@ impl Gguf {
 fn alignment(metadata: &Metadata) -> Result<u64, Error> {
     match metadata.size(ALIGNMENT_KEY)? {
         None => Ok(DEFAULT_ALIGNMENT),
-        Some(stated) if stated.is_power_of_two() && stated >= 8 && stated <= 1 << 20 => Ok(stated as u64),
+        Some(stated) if stated.is_power_of_two() && (8..=1 << 20).contains(&stated) => Ok(stated as u64),
         Some(stated) => {
             Err(metadata.fail(ALIGNMENT_KEY, format!("is {stated}, no power of two from 8 to 2^20")))
         }

@@ -47,7 +47,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 fn every_format_is_decoded_as_the_reference_does() {
     let vectors = vectors().decode;
     for format in TensorType::ALL.into_iter().filter(|&format| format != TensorType::F32) {
-        let vector = vectors.iter().find(|vector| vector.r#type == format.name()).expect(format.name());
+        let found = vectors.iter().find(|vector| vector.r#type == format.name());
+        let vector = found.unwrap_or_else(|| panic!("{} has no vector", format.name()));
         let (decoded, expected) = (format.decode(&vector.bytes()), vector.values());
         let largest = expected.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         // Products of three factors may be taken in another order.

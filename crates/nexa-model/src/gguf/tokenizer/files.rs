@@ -161,7 +161,7 @@ fn adds(config: &Json, tokenizer: &Json, key: &str, end: fn(&[Json]) -> Option<&
 }
 
 /// The first or last part of the template of a post-processor, which may stand in a sequence.
-fn end_of<'a>(post: &'a Json, end: fn(&[Json]) -> Option<&Json>) -> Option<&'a Json> {
+fn end_of(post: &Json, end: fn(&[Json]) -> Option<&Json>) -> Option<&Json> {
     if let Some(steps) = post.get("processors").and_then(Json::as_array) {
         return steps.iter().find_map(|step| end_of(step, end));
     }
