@@ -6,7 +6,7 @@
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
-//!
+//! - [`ImportModel`] takes a model from elsewhere into the lab; [`gguf`] reads and writes the files of llama.cpp.
 //! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
 //!   the network.
 //!
@@ -17,7 +17,9 @@ mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+pub mod gguf;
 mod hub;
+mod import;
 mod inference;
 mod kernels;
 mod lora;
@@ -36,6 +38,7 @@ pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, Slidin
 pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
 pub use error::Error;
 pub use hub::resolve;
+pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
 pub use lora::{Lora, LoraConfig};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// An ML lab in a box: from raw data to a served model.
 #[derive(Debug, Parser)]
@@ -90,7 +90,7 @@ pub(crate) enum Command {
         #[arg(long)]
         children: bool,
     },
-    /// Tells about a checkpoint.
+    /// Imports, exports and describes models.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Sums what runs cost.
@@ -339,7 +339,47 @@ pub(crate) enum RunsCommand {
 pub(crate) enum ModelCommand {
     /// Architecture, size and hash of a checkpoint.
     Info {
-        /// A folder, or an artifact by id or name.
+        /// A folder, a `.gguf` file, or an artifact by id or name.
         checkpoint: String,
     },
+    /// Takes a model from elsewhere into the lab, as a checkpoint.
+    Import {
+        /// A `.gguf` file, or a folder of Hugging Face.
+        source: String,
+        /// The name of the checkpoint; by default that of the file or folder.
+        #[arg(long)]
+        name: Option<String>,
+        /// Makes it again even where it is up to date.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Writes a checkpoint for other programs.
+    Export {
+        /// A folder, or an artifact by id or name.
+        checkpoint: String,
+        /// `gguf` is one file for llama.cpp, `safetensors` a folder for Hugging Face.
+        #[arg(long, value_enum)]
+        format: ExportFormat,
+        /// The numbers of a GGUF file.
+        #[arg(long = "type", value_enum, default_value_t = ExportType::F16)]
+        file_type: ExportType,
+        /// The file or folder to write.
+        #[arg(long, value_name = "PATH")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Gguf,
+    Safetensors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportType {
+    /// Half precision.
+    F16,
+    /// 8 bits, with a scale for 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
 }

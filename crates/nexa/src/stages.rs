@@ -118,6 +118,14 @@ pub(crate) static STAGES: &[StageKind] = &[
         build: |value, place, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
     },
     StageKind {
+        uses: "model.import",
+        makes: Kind::Checkpoint,
+        name: "imported",
+        roles: &[],
+        seeded: false,
+        build: |value, place, lab| boxed(nexa_model::ImportModel::new(lab, parse(value, place)?)?),
+    },
+    StageKind {
         uses: "train.init",
         makes: Kind::Checkpoint,
         name: "untrained",

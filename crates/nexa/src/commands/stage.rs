@@ -104,7 +104,7 @@ pub(crate) fn inputs(
 }
 
 /// Tells what came out: the id on stdout, so that scripts can go on with it.
-fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
+pub(crate) fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
     let artifact = outcome.artifact();
     if global.json {
         render::json(&artifact.manifest)?;
