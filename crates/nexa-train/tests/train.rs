@@ -293,7 +293,7 @@ fn samples_that_cannot_be_trained_on_are_counted_and_bad_lines_are_named() {
     let error = run(&extra, "none").0.expect_err("no samples");
     assert!(error.contains("none of 2 samples can be trained on: 1 are longer"), "{error}");
     let error = run(&format!("{good}{{\"messages\": 3}}\n"), "bad").0.expect_err("bad line");
-    assert!(error.contains("more.jsonl:11: invalid type"), "{error}");
+    assert!(error.contains("more.jsonl:11: column `messages` is not a list"), "{error}");
 }
 
 #[test]
