@@ -340,13 +340,12 @@ fn samples_that_cannot_be_trained_on_are_counted_and_bad_lines_are_named() {
     };
     let (result, warnings) = run(&format!("{good}{extra}"), "some");
     assert!(result.is_ok(), "{result:?}");
-    let expected =
-        "of 12 samples, 1 are longer than `sequence_len` (64), 1 have no assistant turn; they are left out";
+    let expected = "of 12 samples, 1 are longer than `sequence_len` (64), 1 have no turn to be trained; they are left out";
     assert!(warnings.ends_with(expected), "{warnings}");
     let error = run(&extra, "none").0.expect_err("no samples");
     assert!(error.contains("none of 2 samples can be trained on: 1 are longer"), "{error}");
     let error = run(&format!("{good}{{\"messages\": 3}}\n"), "bad").0.expect_err("bad line");
-    assert!(error.contains("more.jsonl:11: invalid type"), "{error}");
+    assert!(error.contains("more.jsonl:11: column `messages` is not a list"), "{error}");
 }
 
 #[test]

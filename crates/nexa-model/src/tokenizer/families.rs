@@ -75,7 +75,7 @@ fn vocabulary(family: Family) -> Tokenizer {
         }
     }
     let mut trainer = trainer.build();
-    let words = TEXTS.iter().flat_map(|text| text.split_inclusive(' '));
+    let words = TEXTS.iter().flat_map(|text| text.split_inclusive([' ', '\n']));
     trainer
         .feed(words, |word| {
             Ok(match family {

@@ -62,7 +62,7 @@ impl Report {
     pub fn left_out(&self, sequence_len: usize) -> Vec<String> {
         let reasons = [
             (self.too_long, format!("{} are longer than `sequence_len` ({sequence_len})", self.too_long)),
-            (self.nothing_trained, format!("{} have no token that carries loss", self.nothing_trained)),
+            (self.nothing_trained, format!("{} have no turn to be trained", self.nothing_trained)),
             (
                 self.answer_cut_away,
                 format!(

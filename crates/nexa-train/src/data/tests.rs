@@ -165,7 +165,7 @@ fn what_teaches_nothing_is_refused() {
         assert!(error.contains(expected), "{error}");
     };
     let question = json!({"messages": [{"role": "user", "content": "two?"}]});
-    check(question, &|_| {}, "1 have no token that carries loss");
+    check(question, &|_| {}, "1 have no turn to be trained");
     check(json!({"a": 1, "b": 2}), &|_| {}, "train.jsonl:1: the columns fit no format (there are: a, b)");
     check(json!({"messages": 1}), &|_| {}, "train.jsonl:1: column `messages` is not a list");
     let template = |source: &'static str| {
