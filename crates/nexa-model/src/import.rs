@@ -164,7 +164,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let lab = Lab::init(folder.path(), Some("tutor")).unwrap();
         let config =
-            DecoderConfig { vocab_size: 290, eos_token_id: Some(2), pad_token_id: Some(0), ..small() };
+            DecoderConfig { vocab_size: 290, eos_token_ids: vec![2], pad_token_id: Some(0), ..small() };
         let model = folder.path().join("model");
         std::fs::create_dir_all(&model).unwrap();
         Checkpoint::save(&model, &Weights::random(&config, 5).unwrap(), &sample()).unwrap();

@@ -533,7 +533,7 @@ fn every_objective_learns_and_resumes_to_the_same_bits() {
         // Interrupted after every save, and gone on with.
         for _ in 0..3 {
             let cancel = Cancel::default();
-            let stop = At::new("steps", 5, || cancel.cancel());
+            let stop = At::new(5, || cancel.cancel());
             let _ = lab.train(&config, "resumed", &stop, &cancel);
         }
         lab.finish(&config, "resumed");

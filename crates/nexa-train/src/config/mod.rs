@@ -160,7 +160,7 @@ pub struct Config {
     /// keeps none but what `load_best_model_at_end` needs. The state that resuming needs is kept apart from these.
     pub save_total_limit: usize,
     /// A loss above this is an explosion. Where absent, three times that of guessing every token with equal
-    /// probability, which no run that learns comes near.
+    /// probability, which no run that learns comes near; none for preferences and distillation.
     pub loss_watchdog_threshold: Option<f64>,
     /// Steps in a row above the threshold that stop the run. 3: one wild batch is no explosion. A loss or a gradient
     /// that is no number stops it at once.

@@ -1,6 +1,7 @@
 //! Whether a loss is sound.
 
 use crate::Config;
+use crate::config::Objective;
 use crate::state::Progress;
 
 /// Losses above this many times that of an even guess are explosions, where the config gives no threshold.
@@ -16,9 +17,13 @@ pub(super) struct Watchdog {
 impl Watchdog {
     /// Sets the threshold from the config, or from the number of tokens that a guess chooses from.
     pub(super) fn new(config: &Config, vocabulary: usize) -> Self {
-        let guess = (vocabulary as f64).ln();
+        // Only a likelihood can be compared with a guess.
+        let default = match config.objective {
+            Objective::Pretrain | Objective::Sft => TIMES_A_GUESS * (vocabulary as f64).ln(),
+            Objective::Dpo | Objective::Distill => f64::INFINITY,
+        };
         Self {
-            threshold: config.loss_watchdog_threshold.unwrap_or(TIMES_A_GUESS * guess),
+            threshold: config.loss_watchdog_threshold.unwrap_or(default),
             patience: config.loss_watchdog_patience,
         }
     }
