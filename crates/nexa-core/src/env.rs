@@ -20,6 +20,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("DEEPSEEK_API_KEY", "key of `deepseek:` teachers"),
     ("MISTRAL_API_KEY", "key of `mistral:` teachers"),
     ("HF_TOKEN", "token of the Hugging Face hub"),
+    ("HF_HOME", "folder of the Hugging Face cache"),
+    ("HF_HUB_OFFLINE", "1 takes models of the Hugging Face hub from the cache alone"),
+    ("HF_ENDPOINT", "URL of another hub than Hugging Face's"),
+    ("MLFLOW_TRACKING_URI", "address of the MLflow server, where `mlflow.tracking_uri` is not given"),
+    ("MLFLOW_EXPERIMENT_NAME", "MLflow experiment, where `mlflow.experiment_name` is not given"),
+    ("MLFLOW_TRACKING_TOKEN", "token of the MLflow server"),
+    ("MLFLOW_TRACKING_USERNAME", "user of the MLflow server"),
+    ("MLFLOW_TRACKING_PASSWORD", "password of the MLflow server"),
     ("NEXA_API_KEY", "key of a teacher given by URL, and the key that `nexa inference` asks for"),
 ];
 

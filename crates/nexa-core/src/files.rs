@@ -1,11 +1,12 @@
 //! Files that are whole or absent: written under a temporary name, fsynced, then renamed.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
@@ -14,18 +15,54 @@ use crate::{Error, Result};
 /// # Errors
 /// Fails when the folder cannot be made or the file cannot be written; the temporary file is removed then.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    create_folder(folder)?;
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(folder)
-        .map_err(|e| Error::io("create", path, e))?;
-    temporary.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
-    temporary.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
-    // A temporary file is private to its owner; what the lab keeps is readable like any other file.
-    set_readable(temporary.as_file()).map_err(|e| Error::io("write", path, e))?;
-    temporary.persist(path).map_err(|e| Error::io("write", path, e.error))?;
-    sync_folder(folder)
+    let mut file = AtomicFile::create(path)?;
+    file.append(bytes)?;
+    file.commit()
+}
+
+/// A file that is written in pieces and stands in its place once all are there; dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: BufWriter<NamedTempFile>,
+}
+
+impl AtomicFile {
+    /// Begins a file, making the folder that it belongs to.
+    ///
+    /// # Errors
+    /// Fails with the path when the folder or the temporary file cannot be made.
+    pub fn create(path: &Path) -> Result<Self> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        create_folder(folder)?;
+        let temporary = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .tempfile_in(folder)
+            .map_err(|e| Error::io("create", path, e))?;
+        Ok(Self { path: path.to_owned(), temporary: BufWriter::with_capacity(1 << 16, temporary) })
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// Fails with the path when they cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.temporary.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Puts the file in its place, durably.
+    ///
+    /// # Errors
+    /// Fails with the path when what was written cannot be synced or renamed.
+    pub fn commit(self) -> Result<()> {
+        let path = &self.path;
+        let temporary = self.temporary.into_inner().map_err(|e| Error::io("write", path, e.into_error()))?;
+        temporary.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
+        // A temporary file is private to its owner; what the lab keeps is readable like any other file.
+        set_readable(temporary.as_file()).map_err(|e| Error::io("write", path, e))?;
+        temporary.persist(path).map_err(|e| Error::io("write", path, e.error))?;
+        sync_folder(path.parent().unwrap_or(Path::new(".")))
+    }
 }
 
 /// Writes a value as indented JSON with [`write_atomic`].
@@ -271,5 +308,20 @@ mod tests {
         write_json(&path, &vec![3]).unwrap();
         assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), [3]);
         assert_eq!(walk(folder.path()).unwrap(), [PathBuf::from("a/b.json")]);
+    }
+
+    #[test]
+    fn a_file_in_pieces_is_there_once_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pieces");
+        let mut dropped = AtomicFile::create(&path).unwrap();
+        dropped.append(b"half").unwrap();
+        drop(dropped);
+        assert_eq!(walk(folder.path()).unwrap(), Vec::<PathBuf>::new());
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.append(b"one, ").unwrap();
+        file.append(b"two").unwrap();
+        file.commit().unwrap();
+        assert_eq!(read(&path).unwrap(), b"one, two");
     }
 }

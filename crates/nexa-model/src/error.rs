@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Architecture;
+
 /// A failure of this crate outside of inference, which speaks [`nexa_core::lm::Error`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,7 +30,7 @@ pub enum Error {
         problem: String,
     },
     /// The decoder does not implement this architecture.
-    #[error("architecture `{0}` is not supported (supported: `LlamaForCausalLM`)")]
+    #[error("architecture `{0}` is not supported (supported: {known})", known = Architecture::ALL.map(Architecture::class_name).join(", "))]
     Architecture(String),
     /// A weight file cannot be read.
     #[error("{path}: {source}", path = path.display())]
@@ -75,6 +77,33 @@ pub enum Error {
         name: String,
         /// Its format.
         found: String,
+    },
+    /// A path that should be the folder of a model is none.
+    #[error("there is no model folder `{0}`")]
+    NoModel(String),
+    /// A repository of the hub cannot be used.
+    #[error("hub: `{repository}` {problem}")]
+    Hub {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The hub does not let us see a repository.
+    #[error("hub: `{repository}` is refused with status {status}")]
+    HubRefused {
+        /// Which repository.
+        repository: String,
+        /// The status of the response.
+        status: u16,
+    },
+    /// There is no connection to the hub.
+    #[error("hub: `{repository}` cannot be reached: {problem}")]
+    HubUnreachable {
+        /// Which repository.
+        repository: String,
+        /// Why not.
+        problem: String,
     },
     /// A tokenizer could not be trained, loaded or saved.
     #[error("tokenizer: {0}")]

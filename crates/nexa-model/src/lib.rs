@@ -6,26 +6,44 @@
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
+//! - [`ImportModel`] takes a model from elsewhere into the lab; [`gguf`] reads and writes the files of llama.cpp.
+//! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
+//!   the network.
 //!
-//! This crate knows no optimizer, no data set, no sampler and no network.
+//! This crate knows no optimizer, no data set and no sampler.
 
+mod buffer;
 mod checkpoint;
 mod config;
 mod decoder;
 mod error;
+pub mod gguf;
+mod hub;
+mod import;
 mod inference;
 mod kernels;
+mod lora;
 mod ops;
+#[cfg(test)]
+mod parity;
 mod plain;
+mod rope;
 mod stage;
 mod tokenizer;
 mod weights;
 
+pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
-pub use config::DecoderConfig;
-pub use decoder::{Batch, Decoder};
+pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
+pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
 pub use error::Error;
+pub use hub::resolve;
+pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
+pub use kernels::distill::{Divergence, Kind as DivergenceKind};
+pub use lora::{Lora, LoraConfig};
 pub use stage::{TokenizerConfig, TrainTokenizer};
-pub use tokenizer::ChatTokenizer;
+pub use tokenizer::{
+    ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
+};
 pub use weights::{Kind, Parameter, Weights, layout};

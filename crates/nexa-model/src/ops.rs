@@ -4,7 +4,15 @@
 //! node stands for the whole operation and keeps only its inputs. On other devices they fall back to
 //! [`crate::plain`], whose derivative Burn finds by itself.
 
+mod head;
+mod lora;
+mod pull;
+
 use std::sync::Arc;
+
+pub(crate) use head::{HeadLoss, HeadResult, TeacherRows, head};
+pub(crate) use lora::{Adapter, lora};
+pub(crate) use pull::pull;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -12,26 +20,17 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::kernels::attention::Heads;
-use crate::kernels::rope::RopeTable;
-use crate::kernels::{attention as attention_kernel, cross_entropy as loss_kernel, gather as gather_kernel};
-use crate::kernels::{linear as linear_kernel, rms_norm as norm_kernel, swiglu as swiglu_kernel};
+use crate::kernels::attention::{Attention, Heads};
+use crate::kernels::head_norm::{self as head_norm_kernel, Norms};
+use crate::kernels::linear as linear_kernel;
+use crate::kernels::{attention as attention_kernel, bias as bias_kernel, gather as gather_kernel};
+use crate::kernels::{rms_norm as norm_kernel, swiglu as swiglu_kernel};
 use crate::plain;
-
-/// What attention needs to know beside its input.
-#[derive(Debug, Clone)]
-pub(crate) struct Attention {
-    /// The heads.
-    pub(crate) heads: Heads,
-    /// First token of every sequence and, last, the number of tokens.
-    pub(crate) offsets: Arc<[usize]>,
-    /// Rotations of at least the longest sequence.
-    pub(crate) rope: Arc<RopeTable>,
-}
 
 /// Multiplies rows with a weight and adds a residual; see [`plain::linear`].
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
@@ -45,6 +44,14 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>
     })
 }
 
+/// Adds a bias to every row; see [`plain::add_bias`].
+pub(crate) fn add_bias(x: Tensor<2>, bias: Tensor<2>) -> Tensor<2> {
+    if !is_cpu(&x) {
+        return plain::add_bias(x, bias);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::add_bias(x.into_dispatch(), bias.into_dispatch()))
+}
+
 /// Normalises rows by their root mean square; see [`plain::rms_norm`].
 pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
     if !is_cpu(&x) {
@@ -53,6 +60,26 @@ pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<
     Tensor::from_dispatch(<Dispatch as FusedOps>::rms_norm(
         x.into_dispatch(),
         weight.into_dispatch(),
+        epsilon,
+    ))
+}
+
+/// Normalises every query and every key on its own; see [`plain::head_norm`].
+pub(crate) fn head_norm(
+    qkv: Tensor<2>,
+    query_weight: Tensor<2>,
+    key_weight: Tensor<2>,
+    heads: Heads,
+    epsilon: f32,
+) -> Tensor<2> {
+    if !is_cpu(&qkv) {
+        return plain::head_norm(qkv, query_weight, key_weight, heads, epsilon);
+    }
+    Tensor::from_dispatch(<Dispatch as FusedOps>::head_norm(
+        qkv.into_dispatch(),
+        query_weight.into_dispatch(),
+        key_weight.into_dispatch(),
+        heads,
         epsilon,
     ))
 }
@@ -81,14 +108,6 @@ pub(crate) fn gather(matrix: Tensor<2>, indices: &Arc<[u32]>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as FusedOps>::gather(matrix.into_dispatch(), indices.clone()))
 }
 
-/// Sums the negative log-likelihood of targets; see [`plain::cross_entropy`].
-pub(crate) fn cross_entropy(logits: Tensor<2>, targets: &Arc<[u32]>) -> Tensor<1> {
-    if !is_cpu(&logits) {
-        return plain::cross_entropy(logits, targets);
-    }
-    Tensor::from_dispatch(<Dispatch as FusedOps>::cross_entropy(logits.into_dispatch(), targets.clone()))
-}
-
 fn is_cpu(tensor: &Tensor<2>) -> bool {
     matches!(tensor.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
 }
@@ -104,6 +123,16 @@ pub(crate) trait FusedOps: Backend {
         weight: FloatTensor<Self>,
         residual: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+    /// See [`add_bias`].
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`head_norm`].
+    fn head_norm(
+        qkv: FloatTensor<Self>,
+        query_weight: FloatTensor<Self>,
+        key_weight: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
     /// See [`rms_norm`].
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
     /// See [`swiglu`].
@@ -112,8 +141,6 @@ pub(crate) trait FusedOps: Backend {
     fn attention(qkv: FloatTensor<Self>, attention: Attention) -> FloatTensor<Self>;
     /// See [`gather`].
     fn gather(matrix: FloatTensor<Self>, indices: Arc<[u32]>) -> FloatTensor<Self>;
-    /// See [`cross_entropy`].
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
 impl FusedOps for Flex {
@@ -133,6 +160,29 @@ impl FusedOps for Flex {
         })
     }
 
+    fn add_bias(x: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        let shape = dims(&x);
+        with_slice(x, |x| with_slice(bias, |bias| tensor(bias_kernel::forward(x, bias), shape)))
+    }
+
+    fn head_norm(
+        qkv: FlexTensor,
+        query_weight: FlexTensor,
+        key_weight: FlexTensor,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FlexTensor {
+        let shape = dims(&qkv);
+        with_slice(qkv, |qkv| {
+            with_slice(query_weight, |query| {
+                with_slice(key_weight, |key| {
+                    let norms = Norms { query, key, epsilon };
+                    tensor(head_norm_kernel::forward(qkv, heads, norms), shape)
+                })
+            })
+        })
+    }
+
     fn rms_norm(x: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
         let shape = dims(&x);
         with_slice(x, |x| {
@@ -146,11 +196,8 @@ impl FusedOps for Flex {
     }
 
     fn attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
-        let [rows, _] = dims(&qkv);
-        let Attention { heads, offsets, rope } = attention;
-        with_slice(qkv, |qkv| {
-            tensor(attention_kernel::forward(qkv, heads, &offsets, &rope), [rows, heads.output_width()])
-        })
+        let shape = [dims(&qkv)[0], attention.heads.output_width()];
+        with_slice(qkv, |qkv| tensor(attention_kernel::forward(qkv, &attention), shape))
     }
 
     fn gather(matrix: FlexTensor, indices: Arc<[u32]>) -> FlexTensor {
@@ -159,31 +206,44 @@ impl FusedOps for Flex {
             tensor(gather_kernel::forward(matrix, width, &indices), [indices.len(), width])
         })
     }
-
-    fn cross_entropy(logits: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
-        loss_and_gradient(logits, &targets).0
-    }
 }
 
-/// Hands the gradients of a product's operands on.
-fn linear_backward(
-    [x_node, weight_node]: [Option<NodeId>; 2],
-    (x, weight): (FlexTensor, FlexTensor),
-    gradient: FlexTensor,
-    grads: &mut Gradients,
-) {
-    let (x_shape, weight_shape) = (dims(&x), dims(&weight));
-    let inputs = x_shape[1];
-    with_slice(gradient, |g| {
-        if let Some(node) = x_node {
-            let dx = with_slice(weight, |weight| linear_kernel::backward_x(g, weight, inputs));
-            grads.register::<Flex>(node, tensor(dx, x_shape));
-        }
-        if let Some(node) = weight_node {
-            let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
-            grads.register::<Flex>(node, tensor(dw, weight_shape));
-        }
-    });
+/// What a product keeps for its backward pass: the weight, and the input where the weight is trained.
+#[derive(Debug, Clone)]
+struct Product {
+    x: Option<FlexTensor>,
+    weight: FlexTensor,
+}
+
+impl Product {
+    fn new<C: CheckpointStrategy>(
+        x: &FloatTensor<Autodiff<Flex, C>>,
+        weight: &FloatTensor<Autodiff<Flex, C>>,
+    ) -> Self {
+        let is_trained = <Autodiff<Flex, C> as FloatTensorOps<_>>::float_is_require_grad(weight);
+        Self { x: is_trained.then(|| x.primitive().clone()), weight: weight.primitive().clone() }
+    }
+
+    /// Hands the gradients of the operands on.
+    fn backward(
+        self,
+        [x_node, weight_node]: [Option<NodeId>; 2],
+        gradient: FlexTensor,
+        grads: &mut Gradients,
+    ) {
+        let (rows, weight_shape) = (dims(&gradient)[0], dims(&self.weight));
+        let inputs = weight_shape[1];
+        with_slice(gradient, |g| {
+            if let Some(node) = x_node {
+                let dx = with_slice(self.weight, |weight| linear_kernel::backward_x(g, weight, inputs));
+                grads.register::<Flex>(node, tensor(dx, [rows, inputs]));
+            }
+            if let (Some(node), Some(x)) = (weight_node, self.x) {
+                let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
+                grads.register::<Flex>(node, tensor(dw, weight_shape));
+            }
+        });
+    }
 }
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
@@ -191,16 +251,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 2> for Step {
-            type State = (FlexTensor, FlexTensor);
+            type State = Product;
 
             fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
-                linear_backward(ops.parents.map(|node| node.map(|node| node.id)), ops.state, gradient, grads);
+                ops.state.backward(ops.parents.map(|node| node.map(|node| node.id)), gradient, grads);
             }
         }
         let nodes = [x.node(), weight.node()];
-        let state = (x.primitive().clone(), weight.primitive().clone());
-        let output = Flex::linear(state.0.clone(), state.1.clone());
+        let state = Product::new::<C>(&x, &weight);
+        let output = Flex::linear(x.into_primitive(), weight.into_primitive());
         match Step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
             OpsKind::UnTracked(prep) => prep.finish(output),
@@ -215,22 +275,91 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 3> for Step {
-            type State = (FlexTensor, FlexTensor);
+            type State = Product;
 
             fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
                 let [x_node, weight_node, residual_node] = ops.parents.map(|node| node.map(|node| node.id));
-                linear_backward([x_node, weight_node], ops.state, gradient.clone(), grads);
+                ops.state.backward([x_node, weight_node], gradient.clone(), grads);
                 if let Some(node) = residual_node {
                     grads.register::<Flex>(node, gradient);
                 }
             }
         }
         let nodes = [x.node(), weight.node(), residual.node()];
-        let state = (x.primitive().clone(), weight.primitive().clone());
-        let output = Flex::linear_add(state.0.clone(), state.1.clone(), residual.primitive().clone());
+        let state = Product::new::<C>(&x, &weight);
+        let output = Flex::linear_add(x.into_primitive(), weight.into_primitive(), residual.into_primitive());
         match Step.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn add_bias(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 2> for Step {
+            /// The shape of the bias.
+            type State = [usize; 2];
+
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [x_node, bias_node] = ops.parents;
+                let (gradient, shape) = (grads.consume::<Flex>(&ops.node), ops.state);
+                if let Some(node) = bias_node {
+                    let sums = with_slice(gradient.clone(), |g| bias_kernel::backward(g, shape[0]));
+                    grads.register::<Flex>(node.id, tensor(sums, shape));
+                }
+                if let Some(node) = x_node {
+                    grads.register::<Flex>(node.id, gradient);
+                }
+            }
+        }
+        let nodes = [x.node(), bias.node()];
+        let shape = dims(bias.primitive());
+        let output = Flex::add_bias(x.primitive().clone(), bias.primitive().clone());
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(shape, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn head_norm(
+        qkv: FloatTensor<Self>,
+        query_weight: FloatTensor<Self>,
+        key_weight: FloatTensor<Self>,
+        heads: Heads,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Step;
+        impl Backward<Flex, 3> for Step {
+            type State = ([FlexTensor; 3], Heads, f32);
+
+            fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let ([qkv, query, key], heads, epsilon) = ops.state;
+                let gradient = grads.consume::<Flex>(&ops.node);
+                let shapes = [dims(&qkv), dims(&query), dims(&key)];
+                let head_norm_kernel::Gradients { qkv, query, key } = with_slice(qkv, |qkv| {
+                    with_slice(query, |query| {
+                        with_slice(key, |key| {
+                            let norms = Norms { query, key, epsilon };
+                            with_slice(gradient, |g| head_norm_kernel::backward(qkv, heads, norms, g))
+                        })
+                    })
+                });
+                for ((node, values), shape) in ops.parents.into_iter().zip([qkv, query, key]).zip(shapes) {
+                    if let Some(node) = node {
+                        grads.register::<Flex>(node.id, tensor(values, shape));
+                    }
+                }
+            }
+        }
+        let nodes = [qkv.node(), query_weight.node(), key_weight.node()];
+        let inputs = [qkv, query_weight, key_weight].map(|input| input.primitive().clone());
+        let [qkv, query, key] = inputs.clone();
+        let output = Flex::head_norm(qkv, query, key, heads, epsilon);
+        match Step.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inputs, heads, epsilon), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
@@ -301,12 +430,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             type State = (FlexTensor, Attention);
 
             fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (qkv, Attention { heads, offsets, rope }) = ops.state;
+                let (qkv, attention) = ops.state;
                 unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
                     let shape = dims(&qkv);
                     with_slice(qkv, |qkv| {
                         with_slice(gradient, |g| {
-                            tensor(attention_kernel::backward(qkv, heads, &offsets, &rope, g), shape)
+                            tensor(attention_kernel::backward(qkv, &attention, g), shape)
                         })
                     })
                 });
@@ -343,39 +472,6 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }
-
-    fn cross_entropy(logits: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Step;
-        impl Backward<Flex, 1> for Step {
-            /// The gradient for an incoming gradient of one.
-            type State = FlexTensor;
-
-            fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let logits_gradient = ops.state;
-                unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
-                    let shape = dims(&logits_gradient);
-                    let factor = with_slice(gradient, |gradient| gradient[0]);
-                    with_slice(logits_gradient, |values| {
-                        tensor(values.iter().map(|value| value * factor).collect(), shape)
-                    })
-                });
-            }
-        }
-        let (logits, node) = logits.into_parts();
-        let (loss, gradient) = loss_and_gradient(logits, &targets);
-        match Step.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(gradient, loss),
-            OpsKind::UnTracked(prep) => prep.finish(loss),
-        }
-    }
-}
-
-fn loss_and_gradient(logits: FlexTensor, targets: &[u32]) -> (FlexTensor, FlexTensor) {
-    let shape = dims(&logits);
-    let (loss, gradient) =
-        with_slice(logits, |logits| loss_kernel::forward_backward(logits, shape[1], targets));
-    (FlexTensor::from_data(TensorData::new(vec![loss as f32], [1])), tensor(gradient, shape))
 }
 
 fn dims(tensor: &FlexTensor) -> [usize; 2] {
@@ -396,7 +492,12 @@ fn with_slice<R>(tensor: FlexTensor, read: impl FnOnce(&[f32]) -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DecoderConfig;
+    use crate::config::tests::small;
+    use crate::rope::Rope;
     use burn::tensor::{Device, Tolerance};
+
+    use crate::kernels::lora::Correction;
 
     /// Numbers without a pattern, the same on every run.
     fn numbers(count: usize, salt: usize) -> Vec<f32> {
@@ -466,6 +567,27 @@ mod tests {
     }
 
     #[test]
+    fn add_bias_is_the_plain_one() {
+        for rows in [1, 7, 130] {
+            check([[rows, 24], [24, 1]], |[x, b]| add_bias(x, b), |[x, b]| plain::add_bias(x, b));
+        }
+    }
+
+    #[test]
+    fn head_norm_is_the_plain_one() {
+        for (query, key_value, head_dim) in [(4, 2, 6), (3, 1, 20), (2, 2, 16)] {
+            let heads = Heads { query, key_value, head_dim };
+            for rows in [1, 9, 130] {
+                check(
+                    [[rows, heads.qkv_width()], [1, head_dim], [1, head_dim]],
+                    |[x, q, k]| head_norm(x, q, k, heads, 1e-5) / 4.0,
+                    |[x, q, k]| plain::head_norm(x, q, k, heads, 1e-5) / 4.0,
+                );
+            }
+        }
+    }
+
+    #[test]
     fn swiglu_is_the_plain_one() {
         for rows in [1, 33, 70] {
             check([[rows, 38]], |[x]| swiglu(x), |[x]| plain::swiglu(x));
@@ -479,14 +601,23 @@ mod tests {
     }
 
     #[test]
-    fn cross_entropy_is_the_plain_one() {
-        let targets: Arc<[u32]> = (0..70).map(|i| i * 7 % 50).collect();
-        let as_matrix = |loss: Tensor<1>| loss.reshape([1, 1]);
-        check(
-            [[70, 50]],
-            |[x]| as_matrix(cross_entropy(x * 5.0, &targets)) / 70.0,
-            |[x]| as_matrix(plain::cross_entropy(x * 5.0, &targets)) / 70.0,
-        );
+    fn a_low_rank_correction_is_the_plain_one() {
+        let correction = Arc::new(Correction { parts: vec![0..10, 14..20], rank: 3, scale: 0.5 });
+        for rows in [1, 9] {
+            let adapter = |a, b| Adapter { a, b, correction: correction.clone() };
+            check(
+                [[rows, 12], [rows, 24], [6, 12], [16, 3]],
+                |[x, y, a, b]| lora(x, y, adapter(a, b)),
+                |[x, y, a, b]| plain::lora(x, y, adapter(a, b)),
+            );
+        }
+    }
+
+    #[test]
+    fn a_gradient_from_elsewhere_is_passed_on() {
+        let (x, gradient) = (input([3, 4], 1), input([3, 4], 2).without_autodiff());
+        let grads = pull(x.clone() * 2.0, gradient.clone()).backward();
+        x.grad(&grads).expect("tracked").into_data().assert_eq(&(gradient * 2.0).into_data(), true);
     }
 
     fn settings(heads: Heads, lengths: &[usize]) -> (usize, Attention) {
@@ -495,16 +626,20 @@ mod tests {
             offsets.push(offsets[offsets.len() - 1] + length);
         }
         let tokens = offsets[lengths.len()];
-        let rope = Arc::new(RopeTable::new(64, heads.head_dim, 10_000.0));
-        (tokens, Attention { heads, offsets: offsets.into(), rope })
+        let rope = Rope::new(&DecoderConfig { head_dim: heads.head_dim, ..small() });
+        let rope = lengths.iter().map(|&length| rope.table(0..length)).collect();
+        (tokens, Attention { heads, offsets: offsets.into(), rope, window: None })
     }
 
     #[test]
-    fn attention_is_the_plain_one_for_every_length_and_grouping() {
+    fn attention_is_the_plain_one_for_every_length_grouping_and_window() {
         for (query, key_value, head_dim) in [(4, 4, 6), (4, 2, 16), (6, 2, 20), (3, 1, 32)] {
             let heads = Heads { query, key_value, head_dim };
-            for lengths in [vec![1], vec![5, 1, 6, 7], vec![16, 17, 40, 2]] {
-                let (tokens, settings) = settings(heads, &lengths);
+            let lengths = [vec![1], vec![5, 1, 6, 7], vec![16, 17, 40, 2]];
+            let windows = [None, Some(1), Some(5), Some(6), Some(16), Some(23), Some(1000)];
+            for (lengths, window) in lengths.iter().flat_map(|lengths| windows.map(|w| (lengths, w))) {
+                let (tokens, settings) = settings(heads, lengths);
+                let settings = Attention { window, ..settings };
                 check(
                     [[tokens, heads.qkv_width()]],
                     |[x]| attention(x * 3.0, &settings),
@@ -531,13 +666,21 @@ mod tests {
     fn derivatives_agree_with_finite_differences() {
         let heads = Heads { query: 2, key_value: 1, head_dim: 4 };
         let (tokens, settings) = settings(heads, &[3, 8]);
-        let targets: Arc<[u32]> = (0..tokens as u32).map(|i| i % 4).collect();
+        let targets: Vec<i64> = (0..tokens as i64).map(|i| i % 4).collect();
+        let targets =
+            burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(targets.as_slice(), &Device::flex());
+        let targets = targets.reshape([tokens, 1]);
         let weight = input([1, 8], 3);
         // All fused operations in one chain.
+        let bias = input([heads.qkv_width(), 1], 4);
+        let norms = [5, 6].map(|salt| input([1, heads.head_dim], salt));
         let loss = |x: Tensor<2>| {
+            let [query, key] = norms.clone();
+            let x = head_norm(add_bias(x, bias.clone()), query, key, heads, 1e-2);
             let mixed = attention(x, &settings); // [tokens, 8]
             let gated = swiglu(rms_norm(mixed, weight.clone(), 1e-5)); // [tokens, 4]
-            cross_entropy(gated * 4.0, &targets)
+            let logs = burn::tensor::activation::log_softmax(gated * 4.0, 1);
+            logs.gather(1, targets.clone()).sum()
         };
         let x = input([tokens, heads.qkv_width()], 11);
         let gradient: Vec<f32> =

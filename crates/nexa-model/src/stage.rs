@@ -105,6 +105,16 @@ impl Diagnose for Error {
                 "a checkpoint is a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json"
                     .to_owned(),
             ),
+            Self::NoModel(_) => {
+                Some("a model is a folder, or `hf:organisation/name` on the Hugging Face hub".to_owned())
+            }
+            Self::HubRefused { .. } => Some(
+                "the name is wrong, or the model is private or gated: set HF_TOKEN to a token that may read it"
+                    .to_owned(),
+            ),
+            Self::HubUnreachable { .. } => {
+                Some("check the connection and HF_ENDPOINT; a model that was fetched before is used without".to_owned())
+            }
             _ => None,
         }
     }
@@ -114,6 +124,8 @@ impl Diagnose for Error {
             Self::Store(error) => error.exit_code(),
             Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => ExitCode::Storage,
             Self::Config { .. } => ExitCode::Config,
+            Self::HubRefused { .. } => ExitCode::Credentials,
+            Self::HubUnreachable { .. } => ExitCode::Unavailable,
             _ => ExitCode::Input,
         }
     }

@@ -42,22 +42,23 @@ pub enum Error {
         /// Why, beginning with a colon, or nothing.
         reason: String,
     },
-    /// The loss or the gradients stopped being numbers.
+    /// The loss or the gradients exploded or stopped being numbers.
     #[error(
-        "step {step}: the {quantity} is {value}; lower `learning_rate` (now {learning_rate}) or raise `warmup_steps`"
+        "step {step}: {problem}; samples of the batch: {samples}; last good state: {}",
+        last_good.as_ref().map_or_else(|| "none yet".to_owned(), |path| path.display().to_string())
     )]
-    NotFinite {
+    Diverged {
         /// The step, from 1.
         step: u64,
-        /// Which quantity.
-        quantity: &'static str,
-        /// Its value.
-        value: f64,
-        /// The learning rate of the config.
-        learning_rate: f64,
+        /// Which quantity has which value.
+        problem: String,
+        /// The samples of the step, by their position in the training data, from 1.
+        samples: String,
+        /// The newest state that was saved.
+        last_good: Option<PathBuf>,
     },
     /// The workspace belongs to a run with another config or other data.
-    #[error("{path}: the saved state is of another run (config or data differ); remove the folder to start over", path = path.display())]
+    #[error("{path}: the saved state is of another run (config or data differ)", path = path.display())]
     OtherRun {
         /// The state file.
         path: PathBuf,
@@ -73,6 +74,12 @@ pub enum Error {
     /// The operating system gave no threads.
     #[error("start threads: {0}")]
     Threads(rayon::ThreadPoolBuildError),
+    /// Two runs that must be equal are not.
+    #[error("{0}")]
+    NotIdentical(String),
+    /// A program that was to be killed and resumed did not do what it should.
+    #[error("the verified run: {0}")]
+    Child(String),
     /// The caller asked to stop; the state is saved and the same call goes on from it.
     #[error("interrupted after step {step}; the same command goes on from there")]
     Interrupted {

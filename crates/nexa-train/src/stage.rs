@@ -1,17 +1,24 @@
 //! The stages `train` and `train.init`: SFT data and a tokenizer become a checkpoint.
 
-use nexa_core::artifact::Kind;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::event::Event;
-use nexa_core::stage::{Context, Stage, StageError};
+use nexa_core::lab::Lab;
+use nexa_core::stage::{Context, Inputs as StageInputs, Stage, StageError};
 use nexa_core::{Diagnose, ExitCode};
 use serde_json::Value;
 
-use crate::{Config, Error, Inputs, initialise, train};
+use crate::{Config, End, Error, Inputs, Session, initialise, train};
 
 /// The role of the conversations.
 const SFT_ROLE: &str = "sft_dataset";
 /// The role of the tokenizer.
 const TOKENIZER_ROLE: &str = "tokenizer";
+/// The role of the model to go on from.
+const BASE_ROLE: &str = "base";
+/// The role of a distillation's teacher.
+const TEACHER_ROLE: &str = "teacher";
+/// Where tokenised data is kept in the lab's folder of state.
+const CACHE_FOLDER: &str = "cache/tokens";
 
 /// Trains a decoder from scratch on the assistant turns of conversations.
 #[derive(Debug, Clone)]
@@ -30,30 +37,32 @@ impl Train {
     }
 
     fn run_in(&self, context: &Context<'_>) -> Result<(), StageError> {
-        let sft = context.inputs.require(SFT_ROLE)?;
-        let inputs = Inputs {
-            train: sft.file("train.jsonl")?,
-            validation: sft.file("validation.jsonl").ok(),
-            tokenizer: context.inputs.require(TOKENIZER_ROLE)?.path(),
+        let inputs = Inputs::of(context.inputs, context.services.lab)?;
+        let session = Session {
+            workspace: context.workspace,
+            output: context.output,
+            events: context.services.events,
+            cancel: context.services.cancel,
+            tables: context.services.tables,
+            after_micro_batch: &|| {},
         };
-        let services = &context.services;
-        let outcome = train(
-            &self.config,
-            &inputs,
-            context.workspace,
-            context.output,
-            services.events,
-            services.cancel,
-        )?;
+        let outcome = train(&self.config, &inputs, &session)?;
         context.set_tokens(outcome.trained_tokens);
         context.state("steps", outcome.steps)?;
         context.state("epochs", outcome.epochs)?;
         context.state("parameters", outcome.parameters)?;
+        context.state("trained_parameters", outcome.trained_parameters)?;
         context.state("tokens_read", outcome.tokens)?;
         context.state("first_loss_nats", outcome.first_loss)?;
         context.state("last_loss_nats", outcome.last_loss)?;
-        context.state("validation_loss_nats", outcome.validation_loss)?;
-        let note = if outcome.ended_by_time { "; ended by max_time_s" } else { "" };
+        context.state("validation_loss_nats", outcome.validation.map(|validation| validation.loss))?;
+        context.state("best_validation", outcome.best)?;
+        context.state("end", outcome.end)?;
+        let note = match outcome.end {
+            End::LastStep => "",
+            End::Time => "; ended by max_time_s",
+            End::NoGain => "; ended by early_stopping_patience",
+        };
         context.emit(Event::info(format!(
             "{} steps, loss {:.3} -> {:.3}, {:.0} tokens/s{note}",
             outcome.steps,
@@ -62,6 +71,25 @@ impl Train {
             outcome.tokens as f64 / outcome.seconds.max(1e-9),
         )));
         Ok(())
+    }
+}
+
+impl Inputs {
+    /// Finds the files in the inputs of a stage.
+    ///
+    /// # Errors
+    /// Fails when an input or the training data in it is missing.
+    pub fn of(inputs: &StageInputs, lab: &Lab) -> nexa_core::Result<Self> {
+        let sft = inputs.require(SFT_ROLE)?;
+        let folder = |role| inputs.get(role).map(Artifact::path);
+        Ok(Self {
+            train: sft.file("train.jsonl")?,
+            validation: sft.file("validation.jsonl").ok(),
+            tokenizer: folder(TOKENIZER_ROLE),
+            base: folder(BASE_ROLE),
+            teacher: folder(TEACHER_ROLE),
+            cache: lab.state_folder().join(CACHE_FOLDER),
+        })
     }
 }
 
@@ -75,7 +103,7 @@ impl Stage for Train {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -154,6 +182,10 @@ impl Diagnose for Error {
             Self::NoSamples { .. } => {
                 Some("raise `sequence_len`, or look at the rows with `nexa data show`".to_owned())
             }
+            Self::Diverged { .. } => Some(
+                "lower `learning_rate`, raise `warmup_steps`, or look at the samples with `nexa data show`"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -165,9 +197,9 @@ impl Diagnose for Error {
             Self::Model(error) => error.exit_code(),
             Self::Config { .. } => ExitCode::Config,
             Self::Sample { .. } | Self::NoSamples { .. } => ExitCode::Input,
-            Self::OtherRun { .. } | Self::State { .. } => ExitCode::Integrity,
+            Self::OtherRun { .. } | Self::State { .. } | Self::NotIdentical(_) => ExitCode::Integrity,
             Self::Interrupted { .. } => ExitCode::Interrupted,
-            Self::Io(_) | Self::NotFinite { .. } | Self::Threads(_) => ExitCode::Failure,
+            Self::Io(_) | Self::Diverged { .. } | Self::Threads(_) | Self::Child(_) => ExitCode::Failure,
         }
     }
 }

@@ -5,8 +5,11 @@ use std::sync::Mutex;
 
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
 use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role};
+use nexa_core::table::JsonLines;
 use nexa_model::{ChatTokenizer, Checkpoint, LocalModel};
-use nexa_train::{Config, Error, Inputs, ModelConfig, Outcome, initialise, train};
+use nexa_train::{
+    Config, End, Error, Inputs, ModelConfig, Optimizer, Outcome, Session, initialise, train, verify,
+};
 
 /// A run's folders and inputs.
 struct Lab {
@@ -31,7 +34,19 @@ impl Lab {
             .collect();
         let file = folder.path().join("train.jsonl");
         std::fs::write(&file, lines).expect("writes");
-        Self { inputs: Inputs { train: file, validation: None, tokenizer }, folder }
+        let inputs = Inputs {
+            train: file,
+            validation: None,
+            tokenizer: Some(tokenizer),
+            base: None,
+            teacher: None,
+            cache: folder.path().join("cache"),
+        };
+        Self { inputs, folder }
+    }
+
+    fn tokenizer(&self) -> PathBuf {
+        self.folder.path().join("tokenizer")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -49,7 +64,8 @@ impl Lab {
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
         let (workspace, output) = (self.path(name), self.path(&format!("{name}-output")));
-        train(config, &self.inputs, &workspace, &output, events, cancel)
+        let session = Session { events, ..Session::silent(&workspace, &output, cancel) };
+        train(config, &self.inputs, &session)
     }
 
     fn finish(&self, config: &Config, name: &str) -> Outcome {
@@ -87,11 +103,11 @@ fn config() -> Config {
         gradient_accumulation_steps: 2,
         max_steps: Some(23),
         learning_rate: 5e-3,
-        warmup_steps: 4,
+        warmup_steps: Some(4),
         val_set_size: 5.0,
         logging_steps: 4,
-        eval_steps: 6,
-        save_steps: 5,
+        eval_steps: Some(6),
+        save_steps: Some(5),
         ..Config::default()
     }
 }
@@ -119,12 +135,38 @@ impl<F: FnMut() + Send> EventSink for At<F> {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("creates");
-    for entry in std::fs::read_dir(from).expect("lists") {
-        let entry = entry.expect("lists");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
+/// Keeps the warnings.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    fn text(&self) -> String {
+        self.0.lock().expect("not poisoned").join("\n")
     }
+}
+
+impl EventSink for Warnings {
+    fn emit(&self, event: Event) {
+        if let Event::Warning { message } = event {
+            self.0.lock().expect("not poisoned").push(message);
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for name in nexa_core::files::walk(from).expect("lists") {
+        std::fs::create_dir_all(to.join(&name).parent().expect("a folder")).expect("creates");
+        std::fs::copy(from.join(&name), to.join(&name)).expect("copies");
+    }
+}
+
+/// The names in a folder of a run, sorted; those of temporary files are among them.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("lists").file_name();
+    let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }
 
 #[test]
@@ -140,6 +182,9 @@ fn resuming_after_a_cancel_equals_straight_through() {
         assert!(matches!(error, Error::Interrupted { step: at } if at == step), "{error}");
         let resumed = lab.finish(&config(), &name);
         assert_eq!(lab.result(&name), lab.result("straight"), "cancelled at step {step}");
+        let comparison =
+            verify::compare_runs(&lab.path(&name), &lab.path("straight")).expect("two finished runs");
+        assert_eq!(comparison.to_string(), "identical");
         assert_eq!(Outcome { seconds: 0.0, ..resumed }, Outcome { seconds: 0.0, ..straight.clone() });
     }
     // A run that is finished gives its result again.
@@ -158,11 +203,16 @@ fn resuming_after_a_kill_equals_straight_through() {
         let (from, to) = (lab.path(&running), lab.path(&name));
         let copy = At::new(step, move || copy_folder(&from, &to));
         lab.train(&config(), &running, &copy, &Cancel::default()).expect("trains");
-        std::fs::write(lab.path(&name).join(".tmp-half"), b"a half-written state").expect("writes");
+        let half_written = lab.path(&format!("{name}/state")).join("step-99.tmp");
+        std::fs::write(half_written, b"a half-written state").expect("writes");
         let before = std::fs::read_to_string(lab.path(&name).join("metrics.jsonl")).expect("reads");
         assert!(!before.is_empty());
         lab.finish(&config(), &name);
         assert_eq!(lab.result(&name), lab.result("straight"), "killed at step {step}");
+        for folder in ["state", "checkpoints"] {
+            let names = |run: &str| names(&lab.path(run).join(folder));
+            assert_eq!(names(&name), names("straight"), "{folder} after a kill at step {step}");
+        }
     }
 }
 
@@ -192,7 +242,8 @@ fn micro_batches_weigh_by_their_trained_tokens() {
     let whole = lab.finish(&with(12, 1), "whole");
     let parts = lab.finish(&with(1, 12), "parts");
     assert_eq!((whole.tokens, whole.trained_tokens), (parts.tokens, parts.trained_tokens));
-    let (a, b) = (whole.validation_loss.expect("validated"), parts.validation_loss.expect("validated"));
+    let loss = |outcome: &Outcome| outcome.validation.expect("validated").loss;
+    let (a, b) = (loss(&whole), loss(&parts));
     assert!((a - b).abs() < 1e-4, "{a} and {b}");
 }
 
@@ -209,7 +260,7 @@ fn one_batch_is_learned_by_heart_and_said_back() {
     };
     let outcome = lab.finish(&config, "run");
     assert!(outcome.first_loss > 4.0 && outcome.last_loss < 0.02, "{outcome:?}");
-    assert_eq!(outcome.validation_loss, None);
+    assert_eq!((outcome.validation, outcome.best), (None, None));
 
     let mut model = LocalModel::load(&lab.path("run-output")).expect("loads");
     let tokenizer = model.tokenizer();
@@ -242,7 +293,9 @@ fn metrics_have_a_row_where_the_config_says() {
     };
     assert_eq!(steps("loss"), [1, 4, 8, 12, 16, 20, 23]);
     assert_eq!(steps("val_loss"), [6, 12, 18, 23]);
-    assert_eq!(rows[rows.len() - 1]["val_loss"].as_f64(), outcome.validation_loss);
+    assert_eq!(rows[rows.len() - 1]["val_loss"].as_f64(), outcome.validation.map(|last| last.loss));
+    assert_eq!(rows[0]["padding_waste"], 0.0);
+    assert_eq!(rows[rows.len() - 2]["trained_tokens"].as_u64(), Some(outcome.trained_tokens));
     assert!(rows[1]["grad_norm"].as_f64().expect("a number") > 0.0);
     assert_eq!(outcome.steps, 23);
     assert!((outcome.epochs - 23.0 * 6.0 / 35.0).abs() < 1e-12);
@@ -251,28 +304,27 @@ fn metrics_have_a_row_where_the_config_says() {
 #[test]
 fn the_untrained_model_is_the_one_that_training_starts_from() {
     let lab = Lab::new(10);
-    let config =
-        Config { max_steps: Some(1), warmup_steps: 0, learning_rate: 1e-12, val_set_size: 0.0, ..config() };
+    let config = Config {
+        max_steps: Some(1),
+        warmup_steps: Some(0),
+        learning_rate: 1e-12,
+        val_set_size: 0.0,
+        ..config()
+    };
     lab.finish(&config, "run");
     let start = lab.path("start");
-    initialise(&config, &lab.inputs.tokenizer, &start, config.seed).expect("writes");
+    initialise(&config, &lab.tokenizer(), &start, config.seed).expect("writes");
     let load = |folder: &Path| Checkpoint::load(folder).expect("loads").weights;
     let (trained, untrained) = (load(&lab.path("run-output")), load(&start));
-    for (a, b) in trained.values().iter().flatten().zip(untrained.values().iter().flatten()) {
+    for (a, b) in
+        trained.values().iter().flat_map(|v| v.iter()).zip(untrained.values().iter().flat_map(|v| v.iter()))
+    {
         assert!((a - b).abs() < 1e-6);
     }
 }
 
 #[test]
 fn samples_that_cannot_be_trained_on_are_counted_and_bad_lines_are_named() {
-    struct Warnings(Mutex<Vec<String>>);
-    impl EventSink for Warnings {
-        fn emit(&self, event: Event) {
-            if let Event::Warning { message } = event {
-                self.0.lock().expect("not poisoned").push(message);
-            }
-        }
-    }
     let mut lab = Lab::new(10);
     let good = std::fs::read_to_string(&lab.inputs.train).expect("reads");
     let long = "a long story ".repeat(30);
@@ -282,19 +334,69 @@ fn samples_that_cannot_be_trained_on_are_counted_and_bad_lines_are_named() {
     let short = Config { max_steps: Some(1), ..config() };
     let run = |text: &str, name: &str| {
         std::fs::write(&lab.inputs.train, text).expect("writes");
-        let events = Warnings(Mutex::default());
+        let events = Warnings::default();
         let result = lab.train(&short, name, &events, &Cancel::default()).map_err(|error| error.to_string());
-        (result, events.0.into_inner().expect("not poisoned").join("\n"))
+        (result, events.text())
     };
     let (result, warnings) = run(&format!("{good}{extra}"), "some");
     assert!(result.is_ok(), "{result:?}");
-    let expected =
-        "of 12 samples, 1 are longer than `sequence_len` (64), 1 have no assistant turn; they are left out";
+    let expected = "of 12 samples, 1 are longer than `sequence_len` (64), 1 have no turn to be trained; they are left out";
     assert!(warnings.ends_with(expected), "{warnings}");
     let error = run(&extra, "none").0.expect_err("no samples");
     assert!(error.contains("none of 2 samples can be trained on: 1 are longer"), "{error}");
     let error = run(&format!("{good}{{\"messages\": 3}}\n"), "bad").0.expect_err("bad line");
-    assert!(error.contains("more.jsonl:11: invalid type"), "{error}");
+    assert!(error.contains("more.jsonl:11: column `messages` is not a list"), "{error}");
+}
+
+#[test]
+fn every_optimizer_resumes_to_the_same_bits() {
+    let lab = Lab::new(40);
+    for optimizer in [Optimizer::Adafactor, Optimizer::Muon] {
+        let config = Config { optimizer, max_steps: Some(9), ..config() };
+        let (straight, name) = (format!("{optimizer:?}"), format!("{optimizer:?}-cancelled"));
+        let outcome = lab.finish(&config, &straight);
+        assert!(outcome.last_loss < outcome.first_loss, "{optimizer:?}: {outcome:?}");
+        let cancel = Cancel::default();
+        let asking = cancel.clone();
+        let events = At::new(7, move || asking.cancel());
+        lab.train(&config, &name, &events, &cancel).expect_err("was cancelled");
+        lab.finish(&config, &name);
+        assert_eq!(lab.result(&name), lab.result(&straight), "{optimizer:?}");
+    }
+}
+
+#[test]
+fn a_damaged_state_gives_way_to_the_one_before_it() {
+    let lab = Lab::new(40);
+    lab.finish(&config(), "straight");
+    let cancel = Cancel::default();
+    let asking = cancel.clone();
+    lab.train(&config(), "run", &At::new(13, move || asking.cancel()), &cancel).expect_err("was cancelled");
+    let state = lab.path("run/state");
+    assert_eq!(names(&state), ["step-10.safetensors", "step-13.safetensors"]);
+    let newest = state.join("step-13.safetensors");
+    let whole = std::fs::read(&newest).expect("reads");
+    let damages: [fn(&mut Vec<u8>); 3] = [
+        |bytes| bytes.truncate(bytes.len() / 2),
+        |bytes| *bytes.last_mut().expect("long") ^= 1,
+        |bytes| bytes.clear(),
+    ];
+    for (index, damage) in damages.into_iter().enumerate() {
+        let name = format!("damaged-{index}");
+        copy_folder(&lab.path("run"), &lab.path(&name));
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        std::fs::write(lab.path(&name).join("state/step-13.safetensors"), bytes).expect("writes");
+        let warnings = Warnings::default();
+        lab.train(&config(), &name, &warnings, &Cancel::default()).expect("trains");
+        assert!(warnings.text().contains("step-10.safetensors"), "{}", warnings.text());
+        assert_eq!(lab.result(&name), lab.result("straight"));
+    }
+    for name in names(&state) {
+        std::fs::write(state.join(name), b"nothing").expect("writes");
+    }
+    let error = lab.train(&config(), "run", &NoEvents, &Cancel::default()).expect_err("no whole state");
+    assert!(error.to_string().contains("step-13.safetensors: "), "{error}");
 }
 
 #[test]
@@ -303,21 +405,212 @@ fn a_state_of_another_run_is_refused() {
     lab.finish(&config(), "run");
     let other = Config { learning_rate: 1e-3, ..config() };
     let error = lab.train(&other, "run", &NoEvents, &Cancel::default()).expect_err("another run").to_string();
-    assert!(error.contains("state.safetensors: the saved state is of another run"), "{error}");
-    let state = lab.path("run").join("state.safetensors");
-    let whole = std::fs::read(&state).expect("reads");
-    std::fs::write(&state, &whole[..whole.len() / 2]).expect("writes");
-    let error =
-        lab.train(&config(), "run", &NoEvents, &Cancel::default()).expect_err("a torn state").to_string();
-    assert!(error.contains("state.safetensors: "), "{error}");
+    assert!(error.contains("step-23.safetensors: the saved state is of another run"), "{error}");
+    let same = Config { save_steps: Some(7), loss_watchdog_patience: 9, ..config() };
+    lab.finish(&same, "run");
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_the_run() {
+fn the_best_and_the_newest_models_are_kept() {
+    let lab = Lab::new(40);
+    // No later validation is so much better: the first one stays the best.
+    let config = Config { early_stopping_threshold: 100.0, load_best_model_at_end: true, ..config() };
+    let outcome = lab.finish(&config, "run");
+    let best = outcome.best.expect("validated");
+    assert_eq!(best.step, 6, "{outcome:?}");
+    assert_eq!(outcome.validation, Some(best));
+    let checkpoints = lab.path("run/checkpoints");
+    let mut expected = [format!("step-{}", best.step), "step-23".to_owned()];
+    expected.sort();
+    assert_eq!(names(&checkpoints), expected);
+    let kept = |step: u64| std::fs::read(checkpoints.join(format!("step-{step}/model.safetensors")));
+    assert_eq!(lab.result("run").0, kept(best.step).expect("reads"));
+    assert_ne!(lab.result("run").0, kept(23).expect("reads"));
+    Checkpoint::load(&checkpoints.join("step-23")).expect("is a whole model");
+
+    let none = Config { save_total_limit: 0, load_best_model_at_end: false, ..config };
+    lab.finish(&none, "none");
+    assert!(names(&lab.path("none").join("checkpoints")).is_empty());
+}
+
+#[test]
+fn validations_without_gain_end_the_run() {
+    let lab = Lab::new(40);
+    let config = Config {
+        early_stopping_threshold: 100.0,
+        eval_steps: Some(2),
+        early_stopping_patience: Some(2),
+        ..config()
+    };
+    let outcome = lab.finish(&config, "run");
+    assert_eq!(outcome.best.map(|best| best.step), Some(2));
+    assert_eq!((outcome.end, outcome.steps), (End::NoGain, 6), "{outcome:?}");
+    // The patience is part of the state.
+    let again = lab.finish(&config, "run");
+    assert_eq!(Outcome { seconds: 0.0, ..again }, Outcome { seconds: 0.0, ..outcome });
+}
+
+#[test]
+fn a_loss_that_is_no_number_or_explodes_stops_the_run() {
     let lab = Lab::new(10);
-    let wild =
-        Config { learning_rate: 1e3, warmup_steps: 0, max_steps: Some(400), max_grad_norm: 0.0, ..config() };
-    let wild = Config { model: ModelConfig { initializer_range: Some(1e15), ..wild.model.clone() }, ..wild };
-    let error = lab.train(&wild, "run", &NoEvents, &Cancel::default()).expect_err("diverges");
-    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    let check = |config: Config, expected: &str| {
+        let name = format!("{:?}-{:?}", config.model.initializer_range, config.loss_watchdog_threshold);
+        let error = lab.train(&config, &name, &NoEvents, &Cancel::default()).expect_err("diverges");
+        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    };
+    let wild = Config {
+        model: ModelConfig { initializer_range: Some(1e15), ..config().model },
+        val_set_size: 0.0,
+        ..config()
+    };
+    check(wild, "last good state: none yet");
+    let strict = Config { loss_watchdog_threshold: Some(0.001), save_steps: Some(1), ..config() };
+    check(strict.clone(), "step 3: the loss is ");
+    check(Config { loss_watchdog_threshold: Some(0.002), ..strict }, "state/step-2.safetensors");
+}
+
+/// Set in the environment of the test binary when it is started to do a job.
+const JOB: &str = "NEXA_TRAIN_TEST_JOB";
+
+/// Not a test of its own: what the processes of the next test do.
+#[test]
+fn job_of_another_process() {
+    if let Some(path) = std::env::var_os(JOB) {
+        let job = verify::Job::read(Path::new(&path)).expect("reads");
+        // A line of its own, after what the test harness has begun to write.
+        let announce = || println!("\n{}", verify::PAUSED);
+        job.run(&announce, &JsonLines, &NoEvents, &Cancel::default()).expect("trains");
+    }
+}
+
+#[test]
+fn a_killed_process_resumes_to_the_same_bits_and_a_broken_restore_is_found() {
+    let lab = Lab::new(40);
+    let launch = |job: &Path| {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("a program"));
+        command.args(["--exact", "job_of_another_process", "--nocapture"]).env(JOB, job);
+        command
+    };
+    let folder = lab.path("trial");
+    let trial = verify::Trial {
+        config: &config(),
+        inputs: &lab.inputs,
+        folder: &folder,
+        steps: 6,
+        breaks_restore: false,
+    };
+    let resume = |trial| verify::resume(&trial, &launch, &NoEvents, &Cancel::default()).expect("runs");
+    let report = resume(trial);
+    assert!(report.comparison.is_identical(), "{}", report.comparison);
+    let report = resume(verify::Trial { breaks_restore: true, ..trial });
+    let text = report.comparison.to_string();
+    assert!(text.contains("metrics.jsonl line ") && text.contains("tensor `first.model."), "{text}");
+}
+
+/// Rows with a better and a worse answer.
+fn preferences(count: usize) -> String {
+    let row = |i: usize| {
+        serde_json::json!({
+            "prompt": format!("What is {i} plus {}?", i % 7),
+            "chosen": format!("It is {}.", i + i % 7),
+            "rejected": format!("It is {}.", i),
+        })
+    };
+    (0..count).map(|i| format!("{}\n", row(i))).collect()
+}
+
+#[test]
+fn every_objective_learns_and_resumes_to_the_same_bits() {
+    let check = |name: &str, change: &dyn Fn(&mut Config, &mut Lab)| {
+        let mut lab = Lab::new(24);
+        let mut config =
+            Config { max_steps: Some(12), warmup_steps: Some(2), save_steps: Some(3), ..config() };
+        config.num_epochs = 40.0;
+        change(&mut config, &mut lab);
+        let straight = lab.finish(&config, "straight");
+        assert!(straight.last_loss < straight.first_loss, "{name}: {straight:?}");
+        // Interrupted after every save, and gone on with.
+        for _ in 0..3 {
+            let cancel = Cancel::default();
+            let stop = At::new(5, || cancel.cancel());
+            let _ = lab.train(&config, "resumed", &stop, &cancel);
+        }
+        lab.finish(&config, "resumed");
+        assert!(lab.result("straight") == lab.result("resumed"), "{name}: equal to the last bit");
+    };
+    check("adapters", &|config, _| config.adapter = Some(nexa_train::Adapter::Lora));
+    check("recomputed blocks", &|config, _| config.gradient_checkpointing = true);
+    check("packing", &|config, _| (config.sample_packing, config.micro_batch_size) = (true, 1));
+    for loss in [nexa_train::PreferenceLoss::Sigmoid, nexa_train::PreferenceLoss::Ipo] {
+        check("preferences", &|config, lab| {
+            (config.objective, config.dpo_loss) = (nexa_train::Objective::Dpo, loss);
+            std::fs::write(&lab.inputs.train, preferences(24)).expect("writes");
+        });
+    }
+    check("distillation", &|config, lab| {
+        let teacher = lab.path("teacher");
+        initialise(config, &lab.tokenizer(), &teacher, 99).expect("writes");
+        lab.inputs.teacher = Some(teacher);
+        config.objective = nexa_train::Objective::Distill;
+        (config.kd_alpha, config.kd_ce_alpha) = (1.0, 0.0);
+    });
+}
+
+#[test]
+fn adapters_change_little_and_lie_beside_the_merged_model() {
+    let lab = Lab::new(24);
+    let base = lab.path("base");
+    initialise(&config(), &lab.tokenizer(), &base, 5).expect("writes");
+    let lab =
+        Lab { inputs: Inputs { base: Some(base.clone()), tokenizer: None, ..lab.inputs.clone() }, ..lab };
+    let config =
+        Config { adapter: Some(nexa_train::Adapter::Lora), lora_r: 2, max_steps: Some(6), ..config() };
+    let outcome = lab.finish(&config, "run");
+    assert!(outcome.trained_parameters < outcome.parameters / 4, "{outcome:?}");
+    let output = lab.path("run-output");
+    let (mut merged, merged_file) =
+        (Checkpoint::load(&base).expect("loads").weights, Checkpoint::load(&output));
+    let adapters = nexa_model::Lora::load(&output.join("adapter"), merged.config()).expect("loads");
+    adapters.merge(&mut merged);
+    assert!(
+        merged.values() == merged_file.expect("loads").weights.values(),
+        "the merged model is base plus adapters"
+    );
+}
+
+#[test]
+fn data_and_models_that_do_not_fit_the_objective_are_refused() {
+    let check = |change: &dyn Fn(&mut Config, &mut Lab), expected: &str| {
+        let (mut lab, mut config) = (Lab::new(8), config());
+        change(&mut config, &mut lab);
+        let error = lab.train(&config, "run", &NoEvents, &Cancel::default()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(&|config, _| config.objective = nexa_train::Objective::Dpo, "no preferences");
+    check(
+        &|_, lab| std::fs::write(&lab.inputs.train, preferences(8)).expect("writes"),
+        "the samples are preferences",
+    );
+    check(&|config, _| config.objective = nexa_train::Objective::Distill, "needs a teacher");
+    check(
+        &|config, lab| {
+            let (teacher, other) = (lab.path("teacher"), lab.path("other"));
+            ChatTokenizer::train(&["quite other words"], 270).expect("trains").save(&other).expect("saves");
+            initialise(config, &other, &teacher, 1).expect("writes");
+            lab.inputs.teacher = Some(teacher);
+            config.objective = nexa_train::Objective::Distill;
+        },
+        "the teacher's tokenizer has 270 tokens",
+    );
+    check(&|_, lab| lab.inputs.tokenizer = None, "needs a tokenizer");
+    check(
+        &|config, lab| {
+            let base = lab.path("base");
+            initialise(config, &lab.tokenizer(), &base, 1).expect("writes");
+            lab.inputs.base = Some(base);
+            config.sequence_len = 4096;
+        },
+        "more than the",
+    );
 }

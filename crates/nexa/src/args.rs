@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// An ML lab in a box: from raw data to a served model.
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Tokenizer(TokenizerCommand),
     /// Trains a model.
     #[command(alias = "launch")]
-    Train(StageArgs),
+    Train(TrainArgs),
     /// Evaluates a checkpoint on the held-out split.
     Evaluate(EvaluateArgs),
     /// Ranks the evaluated checkpoints of a project.
@@ -90,7 +90,7 @@ pub(crate) enum Command {
         #[arg(long)]
         children: bool,
     },
-    /// Tells about a checkpoint.
+    /// Imports, exports and describes models.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Sums what runs cost.
@@ -148,6 +148,25 @@ pub(crate) struct StageArgs {
     pub(crate) overrides: Vec<String>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TrainArgs {
+    /// Proves resuming on this configuration instead: trains a few steps straight through, again with a process that
+    /// is killed and started anew, and compares both to the bit.
+    #[arg(long)]
+    pub(crate) verify_resume: bool,
+    /// Steps of each of these runs.
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(4..))]
+    pub(crate) verify_steps: u64,
+    /// Breaks what the killed run restores, so that the comparison must fail.
+    #[arg(long, hide = true, requires = "verify_resume")]
+    pub(crate) break_restore: bool,
+    /// Does a job of `--verify-resume`.
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) job: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
     /// Ingests raw files to a data set.
@@ -176,6 +195,8 @@ pub(crate) enum DataCommand {
         /// Artifacts; all of the project where none is named.
         artifacts: Vec<String>,
     },
+    /// Shows a row as the tokens that a model is trained on, those that carry loss marked.
+    Inspect(InspectArgs),
     /// Lengths of the text columns of a data set.
     Stats {
         /// An artifact: id, name or path.
@@ -184,6 +205,28 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         file: Option<String>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InspectArgs {
+    /// A file, or an artifact by id or name; the project's newest SFT data where it is left out.
+    pub(crate) dataset: Option<String>,
+    /// Which file of the artifact.
+    #[arg(long, default_value = "train.jsonl")]
+    pub(crate) file: String,
+    /// The tokenizer: a folder, or a tokenizer or checkpoint by id or name; the project's newest tokenizer where it is
+    /// left out.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub(crate) tokenizer: Option<String>,
+    /// Which row, from 1.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) row: u64,
+    /// A training configuration.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Settings over those of the file: `train_on_eos=all`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -285,13 +328,58 @@ pub(crate) enum RunsCommand {
         /// The run's id.
         run: String,
     },
+    /// Does a finished run again from its record, and tells whether it comes to the same bits.
+    Reproduce {
+        /// The run's id.
+        run: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
     /// Architecture, size and hash of a checkpoint.
     Info {
-        /// A folder, or an artifact by id or name.
+        /// A folder, a `.gguf` file, or an artifact by id or name.
         checkpoint: String,
     },
+    /// Takes a model from elsewhere into the lab, as a checkpoint.
+    Import {
+        /// A `.gguf` file, or a folder of Hugging Face.
+        source: String,
+        /// The name of the checkpoint; by default that of the file or folder.
+        #[arg(long)]
+        name: Option<String>,
+        /// Makes it again even where it is up to date.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Writes a checkpoint for other programs.
+    Export {
+        /// A folder, or an artifact by id or name.
+        checkpoint: String,
+        /// `gguf` is one file for llama.cpp, `safetensors` a folder for Hugging Face.
+        #[arg(long, value_enum)]
+        format: ExportFormat,
+        /// The numbers of a GGUF file.
+        #[arg(long = "type", value_enum, default_value_t = ExportType::F16)]
+        file_type: ExportType,
+        /// The file or folder to write.
+        #[arg(long, value_name = "PATH")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Gguf,
+    Safetensors,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportType {
+    /// Half precision.
+    F16,
+    /// 8 bits, with a scale for 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
 }

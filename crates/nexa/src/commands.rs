@@ -7,12 +7,15 @@ mod doctor;
 mod evaluate;
 mod inference;
 mod init;
+mod inspect;
 mod leaderboard;
 mod lineage;
 mod model;
+mod reproduce;
 mod run;
 mod runs;
 mod stage;
+mod train;
 mod ui;
 
 use anyhow::Result;
@@ -43,7 +46,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Tokenizer(TokenizerCommand::Train(args)) => {
             stage::run(global, "tokenizer.train", &args, &[])
         }
-        Command::Train(args) => stage::run(global, "train", &args, &[]),
+        Command::Train(args) => train::run(global, &args),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),

@@ -118,6 +118,14 @@ pub(crate) static STAGES: &[StageKind] = &[
         build: |value, place, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
     },
     StageKind {
+        uses: "model.import",
+        makes: Kind::Checkpoint,
+        name: "imported",
+        roles: &[],
+        seeded: false,
+        build: |value, place, lab| boxed(nexa_model::ImportModel::new(lab, parse(value, place)?)?),
+    },
+    StageKind {
         uses: "train.init",
         makes: Kind::Checkpoint,
         name: "untrained",
@@ -129,7 +137,12 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "train",
         makes: Kind::Checkpoint,
         name: "student",
-        roles: &[required("sft_dataset", Kind::SftDataset), required("tokenizer", Kind::Tokenizer)],
+        roles: &[
+            required("sft_dataset", Kind::SftDataset),
+            default("tokenizer", Kind::Tokenizer),
+            optional("base", Kind::Checkpoint),
+            optional("teacher", Kind::Checkpoint),
+        ],
         seeded: true,
         build: |value, place, _| boxed(nexa_train::Train::new(parse(value, place)?)?),
     },

@@ -4,7 +4,9 @@
 //! token comes. A query's scores, their softmax and the mix of the values depend on that query and on the tokens
 //! before it alone, whatever stands in the same step.
 
-use super::attention::Heads;
+use std::ops::Range;
+
+use super::attention::{Heads, visible};
 use super::panel::{RightPanel, Strides, pack, store, tile};
 use super::rope::RopeTable;
 use super::simd::{LANES, softmax, vectorised};
@@ -33,11 +35,19 @@ impl LayerCache {
         Self { heads: vec![head; heads.key_value], tokens: 0 }
     }
 
-    /// Appends the keys and values of new tokens and attends from each of them.
+    /// Appends the keys and values of new tokens and attends from each of them to the tokens that it sees: `window` of
+    /// them, itself included, or all.
     ///
     /// # Shapes
     /// `qkv` is `[new tokens, qkv_width]`, `output` is `[new tokens, heads * head_dim]`.
-    pub(crate) fn attend(&mut self, qkv: &mut [f32], heads: Heads, rope: &RopeTable, output: &mut [f32]) {
+    pub(crate) fn attend(
+        &mut self,
+        qkv: &mut [f32],
+        heads: Heads,
+        rope: &RopeTable,
+        window: Option<usize>,
+        output: &mut [f32],
+    ) {
         let first = self.tokens;
         for row in qkv.chunks_exact_mut(heads.qkv_width()) {
             self.push(row, heads, rope);
@@ -47,7 +57,7 @@ impl LayerCache {
             let group_width = heads.group() * heads.head_dim;
             let queries = row.chunks_exact(group_width).zip(output.chunks_exact_mut(group_width));
             for (head, (queries, output)) in self.heads.iter().zip(queries) {
-                attend_group(queries, head, heads.head_dim, first + index + 1, output);
+                attend_group(queries, head, heads.head_dim, visible(first + index, window), output);
             }
         }
     }
@@ -82,12 +92,12 @@ impl LayerCache {
 }
 
 vectorised! {
-    /// Attends from the queries that share a key-value head to its first `seen` tokens.
-    fn attend_group(queries: &[f32], cache: &HeadCache, dim: usize, seen: usize, output: &mut [f32]) {
+    /// Attends from the queries that share a key-value head to some of its tokens.
+    fn attend_group(queries: &[f32], cache: &HeadCache, dim: usize, seen: Range<usize>, output: &mut [f32]) {
         let mut rest = queries.chunks_exact(4 * dim);
         let mut rest_output = output.chunks_exact_mut(4 * dim);
         for (queries, output) in rest.by_ref().zip(rest_output.by_ref()) {
-            attend_some::<4>(queries, cache, dim, seen, output);
+            attend_some::<4>(queries, cache, dim, seen.clone(), output);
         }
         let output = rest_output.into_remainder();
         match rest.remainder().len() / dim {
@@ -104,20 +114,25 @@ fn attend_some<const R: usize>(
     queries: &[f32],
     cache: &HeadCache,
     dim: usize,
-    seen: usize,
+    seen: Range<usize>,
     output: &mut [f32],
 ) {
-    let padded = seen.next_multiple_of(LANES);
+    // Scores begin with the panel that holds the first token seen.
+    let base = seen.start - seen.start % LANES;
+    let visible = seen.start - base..seen.end - base;
+    let padded = visible.end.next_multiple_of(LANES);
     let strip = pack::<R>(queries, R, dim, Strides { row: dim, inner: 1 });
     let mut scores = vec![0.0; R * padded];
-    for (panel, column) in cache.keys.chunks_exact(dim).zip((0..seen).step_by(LANES)) {
+    let panels = cache.keys[base / LANES * dim..].chunks_exact(dim);
+    for (panel, column) in panels.zip((0..visible.end).step_by(LANES)) {
         store(&tile(&strip, panel), &mut scores, padded, 0, column);
     }
     for row in scores.chunks_exact_mut(padded) {
-        softmax(&mut row[..seen]);
+        row[..visible.start].fill(0.0);
+        softmax(&mut row[visible.clone()]);
     }
-    let weights = pack::<R>(&scores, R, seen, Strides { row: padded, inner: 1 });
+    let weights = pack::<R>(&scores, R, visible.end, Strides { row: padded, inner: 1 });
     for (panel, column) in cache.values.iter().zip((0..dim).step_by(LANES)) {
-        store(&tile(&weights, &panel[..seen]), output, dim, 0, column);
+        store(&tile(&weights, &panel[base..seen.end]), output, dim, 0, column);
     }
 }

@@ -11,21 +11,46 @@ const WORTH_THREADS: usize = 192 * 192 * 192;
 
 /// How a matrix lies in a slice, as distances between rows and between columns.
 #[derive(Debug, Clone, Copy)]
-struct Matrix<'a> {
+pub(super) struct Matrix<'a> {
     values: &'a [f32],
     row: usize,
     column: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// A matrix of `width` columns, row by row.
-    fn rows(values: &'a [f32], width: usize) -> Self {
+    /// A matrix of `width` columns, row by row. It may be the left part of rows of that width.
+    pub(super) fn rows(values: &'a [f32], width: usize) -> Self {
         Self { values, row: width, column: 1 }
     }
 
     /// The transpose of a matrix of `width` columns that lies row by row.
-    fn columns(values: &'a [f32], width: usize) -> Self {
+    pub(super) fn columns(values: &'a [f32], width: usize) -> Self {
         Self { values, row: 1, column: width }
+    }
+}
+
+/// Where a product goes.
+#[derive(Debug)]
+pub(super) struct Output<'a> {
+    /// The first number of the first row, and all that follows.
+    pub(super) values: &'a mut [f32],
+    /// Distance between rows.
+    pub(super) row: usize,
+    /// Whether the product is added to what is there.
+    pub(super) add: bool,
+    /// What the product is multiplied with.
+    pub(super) scale: f32,
+}
+
+impl<'a> Output<'a> {
+    /// Replaces a matrix of `width` columns.
+    pub(super) fn replace(values: &'a mut [f32], width: usize) -> Self {
+        Self { values, row: width, add: false, scale: 1.0 }
+    }
+
+    /// Adds to a matrix of `width` columns.
+    pub(super) fn add(values: &'a mut [f32], width: usize) -> Self {
+        Self { values, row: width, add: true, scale: 1.0 }
     }
 }
 
@@ -35,10 +60,10 @@ impl<'a> Matrix<'a> {
 /// `x` is `[rows, inputs]`, `weight` is `[outputs, inputs]`, `residual` and the result are `[rows, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], inputs: usize, residual: Option<&[f32]>) -> Vec<f32> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
-    let is_sum = residual.is_some();
+    let add = residual.is_some();
     let mut output = residual.map_or_else(|| vec![0.0; rows * outputs], <[f32]>::to_vec);
-    let shape = [rows, outputs, inputs];
-    multiply(shape, Matrix::rows(x, inputs), Matrix::columns(weight, inputs), is_sum, &mut output);
+    let target = Output { values: &mut output, row: outputs, add, scale: 1.0 };
+    multiply([rows, outputs, inputs], Matrix::rows(x, inputs), Matrix::columns(weight, inputs), target);
     output
 }
 
@@ -47,8 +72,8 @@ pub(crate) fn backward_x(gradient: &[f32], weight: &[f32], inputs: usize) -> Vec
     let outputs = weight.len() / inputs;
     let rows = gradient.len() / outputs;
     let mut output = vec![0.0; rows * inputs];
-    let shape = [rows, inputs, outputs];
-    multiply(shape, Matrix::rows(gradient, outputs), Matrix::rows(weight, inputs), false, &mut output);
+    let target = Output::replace(&mut output, inputs);
+    multiply([rows, inputs, outputs], Matrix::rows(gradient, outputs), Matrix::rows(weight, inputs), target);
     output
 }
 
@@ -57,35 +82,42 @@ pub(crate) fn backward_weight(gradient: &[f32], x: &[f32], inputs: usize) -> Vec
     let rows = x.len() / inputs;
     let outputs = gradient.len().checked_div(rows).unwrap_or(0);
     let mut output = vec![0.0; outputs * inputs];
-    let shape = [outputs, inputs, rows];
-    multiply(shape, Matrix::columns(gradient, outputs), Matrix::rows(x, inputs), false, &mut output);
+    let target = Output::replace(&mut output, inputs);
+    multiply([outputs, inputs, rows], Matrix::columns(gradient, outputs), Matrix::rows(x, inputs), target);
     output
 }
 
-/// Computes `left x right`, added to `output` or in its place, for `[rows, columns, inner]`.
-fn multiply([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>, add: bool, output: &mut [f32]) {
-    let last = |matrix: Matrix<'_>, rows: usize, columns: usize| {
-        rows.saturating_sub(1) * matrix.row + columns.saturating_sub(1) * matrix.column
+/// Computes `scale * left x right`, added to the output or in its place, for `[rows, columns, inner]`.
+pub(super) fn multiply([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>, output: Output<'_>) {
+    let last = |row: usize, column: usize, rows: usize, columns: usize| {
+        rows.saturating_sub(1) * row + columns.saturating_sub(1) * column
     };
-    assert_eq!(output.len(), m * n, "the result has a number for each row and column");
-    if m == 0 || n == 0 || k == 0 {
+    if m == 0 || n == 0 {
         return;
     }
-    assert!(last(left, m, k) < left.values.len(), "the left operand covers its shape");
-    assert!(last(right, k, n) < right.values.len(), "the right operand covers its shape");
+    assert!(n <= output.row && last(output.row, 1, m, n) < output.values.len(), "the result has its place");
+    if k == 0 {
+        if !output.add {
+            output.values.chunks_mut(output.row).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    assert!(last(left.row, left.column, m, k) < left.values.len(), "the left operand covers its shape");
+    assert!(last(right.row, right.column, k, n) < right.values.len(), "the right operand covers its shape");
     let threads = if m * n * k < WORTH_THREADS { Parallelism::None } else { Parallelism::Rayon(0) };
     #[expect(unsafe_code, reason = "`gemm` takes pointers")]
-    // SAFETY: `output` holds `m * n` numbers, row by row, and nothing else refers to them. The largest offset that
-    // `gemm` reads from each operand is that of its last row and column, which lies inside its slice as asserted.
+    // SAFETY: the largest offset that `gemm` reads from or writes to each matrix is that of its last row and column,
+    // which lies inside its slice as asserted; the rows of the output do not overlap, as none is longer than the
+    // distance between them; and nothing else refers to the output.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.as_mut_ptr(),
+            output.values.as_mut_ptr(),
             1,
-            n as isize,
-            add,
+            output.row as isize,
+            output.add,
             left.values.as_ptr(),
             left.column as isize,
             left.row as isize,
@@ -93,7 +125,7 @@ fn multiply([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>, add: boo
             right.column as isize,
             right.row as isize,
             1.0,
-            1.0,
+            output.scale,
             false,
             false,
             false,

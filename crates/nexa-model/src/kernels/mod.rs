@@ -9,10 +9,15 @@
 //! and picks that version where the processor has them.
 
 pub(crate) mod attention;
+pub(crate) mod bias;
 pub(crate) mod cache;
 pub(crate) mod cross_entropy;
+pub(crate) mod distill;
 pub(crate) mod gather;
+pub(crate) mod head;
+pub(crate) mod head_norm;
 pub(crate) mod linear;
+pub(crate) mod lora;
 pub(crate) mod panel;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;

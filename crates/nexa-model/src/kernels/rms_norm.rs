@@ -57,7 +57,8 @@ fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
 }
 
 vectorised! {
-    fn forward_rows(x: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
+    /// Normalises every `weight.len()` numbers of `x`.
+    pub(crate) fn forward_rows(x: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
         let width = weight.len();
         for (x, output) in x.chunks_exact(width).zip(output.chunks_exact_mut(width)) {
             let scale = inverse_rms(x, epsilon);
@@ -69,7 +70,8 @@ vectorised! {
 }
 
 vectorised! {
-    fn backward_rows(
+    /// Writes the gradient of `x` and adds up that of `weight`.
+    pub(crate) fn backward_rows(
         x: &[f32],
         weight: &[f32],
         epsilon: f32,

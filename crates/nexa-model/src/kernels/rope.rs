@@ -3,34 +3,44 @@
 //!
 //! Source: Su et al., "RoFormer", 2021, section 3.2; the pairing is that of `transformers`.
 
-/// Cosines and sines of every position.
+use std::ops::Range;
+
+/// Cosines and sines of a range of positions.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RopeTable {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
+    positions: Range<usize>,
 }
 
 impl RopeTable {
-    /// Computes the table for `positions` positions.
-    pub(crate) fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let angles = (0..positions).flat_map(|position| {
-            (0..half).map(move |d| {
-                // `transformers` computes the frequency and the angle in f32; so does this, to agree at long range.
-                let frequency = 1.0 / (theta.powf((2 * d) as f64 / head_dim as f64) as f32);
-                position as f32 * frequency
+    /// Computes the table for some positions from the angle that each pair of dimensions turns by from one position
+    /// to the next. Cosines and sines are multiplied by `scale`.
+    pub(crate) fn new(positions: Range<usize>, frequencies: &[f32], scale: f32) -> Self {
+        // `transformers` computes the angle in f32; so does this, to agree at long range.
+        let angles = positions
+            .clone()
+            .flat_map(|position| frequencies.iter().map(move |frequency| position as f32 * frequency));
+        let (cos, sin) = angles
+            .map(|angle| {
+                let angle = f64::from(angle);
+                (angle.cos() as f32 * scale, angle.sin() as f32 * scale)
             })
-        });
-        let (sin, cos) =
-            angles.map(|angle| (f64::from(angle).sin() as f32, f64::from(angle).cos() as f32)).unzip();
-        Self { cos, sin, half }
+            .unzip();
+        Self { cos, sin, half: frequencies.len(), positions }
+    }
+
+    /// Returns the positions that the table covers.
+    pub(crate) fn positions(&self) -> Range<usize> {
+        self.positions.clone()
     }
 
     /// Returns the cosines and sines of a position, `head_dim / 2` of each.
     #[inline(always)]
     pub(crate) fn at(&self, position: usize) -> (&[f32], &[f32]) {
-        let range = position * self.half..(position + 1) * self.half;
+        let index = position - self.positions.start;
+        let range = index * self.half..(index + 1) * self.half;
         (&self.cos[range.clone()], &self.sin[range])
     }
 

@@ -1,9 +1,22 @@
-//! Chat templates, rendered so that what a message says stays apart from what the template adds.
+//! Chat templates as `transformers` runs them: Jinja with its whitespace rules and its extensions.
+//!
+//! # Departures
+//! `strftime_now` gives a date that is fixed with the tokenizer, midnight, rather than the clock's: a template that
+//! writes the date would otherwise train every day on other tokens.
 
-use minijinja::{Environment, ErrorKind, context};
-use nexa_core::lm::{self, ChatMessage};
-use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::LazyLock;
 
+use chrono::NaiveDate;
+use minijinja::value::Kwargs;
+use minijinja::{Environment, Error as JinjaError, ErrorKind, Value};
+use regex::Regex;
+use serde_json::{Map, Value as Json};
+
+use super::conversation::Message;
+use super::private::Private;
+use super::python;
 use crate::Error;
 
 /// The ChatML form, for models that are trained here.
@@ -13,152 +26,219 @@ pub(super) const CHATML: &str = "\
 {% endfor %}\
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
+/// The variables with the characters that mark what a generation tag holds.
+const MARKS: [&str; 2] = ["_nexa_open", "_nexa_close"];
+
+static GENERATION_TAG: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern is a constant")
+});
+
 /// A compiled chat template.
 #[derive(Debug)]
 pub(super) struct ChatTemplate {
     environment: Environment<'static>,
-    bos_token: String,
-    eos_token: String,
+    /// Whether the template marks what the assistant writes.
+    pub(super) has_generation_tags: bool,
 }
 
-/// A part of a rendered conversation.
+/// What a template is given besides messages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    /// `bos_token` and the like, and further keyword arguments.
+    pub(super) named: Map<String, Json>,
+    pub(super) tools: Option<Json>,
+    pub(super) documents: Option<Json>,
+}
+
+/// A rendered conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// What the template wrote.
-    Template(String),
-    /// The content of the message with this index.
-    Content(usize),
-}
-
-/// A message as templates see it.
-#[derive(Serialize)]
-struct TemplateMessage<'a> {
-    role: &'static str,
-    content: &'a str,
+pub(super) struct RenderedText {
+    pub(super) text: String,
+    /// What generation tags hold, in bytes.
+    pub(super) generated: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
-    /// Compiles a template with the whitespace rules of `transformers`.
-    pub(super) fn new(source: &str, bos_token: Option<&str>, eos_token: Option<&str>) -> Result<Self, Error> {
+    /// Compiles a template.
+    pub(super) fn new(source: &str, date: NaiveDate) -> Result<Self, Error> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        environment.set_formatter(python::print);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", |value: Value, kwargs: Kwargs| python::to_json(&value, kwargs));
+        environment.add_function("raise_exception", |message: String| -> Result<String, JinjaError> {
+            Err(JinjaError::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", move |format: String| python::strftime(date, &format));
+
+        let has_generation_tags = GENERATION_TAG.is_match(source);
+        // The tag becomes a scope, as it is one in `transformers`, around two marks. What the tag says about blanks
+        // beside it is said by a block on each side of the mark.
+        let [open, close] = MARKS;
+        let source = GENERATION_TAG.replace_all(source, |tag: &regex::Captures<'_>| {
+            let (left, right) = (&tag[1], &tag[3]);
+            match tag.get(2) {
+                None => format!("{{%{left} with %}}{{{{ {open} }}}}{{% set _nexa = 0 {right}%}}"),
+                Some(_) => format!("{{%{left} set _nexa = 0 %}}{{{{ {close} }}}}{{% endwith {right}%}}"),
+            }
         });
         environment
-            .add_template_owned("chat", source.to_owned())
-            .map_err(|error| Error::Tokenizer(format!("chat template: {error}")))?;
-        let text = |token: Option<&str>| token.unwrap_or_default().to_owned();
-        Ok(Self { environment, bos_token: text(bos_token), eos_token: text(eos_token) })
+            .add_template_owned("chat", source.into_owned())
+            .map_err(|error| Error::Tokenizer(format!("chat template: {}", described(&error))))?;
+        Ok(Self { environment, has_generation_tags })
     }
 
-    /// Renders a conversation.
-    ///
-    /// The template sees a mark in place of every content, and the marks are then found in its output. Rendering the
-    /// contents themselves must give the same text, so a template that changes them is an error, not a surprise.
+    /// Renders messages.
     pub(super) fn render(
         &self,
-        messages: &[ChatMessage],
+        messages: &[Message],
+        variables: &Variables,
         add_generation_prompt: bool,
-    ) -> Result<Vec<Piece>, lm::Error> {
-        let marks: Vec<String> =
-            (0..messages.len()).map(|index| format!("\u{f8ff}{index}\u{f8ff}")).collect();
-        let marked = self.render_text(messages, marks.iter().map(String::as_str), add_generation_prompt)?;
-        let mut pieces = Vec::new();
-        let mut rest = marked.as_str();
-        while let Some((before, tail)) = rest.split_once('\u{f8ff}') {
-            let (index, tail) = tail.split_once('\u{f8ff}').unwrap_or_default();
-            if !before.is_empty() {
-                pieces.push(Piece::Template(before.to_owned()));
-            }
-            let index = index.parse().ok().filter(|&index: &usize| index < messages.len());
-            pieces.push(Piece::Content(index.ok_or_else(rewritten)?));
-            rest = tail;
-        }
-        if !rest.is_empty() {
-            pieces.push(Piece::Template(rest.to_owned()));
-        }
-
-        let contents = messages.iter().map(|message| message.content.as_str());
-        let rendered = self.render_text(messages, contents, add_generation_prompt)?;
-        let joined: String = pieces
+        private: Private,
+    ) -> Result<RenderedText, String> {
+        let messages: Vec<Map<String, Json>> = messages.iter().map(visible).collect();
+        let mut context: BTreeMap<&str, Value> = variables
+            .named
             .iter()
-            .map(|piece| match piece {
-                Piece::Template(text) => text.as_str(),
-                Piece::Content(index) => messages[*index].content.as_str(),
-            })
+            .map(|(name, value)| (name.as_str(), Value::from_serialize(value)))
             .collect();
-        if joined == rendered { Ok(pieces) } else { Err(rewritten()) }
-    }
-
-    fn render_text<'a>(
-        &self,
-        messages: &[ChatMessage],
-        contents: impl Iterator<Item = &'a str>,
-        add_generation_prompt: bool,
-    ) -> Result<String, lm::Error> {
-        let messages: Vec<TemplateMessage<'_>> = messages
-            .iter()
-            .zip(contents)
-            .map(|(message, content)| TemplateMessage { role: message.role.as_str(), content })
-            .collect();
-        let context = context! {
-            messages,
-            add_generation_prompt,
-            bos_token => self.bos_token,
-            eos_token => self.eos_token,
-        };
+        for (name, value) in [("tools", &variables.tools), ("documents", &variables.documents)] {
+            context.insert(name, value.as_ref().map_or(Value::from(()), Value::from_serialize));
+        }
+        context.insert("messages", Value::from_serialize(&messages));
+        context.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        context.insert(MARKS[0], Value::from(private.open().to_string()));
+        context.insert(MARKS[1], Value::from(private.close().to_string()));
         let template = self.environment.get_template("chat").expect("added when the template was compiled");
-        template.render(context).map_err(|error| lm::Error::Tokenizer(format!("chat template: {error}")))
+        let marked = template.render(context).map_err(|error| described(&error))?;
+        Ok(unmark(&marked, private))
     }
 }
 
-fn rewritten() -> lm::Error {
-    lm::Error::Tokenizer("the chat template changes the text of messages, which is not supported".to_owned())
+/// The keys of a message that a template sees: those that are not null.
+fn visible(message: &Message) -> Map<String, Json> {
+    let mut map = Map::new();
+    map.insert("role".to_owned(), Json::String(message.role.clone()));
+    if !message.content.is_null() {
+        map.insert("content".to_owned(), message.content.clone());
+    }
+    let rest = message.rest.iter().filter(|(_, value)| !value.is_null());
+    map.extend(rest.map(|(key, value)| (key.clone(), value.clone())));
+    map
+}
+
+/// Takes the marks out again and remembers where they stood.
+fn unmark(marked: &str, private: Private) -> RenderedText {
+    let (mut text, mut generated, mut open) = (String::with_capacity(marked.len()), Vec::new(), None);
+    for c in marked.chars() {
+        if c == private.open() {
+            open = Some(text.len());
+        } else if c == private.close() {
+            generated.extend(open.take().map(|start| start..text.len()));
+        } else {
+            text.push(c);
+        }
+    }
+    RenderedText { text, generated }
+}
+
+/// An error of the template with its causes, on one line.
+fn described(error: &JinjaError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nexa_core::lm::Role;
+    use serde_json::json;
 
-    fn render(source: &str, contents: &[&str]) -> Result<Vec<Piece>, String> {
-        let template =
-            ChatTemplate::new(source, Some("<s>"), Some("</s>")).map_err(|error| error.to_string())?;
-        let messages: Vec<_> =
-            contents.iter().map(|content| ChatMessage::new(Role::User, *content)).collect();
-        template.render(&messages, true).map_err(|error| error.to_string())
+    fn date() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2025, 3, 9).expect("a date")
     }
 
-    #[test]
-    fn pieces_keep_contents_apart() {
-        let text = |text: &str| Piece::Template(text.to_owned());
-        assert_eq!(
-            render(CHATML, &["hi", ""]).expect("renders"),
-            [
-                text("<|im_start|>user\n"),
-                Piece::Content(0),
-                text("<|im_end|>\n<|im_start|>user\n"),
-                Piece::Content(1),
-                text("<|im_end|>\n<|im_start|>assistant\n"),
-            ]
-        );
-        let spaced =
-            "{% for m in messages %}\n  {{ bos_token }}{{ m.content }}{{ eos_token }}\n{% endfor %}\n";
-        let expected = [text("  <s>"), Piece::Content(0), text("</s>\n")];
-        assert_eq!(render(spaced, &["hi"]).expect("renders"), expected);
+    fn render(source: &str, named: Json) -> Result<RenderedText, String> {
+        let template = ChatTemplate::new(source, date()).map_err(|error| error.to_string())?;
+        let named = named.as_object().expect("an object").clone();
+        let private = Private::unused(std::iter::empty::<&str>()).expect("nothing is used");
+        let messages = [Message::new("user", " hi "), Message::new("assistant", "<think>a</think>\n\nb")];
+        template.render(&messages, &Variables { named, ..Variables::default() }, true, private)
     }
 
+    /// What each expression prints in Python is written beside it by hand.
     #[test]
-    fn a_template_that_changes_contents_or_refuses_is_an_error() {
+    fn expressions_print_what_they_print_in_python() {
         let check = |source: &str, expected: &str| {
-            let error = render(source, &[" hi "]).expect_err(expected);
+            let value =
+                json!({"x": {"b": [1, 2.5, null, true], "a": "ü<\"'\n"}, "big": 1e16, "small": 0.00001});
+            assert_eq!(render(source, value).expect(source).text, expected, "{source}");
+        };
+        check("{{ x | tojson }}", r#"{"b": [1, 2.5, null, true], "a": "ü<\"'\n"}"#);
+        check(
+            "{{ x | tojson(sort_keys=true, ensure_ascii=true) }}",
+            r#"{"a": "\u00fc<\"'\n", "b": [1, 2.5, null, true]}"#,
+        );
+        check("{{ x.b | tojson(indent=2) }}", "[\n  1,\n  2.5,\n  null,\n  true\n]");
+        check("{{ [] | tojson(indent=2) }}{{ x.b | tojson(separators=(',', ':')) }}", "[][1,2.5,null,true]");
+        check("{{ big }} {{ small }} {{ 1.0 }} {{ 3 }}", "1e+16 1e-05 1.0 3");
+        check("{{ true }} {{ none }} {{ nothing }} {{ x.b }}", "True None  [1, 2.5, None, True]");
+        check("{{ {'k': \"it's\"} }}", "{'k': \"it's\"}");
+        check(
+            "{{ messages[0].content.strip() }}|{{ messages[1]['content'].split('</think>')[-1].lstrip('\\n') }}",
+            "hi|b",
+        );
+        check("{% for k, v in x.items() %}{{ k }}{% endfor %}", "ba");
+        check(
+            "{{ 'abc'.startswith('a') }}{{ 'a-b'.replace('-', '') }}{{ messages[::-1][0].role }}",
+            "Trueabassistant",
+        );
+        check("{{ strftime_now('%d %b %Y') }}", "09 Mar 2025");
+        check(
+            "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+            "2",
+        );
+        check(
+            "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
+            "user",
+        );
+        check("{% if tools is not none %}t{% endif %}{% if not documents %}d{% endif %}", "d");
+        check("  {% if true %}\n  a\n  {% endif %}\nb\n", "  a\nb");
+    }
+
+    #[test]
+    fn generation_tags_are_remembered_and_leave_no_trace() {
+        let check = |source: &str, text: &str, generated: &[&str]| {
+            let rendered = render(source, json!({})).expect(source);
+            assert_eq!(rendered.text, text, "{source}");
+            let held: Vec<&str> =
+                rendered.generated.iter().map(|range| &rendered.text[range.clone()]).collect();
+            assert_eq!(held, generated, "{source}");
+        };
+        check("a{% generation %}b{% endgeneration %}c", "abc", &["b"]);
+        check("a\n{%- generation -%}\n b \n{%- endgeneration -%}\nc", "abc", &["b"]);
+        check("a\n{% generation %}\nb\n{% endgeneration %}\nc", "a\nb\nc", &["b\n"]);
+        let looped = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}\
+            {{ loop.index0 }}{{ m.content[-1:] }}{% endgeneration %}{% else %}u{% endif %}{% endfor %}";
+        check(looped, "u1b", &["1b"]);
+        assert!(ChatTemplate::new(looped, date()).expect("compiles").has_generation_tags);
+        assert!(!ChatTemplate::new(CHATML, date()).expect("compiles").has_generation_tags);
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_template() {
+        let check = |source: &str, expected: &str| {
+            let error = render(source, json!({})).expect_err(source);
             assert!(error.contains(expected), "{error}");
         };
-        check("{{ messages[0].content | trim }}", "changes the text of messages");
-        check("{{ messages[0].content | upper }}", "changes the text of messages");
         check("{{ raise_exception('no user turns') }}", "no user turns");
         check("{% for %}", "chat template");
+        check("{{ messages[0].content.reversed() }}", "reversed");
     }
 }

@@ -8,7 +8,7 @@ use nexa_data::stats;
 
 use crate::app::App;
 use crate::args::{DataCommand, Global};
-use crate::commands::stage;
+use crate::commands::{inspect, stage};
 use crate::render::{self, error::reported, table};
 
 /// The widest cell of `nexa data show`; JSON shows everything.
@@ -23,6 +23,7 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
             let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
             show(global, &artifact, &page)
         }
+        DataCommand::Inspect(args) => inspect::run(global, args),
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
         DataCommand::Stats { artifact, file } => describe(global, &artifact, file.as_deref()),
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use nexa_core::stage::{self, Inputs, Outcome, Request};
 use nexa_core::{Error, ExitCode, config};
+use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{CollectArgs, Global, StageArgs};
@@ -43,12 +44,7 @@ pub(crate) fn execute(
     extra: &[String],
 ) -> Result<Outcome> {
     let project = app.project()?;
-    let (mut value, place) = match &args.config {
-        Some(path) => (config::read_yaml(path)?, path.display().to_string()),
-        None => (serde_json::json!({}), "command line".to_owned()),
-    };
-    config::apply_overrides(&mut value, &args.overrides)?;
-    config::apply_overrides(&mut value, extra)?;
+    let (value, place) = settings(args, extra)?;
     let stage = (kind.build)(value, &place, &app.lab).map_err(Reported)?;
     let inputs = inputs(app, kind, &args.inputs, !stage.outside_files().is_empty())?;
     let name = args.output.clone().unwrap_or_else(|| kind.artifact_name(&inputs));
@@ -58,8 +54,24 @@ pub(crate) fn execute(
     Ok(stage::execute(stage.as_ref(), &services, &request).map_err(Reported)?)
 }
 
+/// The configuration that was typed, and its place for errors.
+pub(crate) fn settings(args: &StageArgs, extra: &[String]) -> Result<(Value, String)> {
+    let (mut value, place) = match &args.config {
+        Some(path) => (config::read_yaml(path)?, path.display().to_string()),
+        None => (serde_json::json!({}), "command line".to_owned()),
+    };
+    config::apply_overrides(&mut value, &args.overrides)?;
+    config::apply_overrides(&mut value, extra)?;
+    Ok((value, place))
+}
+
 /// The inputs that were named, and for the other required roles the project's newest artifact of the kind.
-fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bool) -> Result<Inputs> {
+pub(crate) fn inputs(
+    app: &App,
+    kind: &'static StageKind,
+    named: &[String],
+    reads_files: bool,
+) -> Result<Inputs> {
     let project = app.project()?;
     let mut inputs = Inputs::none();
     for text in named {
@@ -92,7 +104,7 @@ fn inputs(app: &App, kind: &'static StageKind, named: &[String], reads_files: bo
 }
 
 /// Tells what came out: the id on stdout, so that scripts can go on with it.
-fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
+pub(crate) fn show(app: &App, global: &Global, outcome: &Outcome) -> Result<ExitCode> {
     let artifact = outcome.artifact();
     if global.json {
         render::json(&artifact.manifest)?;

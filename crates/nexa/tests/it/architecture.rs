@@ -23,6 +23,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("burn*", &["nexa-model", "nexa-train"]),
     ("tokenizers", &["nexa-model"]),
     ("minijinja*", &["nexa-model"]),
+    ("hf-hub", &["nexa-model"]),
     ("safetensors", &["nexa-model", "nexa-train"]),
     ("reqwest", &["nexa-distill"]),
     ("rustls", &["nexa-distill"]),

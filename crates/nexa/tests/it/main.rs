@@ -7,3 +7,4 @@ mod command_line;
 mod listings;
 mod pipeline;
 mod support;
+mod train;

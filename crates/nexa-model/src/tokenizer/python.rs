@@ -1,0 +1,214 @@
+//! What templates expect of Python: `json.dumps`, how values print, and `strftime`.
+
+use std::fmt::Write as _;
+
+use chrono::NaiveDate;
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Error, ErrorKind, Output, State, Value};
+use serde_json::Value as Json;
+
+/// `tojson` as `transformers` has it: no HTML escapes, `ensure_ascii`, `indent`, `separators` and `sort_keys`.
+pub(super) fn to_json(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
+    let indent = match kwargs.get::<Option<Value>>("indent")? {
+        None => None,
+        Some(value) if value.is_none() || value.is_undefined() => None,
+        Some(value) => Some(match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(usize::try_from(value)?),
+        }),
+    };
+    let separators: Option<Vec<String>> = kwargs.get("separators")?;
+    let [item, key] = match separators.as_deref() {
+        Some([item, key]) => [item.clone(), key.clone()],
+        // `json.dumps` leaves no blank at the end of a line.
+        _ => [if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()],
+    };
+    let style = Style {
+        indent,
+        item,
+        key,
+        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sorted: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+    };
+    kwargs.assert_all_used()?;
+    let json = serde_json::to_value(value)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let mut out = String::new();
+    style.write(&json, 0, &mut out);
+    Ok(out)
+}
+
+/// How JSON is laid out.
+struct Style {
+    indent: Option<String>,
+    item: String,
+    key: String,
+    ascii: bool,
+    sorted: bool,
+}
+
+impl Style {
+    fn write(&self, value: &Json, depth: usize, out: &mut String) {
+        match value {
+            Json::Null => out.push_str("null"),
+            Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Json::Number(number) => out.push_str(&number_text(number)),
+            Json::String(text) => self.text(text, out),
+            Json::Array(items) => {
+                self.list(['[', ']'], items.iter(), depth, out, |item, out| self.write(item, depth + 1, out));
+            }
+            Json::Object(map) => {
+                let mut entries: Vec<_> = map.iter().collect();
+                if self.sorted {
+                    entries.sort_by_key(|(key, _)| *key);
+                }
+                self.list(['{', '}'], entries.into_iter(), depth, out, |(key, value), out| {
+                    self.text(key, out);
+                    out.push_str(&self.key);
+                    self.write(value, depth + 1, out);
+                });
+            }
+        }
+    }
+
+    fn list<T>(
+        &self,
+        brackets: [char; 2],
+        items: impl ExactSizeIterator<Item = T>,
+        depth: usize,
+        out: &mut String,
+        mut write: impl FnMut(T, &mut String),
+    ) {
+        let line = |depth: usize, out: &mut String| {
+            if let Some(indent) = &self.indent {
+                out.push('\n');
+                out.push_str(&indent.repeat(depth));
+            }
+        };
+        let is_empty = items.len() == 0;
+        out.push(brackets[0]);
+        for (position, item) in items.enumerate() {
+            if position > 0 {
+                out.push_str(&self.item);
+            }
+            line(depth + 1, out);
+            write(item, out);
+        }
+        if !is_empty {
+            line(depth, out);
+        }
+        out.push(brackets[1]);
+    }
+
+    fn text(&self, text: &str, out: &mut String) {
+        out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                c if c < ' ' || (self.ascii && c > '~') => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+    }
+}
+
+fn number_text(number: &serde_json::Number) -> String {
+    match number.as_f64() {
+        Some(value) if number.is_f64() => float_text(value),
+        _ => number.to_string(),
+    }
+}
+
+/// A float as `repr` writes it.
+fn float_text(value: f64) -> String {
+    let magnitude = value.abs();
+    if value == 0.0 || (1e-4..1e16).contains(&magnitude) {
+        return format!("{value:?}");
+    }
+    let text = format!("{value:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        None => text,
+    }
+}
+
+/// Prints a value as `str` does: `True`, `None`, lists and maps by their `repr`.
+pub(super) fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
+    let mut text = String::new();
+    match value.kind() {
+        ValueKind::Undefined => {}
+        ValueKind::String => text.push_str(value.as_str().unwrap_or_default()),
+        ValueKind::Bool | ValueKind::None | ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
+            repr(value, &mut text)?;
+        }
+        _ => text = value.to_string(),
+    }
+    out.write_str(&text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
+}
+
+fn repr(value: &Value, out: &mut String) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None | ValueKind::Undefined => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number if !value.is_integer() => out.push_str(&float_text(f64::try_from(value.clone())?)),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            out.push(quote);
+            for c in text.chars() {
+                match c {
+                    '\\' => out.push_str("\\\\"),
+                    '\n' => out.push_str("\\n"),
+                    '\r' => out.push_str("\\r"),
+                    '\t' => out.push_str("\\t"),
+                    c if c == quote => out.extend(['\\', c]),
+                    c => out.push(c),
+                }
+            }
+            out.push(quote);
+        }
+        ValueKind::Seq => {
+            out.push('[');
+            for (position, item) in value.try_iter()?.enumerate() {
+                out.push_str(if position > 0 { ", " } else { "" });
+                repr(&item, out)?;
+            }
+            out.push(']');
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (position, key) in value.try_iter()?.enumerate() {
+                out.push_str(if position > 0 { ", " } else { "" });
+                repr(&key, out)?;
+                out.push_str(": ");
+                repr(&value.get_item(&key)?, out)?;
+            }
+            out.push('}');
+        }
+        _ => out.push_str(&value.to_string()),
+    }
+    Ok(())
+}
+
+/// Formats a date as `strftime` does; hours, minutes and seconds are those of midnight.
+pub(super) fn strftime(date: NaiveDate, format: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    write!(text, "{}", date.and_time(chrono::NaiveTime::MIN).format(format)).map_err(|_| {
+        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{format}` is not a date format"))
+    })?;
+    Ok(text)
+}

@@ -1,0 +1,240 @@
+//! Files of rows through tokenisation, cache and refusals.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use nexa_core::event::{Event, EventSink, NoEvents};
+use nexa_core::table::JsonLines;
+use nexa_model::{ChatTokenizer, TrainOnEos};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{Config, Error};
+
+/// A folder with a file of rows and a tokenizer.
+struct Lab {
+    folder: tempfile::TempDir,
+    tokenizer: ChatTokenizer,
+    config: Config,
+}
+
+impl Lab {
+    fn new(rows: &[Value]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        fs_err::write(folder.path().join("train.jsonl"), text).expect("writes");
+        let tokenizer = ChatTokenizer::train(&["What is two plus two? four"], 280).expect("trains");
+        Self { folder, tokenizer, config: Config::default() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("train.jsonl")
+    }
+
+    fn open(&self, events: &dyn EventSink) -> Result<Samples, Error> {
+        let (path, options) = (self.path(), self.config.data_options(&self.path()));
+        let source =
+            Source { path: &path, options: &options, tokenizer: &self.tokenizer, tables: &JsonLines };
+        Samples::open(&source, &self.folder.path().join("cache"), events)
+    }
+
+    fn inspect(&self, row: usize) -> Result<Inspection, Error> {
+        let (path, options) = (self.path(), self.config.data_options(&self.path()));
+        let source =
+            Source { path: &path, options: &options, tokenizer: &self.tokenizer, tables: &JsonLines };
+        inspect(&source, row)
+    }
+}
+
+#[derive(Default)]
+struct Said(Mutex<Vec<String>>);
+
+impl EventSink for Said {
+    fn emit(&self, event: Event) {
+        self.0.lock().expect("nothing panics").push(format!("{event:?}"));
+    }
+}
+
+fn chat(question: &str, answer: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]})
+}
+
+fn rows(count: usize) -> Vec<Value> {
+    (0..count).map(|index| chat("two?", &"four ".repeat(index % 7 + 1))).collect()
+}
+
+#[test]
+fn mapped_samples_are_those_of_the_rows() {
+    let mut rows = rows(2500);
+    rows[3]["id"] = json!("three");
+    let lab = Lab::new(&rows);
+    let mapped = lab.open(&NoEvents).expect("tokenises");
+    assert_eq!(mapped.len(), 2500);
+    for index in [0, 3, 1023, 1024, 2499] {
+        let (found, row) = (mapped.get(index), lab.inspect(index + 1).expect("encodes"));
+        let expected: Vec<(u32, bool)> =
+            row.sequences[0].iter().map(|token| (token.id, token.trained)).collect();
+        let found: Vec<(u32, bool)> = found.token_ids.iter().copied().zip(found.trained.iter()).collect();
+        assert_eq!(found, expected[..found.len()], "row {index}");
+        assert!(expected[found.len()..].iter().all(|(_, trained)| !trained), "only an untrained end is cut");
+    }
+    assert_eq!((mapped.id(3), mapped.id(4)), ("three", "train.jsonl:5"));
+    assert_eq!(mapped.lengths().iter().sum::<usize>() as u64, mapped.report().tokens);
+}
+
+#[test]
+fn the_cache_is_used_again_and_damage_is_mended() {
+    let lab = Lab::new(&rows(40));
+    let first = lab.open(&NoEvents).expect("tokenises");
+    let path = first.path().to_owned();
+    let bytes = fs_err::read(&path).expect("reads");
+    drop(first);
+    for damage in [0, 40, bytes.len() / 2, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[damage] ^= 1;
+        // A mapped file must not change under its reader, so the damaged one is another file.
+        fs_err::remove_file(&path).expect("removes");
+        fs_err::write(&path, &damaged).expect("writes");
+        let said = Said::default();
+        lab.open(&said).expect("tokenises again");
+        assert!(said.0.lock().expect("nothing panics")[0].contains("damaged"));
+        assert_eq!(fs_err::read(&path).expect("reads"), bytes, "byte {damage}");
+    }
+    let said = Said::default();
+    lab.open(&said).expect("opens");
+    assert!(said.0.lock().expect("nothing panics").is_empty());
+}
+
+#[test]
+fn whatever_decides_the_tokens_decides_the_file() {
+    let mut lab = Lab::new(&rows(4));
+    let mut paths = vec![lab.open(&NoEvents).expect("tokenises").path().to_owned()];
+    let mut check = |lab: &Lab| {
+        let path = lab.open(&NoEvents).expect("tokenises").path().to_owned();
+        assert!(!paths.contains(&path));
+        paths.push(path);
+    };
+    lab.config.train_on_inputs = true;
+    check(&lab);
+    lab.config.train_on_eos = TrainOnEos::Last;
+    check(&lab);
+    lab.config.sequence_len = 100;
+    check(&lab);
+    lab.tokenizer = ChatTokenizer::train(&["other words, another vocabulary"], 280).expect("trains");
+    check(&lab);
+    fs_err::write(lab.path(), format!("{}\n", chat("a", "b"))).expect("writes");
+    check(&lab);
+}
+
+#[test]
+fn long_samples_are_dropped_cut_or_refused() {
+    let long = chat("two?", &"four ".repeat(40));
+    let question = chat(&"two? ".repeat(40), "four");
+    let lab = |strategy| {
+        let mut lab = Lab::new(&[chat("two?", "four"), long.clone(), question.clone()]);
+        lab.config.sequence_len = 60;
+        lab.config.excess_length_strategy = strategy;
+        lab
+    };
+    let report = lab(ExcessLength::Drop).open(&NoEvents).expect("tokenises").report().clone();
+    assert_eq!((report.samples, report.too_long), (1, 2));
+
+    let said = Said::default();
+    let samples = lab(ExcessLength::Truncate).open(&said).expect("tokenises");
+    let report = samples.report();
+    assert_eq!(
+        (report.samples, report.truncated, report.stop_cut_away, report.answer_cut_away),
+        (2, 1, 1, 1)
+    );
+    assert_eq!(samples.get(1).token_ids.len(), 60);
+    let said = said.0.lock().expect("nothing panics").join("\n");
+    for words in ["1 lose their whole answer", "1 samples are cut", "1 of the cut samples lose"] {
+        assert!(said.contains(words), "{said}");
+    }
+
+    let error = lab(ExcessLength::Raise).open(&NoEvents).expect_err("is refused").to_string();
+    assert!(error.contains("train.jsonl:2:") && error.contains("more than `sequence_len` (60)"), "{error}");
+}
+
+#[test]
+fn what_teaches_nothing_is_refused() {
+    let check = |row: Value, change: &dyn Fn(&mut Lab), expected: &str| {
+        let mut lab = Lab::new(&[row]);
+        change(&mut lab);
+        let error = lab.open(&NoEvents).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let question = json!({"messages": [{"role": "user", "content": "two?"}]});
+    check(question, &|_| {}, "1 have no turn to be trained");
+    check(json!({"a": 1, "b": 2}), &|_| {}, "train.jsonl:1: the columns fit no format (there are: a, b)");
+    check(json!({"messages": 1}), &|_| {}, "train.jsonl:1: column `messages` is not a list");
+    let template = |source: &'static str| {
+        move |lab: &mut Lab| {
+            let tokenizer = ChatTokenizer::train(&["two"], 280).expect("trains");
+            lab.tokenizer = tokenizer.with_template(source).expect("compiles");
+        }
+    };
+    let endless = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    check(chat("a", "b"), &template(endless), "would never learn to stop");
+    let untrained = "{% for m in messages %}<|im_start|>{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>{% endfor %}";
+    check(chat("a", "b"), &template(untrained), "set `train_on_eos: all`");
+}
+
+#[test]
+fn preferences_share_their_prompt() {
+    let lab = Lab::new(&[json!({"prompt": "two?", "chosen": "four", "rejected": "five"})]);
+    let samples = lab.open(&NoEvents).expect("tokenises");
+    assert_eq!(samples.len(), 1);
+    let [better, worse] = samples.preference(0).expect("a pair");
+    let start = better.trained.iter().position(|trained| trained).expect("is trained");
+    assert_eq!(better.token_ids[..start], worse.token_ids[..start]);
+    assert_ne!(better.token_ids[start..], worse.token_ids[start..]);
+    assert!(Lab::new(&rows(1)).open(&NoEvents).expect("tokenises").preference(0).is_none());
+}
+
+#[test]
+fn only_the_completion_of_two_lists_is_trained() {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let lab = Lab::new(&[json!({
+        "prompt": [turn("user", "a"), turn("assistant", "given"), turn("user", "b")],
+        "completion": [turn("assistant", "four")],
+    })]);
+    let inspection = lab.inspect(1).expect("is read");
+    let trained: String = inspection.sequences[0]
+        .iter()
+        .filter(|token| token.trained)
+        .map(|token| token.text.as_str())
+        .collect();
+    assert_eq!(trained, "four<|im_end|>");
+}
+
+#[test]
+fn an_inspection_shows_the_whole_text() {
+    let lab = Lab::new(&[chat("two?", "four"), chat("żółć", "🦀 four")]);
+    let inspection = lab.inspect(2).expect("is read");
+    let text: String = inspection.sequences[0].iter().map(|token| token.text.as_str()).collect();
+    assert_eq!(text, "<|im_start|>user\nżółć<|im_end|>\n<|im_start|>assistant\n🦀 four<|im_end|>");
+    assert_eq!((inspection.line, inspection.id.as_str()), (2, "train.jsonl:2"));
+    assert!(inspection.warnings.is_empty(), "{:?}", inspection.warnings);
+    assert!(lab.inspect(3).expect_err("two rows").to_string().contains("fewer rows"));
+}
+
+#[test]
+fn the_template_of_the_config_is_saved_with_the_tokenizer() {
+    let lab = Lab::new(&rows(1));
+    let folder = lab.folder.path();
+    lab.tokenizer.save(folder).expect("saves");
+    let template =
+        "{{ strftime_now('%Y') }} {{ name }} {% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}";
+    let config: Config = serde_json::from_value(json!({
+        "chat_template": template, "chat_template_kwargs": {"name": "n"}, "chat_template_date": "2025-01-02",
+    }))
+    .expect("a configuration");
+    let tokenizer = load_tokenizer(&config, folder).expect("loads");
+    let saved = folder.join("saved");
+    fs_err::create_dir(&saved).expect("creates");
+    tokenizer.save(&saved).expect("saves");
+    let again = load_tokenizer(&Config::default(), &saved).expect("loads");
+    assert_eq!(again.fingerprint().expect("hashes"), tokenizer.fingerprint().expect("hashes"));
+    assert_ne!(again.fingerprint().expect("hashes"), lab.tokenizer.fingerprint().expect("hashes"));
+}

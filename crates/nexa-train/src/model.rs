@@ -1,0 +1,84 @@
+//! What is trained: all weights of a model, or adapters over frozen ones.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use nexa_core::files;
+use nexa_model::{Buffer, ChatTokenizer, Checkpoint, Decoder, Lora, Parameter, Weights};
+
+use crate::{Config, Error};
+
+/// The folder of the adapters beside a finished model.
+const ADAPTER_FOLDER: &str = "adapter";
+
+/// A model in training.
+#[derive(Debug)]
+pub(crate) struct Model {
+    weights: Weights,
+    lora: Option<Lora>,
+}
+
+impl Model {
+    /// Takes weights, and freezes them below adapters where the configuration asks for some.
+    ///
+    /// # Errors
+    /// Names the key of the adapters that makes no sense.
+    pub(crate) fn new(config: &Config, weights: Weights) -> Result<Self, Error> {
+        let lora = config.lora().map(|lora| Lora::new(lora, weights.config(), config.seed)).transpose()?;
+        Ok(Self { weights, lora })
+    }
+
+    /// The weights, without the adapters.
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Lists what is trained, in the order of the values and gradients.
+    pub(crate) fn parameters(&self) -> Vec<Parameter> {
+        self.lora.as_ref().map_or_else(|| self.weights.layout().to_vec(), Lora::layout)
+    }
+
+    /// The numbers of what is trained.
+    pub(crate) fn values(&self) -> &[Buffer] {
+        self.lora.as_ref().map_or_else(|| self.weights.values(), Lora::values)
+    }
+
+    /// The numbers of what is trained, to be changed.
+    pub(crate) fn values_mut(&mut self) -> &mut [Buffer] {
+        match &mut self.lora {
+            Some(lora) => lora.values_mut(),
+            None => self.weights.values_mut(),
+        }
+    }
+
+    /// Counts the numbers that are trained.
+    pub(crate) fn trained_count(&self) -> usize {
+        self.values().iter().map(|values| values.len()).sum()
+    }
+
+    /// Makes a decoder that shares the numbers; while it is there, changing them copies them.
+    pub(crate) fn decoder(&self, config: &Config) -> Decoder {
+        let decoder =
+            Decoder::new(&self.weights, &Device::flex()).recompute_blocks(config.gradient_checkpointing);
+        match &self.lora {
+            Some(lora) => decoder.with_adapters(lora),
+            None => decoder,
+        }
+    }
+
+    /// Writes the model to a folder: whole, with its adapters merged, and the adapters by themselves beside it.
+    ///
+    /// # Errors
+    /// Fails when a file cannot be written.
+    pub(crate) fn save(&self, folder: &Path, tokenizer: &ChatTokenizer) -> Result<(), Error> {
+        let Some(lora) = &self.lora else {
+            return Ok(Checkpoint::save(folder, &self.weights, tokenizer)?);
+        };
+        let mut merged = self.weights.clone();
+        lora.merge(&mut merged);
+        Checkpoint::save(folder, &merged, tokenizer)?;
+        let adapter = folder.join(ADAPTER_FOLDER);
+        files::create_folder(&adapter)?;
+        Ok(lora.save(&adapter, "..")?)
+    }
+}

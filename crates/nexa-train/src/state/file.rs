@@ -1,0 +1,152 @@
+//! A state as a file: safetensors, with everything that is no tensor in its metadata, and a checksum over both.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use nexa_core::files;
+use safetensors::View;
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use super::{Measured, Progress};
+use crate::Error;
+
+/// The keys of the file's metadata.
+const PROGRESS_KEY: &str = "progress";
+const MEASURED_KEY: &str = "measured";
+const CHECKSUM_KEY: &str = "checksum";
+
+/// What a file holds.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Where it was read.
+    pub(crate) path: PathBuf,
+    /// What the config and the data determine.
+    pub(crate) progress: Progress,
+    /// What they do not.
+    pub(crate) measured: Measured,
+    /// The tensors, by name.
+    pub(crate) tensors: BTreeMap<String, Vec<f32>>,
+}
+
+/// Numbers that are turned into bytes when they are written, one tensor at a time.
+struct Numbers<'a> {
+    values: &'a [f32],
+    shape: [usize; 1],
+}
+
+impl View for Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(to_bytes(self.values))
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
+/// Writes a state under a temporary name, makes it durable and gives it its name.
+pub(crate) fn write(
+    path: &Path,
+    mut tensors: Vec<(String, &[f32])>,
+    progress: &Progress,
+    measured: &Measured,
+) -> Result<(), Error> {
+    let failed = |problem: String| Error::State { path: path.to_owned(), problem };
+    let to_json = |text: serde_json::Result<String>| text.map_err(|error| failed(error.to_string()));
+    let progress = to_json(serde_json::to_string(progress))?;
+    let measured = to_json(serde_json::to_string(measured))?;
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let checksum = checksum(&progress, &measured, tensors.iter().map(|(name, values)| (name, *values)));
+    let metadata = HashMap::from([
+        (PROGRESS_KEY.to_owned(), progress),
+        (MEASURED_KEY.to_owned(), measured),
+        (CHECKSUM_KEY.to_owned(), checksum),
+    ]);
+    let views = tensors.into_iter().map(|(name, values)| (name, Numbers { values, shape: [values.len()] }));
+
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let temporary = path.with_extension("tmp");
+    safetensors::serialize_to_file(views, Some(metadata), &temporary)
+        .map_err(|error| failed(error.to_string()))?;
+    let sync = File::open(&temporary).and_then(|file| file.sync_all());
+    sync.map_err(|error| nexa_core::Error::io("sync", &temporary, error))?;
+    fs_err::rename(&temporary, path)?;
+    Ok(files::sync_folder(folder)?)
+}
+
+/// Reads a state and holds it against its checksum.
+pub(crate) fn read(path: &Path) -> Result<Stored, Error> {
+    let failed = |problem: String| Error::State { path: path.to_owned(), problem };
+    let bytes = fs_err::read(path)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(error.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let text =
+        |key: &str| metadata.get(key).cloned().ok_or_else(|| failed(format!("its header has no `{key}`")));
+    let (progress, measured, expected) = (text(PROGRESS_KEY)?, text(MEASURED_KEY)?, text(CHECKSUM_KEY)?);
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
+    let tensors: BTreeMap<String, Vec<f32>> = file
+        .iter()
+        .map(|(name, tensor)| {
+            let numbers = tensor.data().as_chunks::<4>().0.iter();
+            (name.to_owned(), numbers.map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        })
+        .collect();
+    let found = checksum(&progress, &measured, tensors.iter().map(|(name, values)| (name, &values[..])));
+    if found != expected {
+        return Err(failed("its content does not belong to its checksum".to_owned()));
+    }
+    Ok(Stored {
+        path: path.to_owned(),
+        progress: serde_json::from_str(&progress).map_err(|error| failed(error.to_string()))?,
+        measured: serde_json::from_str(&measured).map_err(|error| failed(error.to_string()))?,
+        tensors,
+    })
+}
+
+impl Stored {
+    /// Moves a tensor out of the file into a place of its size.
+    pub(crate) fn take_into(&mut self, name: &str, place: &mut [f32]) -> Result<(), Error> {
+        let failed = |problem: String| Error::State { path: self.path.clone(), problem };
+        let values = self.tensors.remove(name).ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
+        if values.len() != place.len() {
+            let problem = format!("`{name}` has {} numbers, not {}", values.len(), place.len());
+            return Err(failed(problem));
+        }
+        place.copy_from_slice(&values);
+        Ok(())
+    }
+}
+
+/// Hashes all that a file holds, tensors in the order of their names.
+fn checksum<'a>(
+    progress: &str,
+    measured: &str,
+    tensors: impl Iterator<Item = (&'a String, &'a [f32])>,
+) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update_rayon(bytes);
+    };
+    add(progress.as_bytes());
+    add(measured.as_bytes());
+    for (name, values) in tensors {
+        add(name.as_bytes());
+        add(&to_bytes(values));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn to_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}

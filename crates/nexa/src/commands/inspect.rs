@@ -1,0 +1,121 @@
+//! `nexa data inspect`: a row as the tokens that a model is trained on.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use nexa_core::artifact::Kind;
+use nexa_core::{ExitCode, config};
+use nexa_train::{Config, Inspection, Source, Token, inspect, load_tokenizer};
+
+use crate::app::App;
+use crate::args::{Global, InspectArgs};
+use crate::render::{self, error::reported, table};
+
+/// Prints a row: on a terminal what carries loss is green, elsewhere it stands in `⟦ ⟧`.
+pub(crate) fn run(global: &Global, mut args: InspectArgs) -> Result<ExitCode> {
+    // `nexa data inspect train_on_eos=all` names no data set.
+    if let Some(first) = args.dataset.take_if(|first| first.contains('=') && !Path::new(first).exists()) {
+        args.overrides.insert(0, first);
+    }
+    let app = App::open(global)?;
+    let mut value = match &args.config {
+        Some(path) => config::read_yaml(path)?,
+        None => serde_json::json!({}),
+    };
+    config::apply_overrides(&mut value, &args.overrides)?;
+    let place =
+        args.config.as_ref().map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
+    let config: Config = config::from_value(value, &place)?;
+
+    let tokenizer =
+        load_tokenizer(&config, &tokenizer_folder(&app, args.tokenizer.as_deref())?).map_err(reported)?;
+    let path = data_file(&app, &args)?;
+    let options = config.data_options(&path);
+    let source = Source { path: &path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
+    let inspection = inspect(&source, usize::try_from(args.row)?).map_err(reported)?;
+    if global.json {
+        render::json(&inspection)?;
+    } else {
+        show(&inspection);
+    }
+    Ok(ExitCode::Success)
+}
+
+fn show(inspection: &Inspection) {
+    let colours =
+        std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let marks = if colours { ["\u{1b}[32m", "\u{1b}[0m"] } else { ["⟦", "⟧"] };
+    for (position, tokens) in inspection.sequences.iter().enumerate() {
+        let trained = tokens.iter().filter(|token| token.trained).count();
+        let which = match (inspection.sequences.len(), position) {
+            (1, _) => "",
+            (_, 0) => ", chosen",
+            _ => ", rejected",
+        };
+        let counts = [tokens.len(), trained].map(|count| table::count(count as u64));
+        let id = &inspection.id;
+        render::note(&format!("{id}{which}: {} tokens, {} carry loss", counts[0], counts[1]));
+        render::out(&marked(tokens, marks));
+    }
+    for warning in &inspection.warnings {
+        render::note(&format!("warning: {warning}"));
+    }
+}
+
+/// The text, with marks around each run of tokens that carry loss.
+fn marked(tokens: &[Token], [open, close]: [&str; 2]) -> String {
+    let (mut text, mut inside) = (String::new(), false);
+    for token in tokens {
+        if token.trained != inside {
+            text.push_str(if token.trained { open } else { close });
+            inside = token.trained;
+        }
+        text.push_str(&token.text);
+    }
+    if inside {
+        text.push_str(close);
+    }
+    text
+}
+
+fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
+    let Some(name) = named else {
+        let artifact = app.store().latest(app.project()?.name(), Kind::Tokenizer)?;
+        render::note(&format!("using {} as tokenizer", artifact.id()));
+        return Ok(artifact.path());
+    };
+    let folder = Path::new(name);
+    if folder.join("tokenizer.json").exists() {
+        return Ok(folder.to_owned());
+    }
+    Ok(app.store().resolve(app.project()?.name(), name)?.path())
+}
+
+fn data_file(app: &App, args: &InspectArgs) -> Result<PathBuf> {
+    let store = app.store();
+    let artifact = match args.dataset.as_deref() {
+        Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path)),
+        Some(name) => store.resolve(app.project()?.name(), name)?,
+        None => {
+            let artifact = store.latest(app.project()?.name(), Kind::SftDataset)?;
+            render::note(&format!("using {} as data", artifact.id()));
+            artifact
+        }
+    };
+    Ok(artifact.file(&args.file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_trained_tokens_are_marked_once() {
+        let token = |text: &str, trained| Token { id: 0, text: text.to_owned(), trained };
+        let tokens =
+            [token("a", false), token("b", true), token("c", true), token("d", false), token("e", true)];
+        assert_eq!(marked(&tokens, ["<", ">"]), "a<bc>d<e>");
+        assert_eq!(marked(&[], ["<", ">"]), "");
+    }
+}

@@ -1,0 +1,79 @@
+//! `nexa train --verify-resume` and `nexa runs reproduce`: the same bits, and what is said when they are not.
+
+use crate::support::Shell;
+
+const PIPELINE: &str = "
+pipeline: small
+project: tutor
+seed: 1
+stages:
+  problems: {uses: distill.problems, with: {problems: 60}}
+  rows: {uses: data.ingest, in: {raw: problems}}
+  inputs: {uses: distill.inputs, in: {dataset: rows}}
+  outputs: {uses: distill.collect, in: {inputs: inputs}, with: {teacher: embedded}}
+  filtered: {uses: distill.filter, in: {outputs: outputs}}
+  sft: {uses: distill.package, in: {filtered: filtered}, with: {test_share: 0.2, validation_share: 0.1}}
+  tokenizer: {uses: tokenizer.train, in: {sft_dataset: sft}, with: {vocab_size: 300}}
+";
+
+const CONFIG: &str = "
+model: {hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1}
+micro_batch_size: 2
+gradient_accumulation_steps: 2
+max_steps: 4
+logging_steps: 1
+";
+
+fn lab() -> Shell {
+    let shell = Shell::in_lab();
+    shell.write("projects/tutor/pipelines/small.yaml", PIPELINE);
+    shell.write("student.yaml", CONFIG);
+    let ran = shell.run(&["run", "projects/tutor/pipelines/small.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    shell
+}
+
+/// The id of the newest run of a stage.
+fn run_of(shell: &Shell, stage: &str) -> String {
+    let listed = shell.run(&["runs", "list", "--json"]);
+    let runs: Vec<serde_json::Value> = serde_json::from_str(&listed.stdout).unwrap();
+    let run = runs.iter().rfind(|run| run["stage"] == stage).unwrap();
+    run["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn resuming_is_verified_and_a_broken_restore_is_found() {
+    let shell = lab();
+    let ran = shell.run(&["train", "--config", "student.yaml", "--verify-resume"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "identical\n"), "{}", ran.stderr);
+    assert!(!shell.path(".nexa/verify-resume").exists());
+    let ran = shell.run(&["train", "--config", "student.yaml", "--verify-resume", "--break-restore"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("metrics.jsonl line "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("tensor `first."), "{}", ran.stderr);
+    let listed = shell.run(&["runs", "list", "--json"]);
+    assert!(!listed.stdout.contains("\"stage\": \"train\""), "a verification is no run of the lab");
+}
+
+#[test]
+fn a_finished_run_is_reproduced_or_the_difference_is_named() {
+    let shell = lab();
+    let ran = shell.run(&["train", "--config", "student.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for stage in ["train", "distill.collect", "distill.package", "data.ingest", "tokenizer.train"] {
+        let ran = shell.run(&["runs", "reproduce", &run_of(&shell, stage)]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, "identical\n"), "{stage}: {}", ran.stderr);
+    }
+    assert_eq!(shell.run(&["runs", "reproduce", "nothing"]).code, 4);
+
+    // A record that does not tell the truth.
+    let run = run_of(&shell, "train");
+    let record = shell.path(&format!("runs/{run}/run.json"));
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert!(text.contains("\"learning_rate\": 0.002"));
+    std::fs::write(&record, text.replace("\"learning_rate\": 0.002", "\"learning_rate\": 0.003")).unwrap();
+    let ran = shell.run(&["runs", "reproduce", &run]);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("model.safetensors: metrics.jsonl line 1 (step 1)"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: the copy is kept in"), "{}", ran.stderr);
+}
