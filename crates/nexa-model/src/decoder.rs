@@ -19,7 +19,7 @@ use crate::kernels::gather;
 use crate::kernels::head::Wanted;
 use crate::kernels::rope::RopeTable;
 use crate::lora::BlockAdapters;
-use crate::ops::{self, Adapter, HeadLoss, HeadResult};
+use crate::ops::{self, Adapter, HeadLoss, HeadResult, TeacherHidden};
 use crate::rope::Rope;
 use crate::weights::{self, Network, Projection};
 use crate::{Buffer, DecoderConfig, Lora, Weights};
@@ -89,13 +89,16 @@ impl TeacherRows {
     }
 }
 
+/// A function of the negative log-likelihoods of a batch's trained tokens, and its derivatives by them.
+pub type LossFunction<'a> = dyn Fn(&[f32]) -> (f64, Vec<f32>) + Sync + 'a;
+
 /// How the losses of a batch's trained tokens become the number whose gradient is computed.
 #[derive(Clone, Copy)]
 pub enum Objective<'a> {
     /// The sum of the negative log-likelihoods, in nats.
     CrossEntropy,
     /// A function of the negative log-likelihoods: it returns its value and its derivative by each of them.
-    Of(&'a (dyn Fn(&[f32]) -> (f64, Vec<f32>) + Sync)),
+    Of(&'a LossFunction<'a>),
     /// The sum of a mixture of the negative log-likelihood and a divergence from a teacher.
     Distill(&'a TeacherRows, &'a Divergence),
 }
@@ -131,12 +134,19 @@ struct Block {
     adapters: BlockAdapters,
 }
 
+/// The graph of a block, from the input to the output.
+struct Graph {
+    input: Tensor<2>,
+    leaves: Block,
+    output: Tensor<2>,
+}
+
 /// What is kept of a block between the passes.
 enum Kept {
-    /// Its graph, from the input to the output.
-    Graph { input: Tensor<2>, leaves: Block, output: Tensor<2> },
+    /// Its graph.
+    Graph(Box<Graph>),
     /// Its input alone; the rest is computed again.
-    Input(Tensor<2>),
+    Input(Box<Tensor<2>>),
 }
 
 impl Decoder {
@@ -190,7 +200,8 @@ impl Decoder {
 
     /// Shows the distributions before every trained token to a student of the same vocabulary.
     pub fn teach(&self, batch: &Batch) -> TeacherRows {
-        TeacherRows(ops::TeacherRows::Hidden { x: self.last_hidden(batch), weight: self.head() })
+        let hidden = TeacherHidden { x: self.last_hidden(batch), weight: self.head() };
+        TeacherRows(ops::TeacherRows::Hidden(Box::new(hidden)))
     }
 
     /// Computes the logits before every trained token.
@@ -212,13 +223,12 @@ impl Decoder {
         let mut x = self.embed(batch);
         for layer in 0..self.config.num_hidden_layers {
             if self.recompute {
-                kept.push(Kept::Input(x.clone()));
+                kept.push(Kept::Input(Box::new(x.clone())));
                 x = self.run(layer, x, &self.block(layer), batch, &rotations);
             } else {
                 let graph = self.track(layer, x, batch, &rotations);
-                let Kept::Graph { output, .. } = &graph else { unreachable!("a tracked block is a graph") };
-                x = output.clone().without_autodiff();
-                kept.push(graph);
+                x = graph.output.clone().without_autodiff();
+                kept.push(Kept::Graph(Box::new(graph)));
             }
         }
 
@@ -236,11 +246,10 @@ impl Decoder {
 
         let mut values = Vec::new();
         for (layer, kept) in kept.into_iter().enumerate().rev() {
-            let kept = match kept {
-                Kept::Input(input) => self.track(layer, input, batch, &rotations),
-                graph @ Kept::Graph { .. } => graph,
+            let Graph { input, leaves, output } = match kept {
+                Kept::Input(input) => self.track(layer, *input, batch, &rotations),
+                Kept::Graph(graph) => *graph,
             };
-            let Kept::Graph { input, leaves, output } = kept else { unreachable!("it was just made") };
             let mut passed = ops::pull(output, gradient.clone()).backward();
             // With frozen weights, nothing below the first block is trained.
             if let Some(below) = input.grad_remove(&mut passed) {
@@ -308,13 +317,13 @@ impl Decoder {
     }
 
     /// Runs a block in a graph of its own.
-    fn track(&self, layer: usize, input: Tensor<2>, batch: &Batch, rotations: &Rotations) -> Kept {
+    fn track(&self, layer: usize, input: Tensor<2>, batch: &Batch, rotations: &Rotations) -> Graph {
         let trains_weights = self.adapters.is_none();
         let input = input.autodiff();
         let input = if trains_weights || layer > 0 { input.require_grad() } else { input };
         let leaves = self.block(layer).tracked(trains_weights);
         let output = self.run(layer, input.clone(), &leaves, batch, rotations);
-        Kept::Graph { input, leaves, output }
+        Graph { input, leaves, output }
     }
 
     /// Runs a block. The last one hands on the rows that carry loss alone.

@@ -27,6 +27,7 @@ mod ops;
 #[cfg(test)]
 mod parity;
 mod plain;
+pub mod profile;
 mod rope;
 mod stage;
 mod tokenizer;
@@ -35,7 +36,7 @@ mod weights;
 pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
 pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
-pub use decoder::{Batch, Decoder, Gradients, Objective, TeacherRows};
+pub use decoder::{Batch, Decoder, Gradients, LossFunction, Objective, TeacherRows};
 pub use error::Error;
 pub use hub::resolve;
 pub use import::{ImportConfig, ImportModel};
@@ -46,4 +47,4 @@ pub use stage::{TokenizerConfig, TrainTokenizer};
 pub use tokenizer::{
     ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
 };
-pub use weights::{Kind, Parameter, Weights, layout};
+pub use weights::{Kind, Parameter, Weights, layout, write_tensors};

@@ -10,7 +10,7 @@ mod pull;
 
 use std::sync::Arc;
 
-pub(crate) use head::{HeadLoss, HeadResult, TeacherRows, head};
+pub(crate) use head::{HeadLoss, HeadResult, TeacherHidden, TeacherRows, head};
 pub(crate) use lora::{Adapter, lora};
 pub(crate) use pull::pull;
 
@@ -31,6 +31,7 @@ use crate::kernels::linear as linear_kernel;
 use crate::kernels::{attention as attention_kernel, bias as bias_kernel, gather as gather_kernel};
 use crate::kernels::{rms_norm as norm_kernel, swiglu as swiglu_kernel};
 use crate::plain;
+use crate::profile::{Part, measure};
 
 /// Multiplies rows with a weight and adds a residual; see [`plain::linear`].
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>>) -> Tensor<2> {
@@ -147,7 +148,9 @@ impl FusedOps for Flex {
     fn linear(x: FlexTensor, weight: FlexTensor) -> FlexTensor {
         let ([rows, inputs], [outputs, _]) = (dims(&x), dims(&weight));
         with_slice(x, |x| {
-            with_slice(weight, |w| tensor(linear_kernel::forward(x, w, inputs, None), [rows, outputs]))
+            with_slice(weight, |w| {
+                tensor(measure(Part::Linear, || linear_kernel::forward(x, w, inputs, None)), [rows, outputs])
+            })
         })
     }
 
@@ -155,7 +158,9 @@ impl FusedOps for Flex {
         let (inputs, shape) = (dims(&x)[1], dims(&residual));
         with_slice(x, |x| {
             with_slice(weight, |w| {
-                with_slice(residual, |r| tensor(linear_kernel::forward(x, w, inputs, Some(r)), shape))
+                with_slice(residual, |r| {
+                    tensor(measure(Part::Linear, || linear_kernel::forward(x, w, inputs, Some(r))), shape)
+                })
             })
         })
     }
@@ -177,7 +182,7 @@ impl FusedOps for Flex {
             with_slice(query_weight, |query| {
                 with_slice(key_weight, |key| {
                     let norms = Norms { query, key, epsilon };
-                    tensor(head_norm_kernel::forward(qkv, heads, norms), shape)
+                    tensor(measure(Part::Norm, || head_norm_kernel::forward(qkv, heads, norms)), shape)
                 })
             })
         })
@@ -186,18 +191,27 @@ impl FusedOps for Flex {
     fn rms_norm(x: FlexTensor, weight: FlexTensor, epsilon: f32) -> FlexTensor {
         let shape = dims(&x);
         with_slice(x, |x| {
-            with_slice(weight, |weight| tensor(norm_kernel::forward(x, weight, epsilon), shape))
+            with_slice(weight, |weight| {
+                tensor(measure(Part::Norm, || norm_kernel::forward(x, weight, epsilon)), shape)
+            })
         })
     }
 
     fn swiglu(gate_up: FlexTensor) -> FlexTensor {
         let [rows, width] = dims(&gate_up);
-        with_slice(gate_up, |gate_up| tensor(swiglu_kernel::forward(gate_up, width / 2), [rows, width / 2]))
+        with_slice(gate_up, |gate_up| {
+            tensor(
+                measure(Part::Activation, || swiglu_kernel::forward(gate_up, width / 2)),
+                [rows, width / 2],
+            )
+        })
     }
 
     fn attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
         let shape = [dims(&qkv)[0], attention.heads.output_width()];
-        with_slice(qkv, |qkv| tensor(attention_kernel::forward(qkv, &attention), shape))
+        with_slice(qkv, |qkv| {
+            tensor(measure(Part::Attention, || attention_kernel::forward(qkv, &attention)), shape)
+        })
     }
 
     fn gather(matrix: FlexTensor, indices: Arc<[u32]>) -> FlexTensor {
@@ -235,11 +249,15 @@ impl Product {
         let inputs = weight_shape[1];
         with_slice(gradient, |g| {
             if let Some(node) = x_node {
-                let dx = with_slice(self.weight, |weight| linear_kernel::backward_x(g, weight, inputs));
+                let dx = with_slice(self.weight, |weight| {
+                    measure(Part::Linear, || linear_kernel::backward_x(g, weight, inputs))
+                });
                 grads.register::<Flex>(node, tensor(dx, [rows, inputs]));
             }
             if let (Some(node), Some(x)) = (weight_node, self.x) {
-                let dw = with_slice(x, |x| linear_kernel::backward_weight(g, x, inputs));
+                let dw = with_slice(x, |x| {
+                    measure(Part::Linear, || linear_kernel::backward_weight(g, x, inputs, weight_shape[0]))
+                });
                 grads.register::<Flex>(node, tensor(dw, weight_shape));
             }
         });
@@ -343,7 +361,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                     with_slice(query, |query| {
                         with_slice(key, |key| {
                             let norms = Norms { query, key, epsilon };
-                            with_slice(gradient, |g| head_norm_kernel::backward(qkv, heads, norms, g))
+                            with_slice(gradient, |g| {
+                                measure(Part::Norm, || head_norm_kernel::backward(qkv, heads, norms, g))
+                            })
                         })
                     })
                 });
@@ -377,7 +397,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                 let (x_shape, weight_shape) = (dims(&x), dims(&weight));
                 let (dx, dw) = with_slice(x, |x| {
                     with_slice(weight, |weight| {
-                        with_slice(gradient, |g| norm_kernel::backward(x, weight, epsilon, g))
+                        with_slice(gradient, |g| {
+                            measure(Part::Norm, || norm_kernel::backward(x, weight, epsilon, g))
+                        })
                     })
                 });
                 if let Some(node) = x_node {
@@ -409,7 +431,12 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                     let shape = dims(&gate_up);
                     with_slice(gate_up, |gate_up| {
                         with_slice(gradient, |g| {
-                            tensor(swiglu_kernel::backward(gate_up, shape[1] / 2, g), shape)
+                            tensor(
+                                measure(Part::Activation, || {
+                                    swiglu_kernel::backward(gate_up, shape[1] / 2, g)
+                                }),
+                                shape,
+                            )
                         })
                     })
                 });
@@ -435,7 +462,10 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                     let shape = dims(&qkv);
                     with_slice(qkv, |qkv| {
                         with_slice(gradient, |g| {
-                            tensor(attention_kernel::backward(qkv, &attention, g), shape)
+                            tensor(
+                                measure(Part::Attention, || attention_kernel::backward(qkv, &attention, g)),
+                                shape,
+                            )
                         })
                     })
                 });

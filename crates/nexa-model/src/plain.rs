@@ -9,7 +9,7 @@ use crate::kernels::attention::{Attention, Heads};
 use crate::kernels::distill::Kind;
 use crate::kernels::head::Wanted;
 use crate::kernels::rope::RopeTable;
-use crate::ops::{Adapter, HeadLoss, HeadResult, TeacherRows};
+use crate::ops::{Adapter, HeadLoss, HeadResult, TeacherHidden, TeacherRows};
 
 /// `x weight^T`, plus `residual` where there is one.
 ///
@@ -138,7 +138,8 @@ fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
         HeadLoss::Distill { targets, teacher, divergence } => {
             let t = divergence.temperature;
             let teacher = match teacher {
-                TeacherRows::Hidden { x, weight } => {
+                TeacherRows::Hidden(teacher) => {
+                    let TeacherHidden { x, weight } = &**teacher;
                     activation::log_softmax(linear(x.clone(), weight.clone(), None) / t, 1)
                 }
                 TeacherRows::Top { k, token_ids, log_probs } => {

@@ -14,6 +14,7 @@
 //!
 //! This crate knows no artifact, no run record and no screen: it reads files, writes into folders and emits events.
 
+pub mod bench;
 mod config;
 mod data;
 mod error;

@@ -33,6 +33,11 @@ impl Model {
         &self.weights
     }
 
+    /// Whether the weights themselves are trained.
+    pub(crate) fn trains_weights(&self) -> bool {
+        self.lora.is_none()
+    }
+
     /// Lists what is trained, in the order of the values and gradients.
     pub(crate) fn parameters(&self) -> Vec<Parameter> {
         self.lora.as_ref().map_or_else(|| self.weights.layout().to_vec(), Lora::layout)

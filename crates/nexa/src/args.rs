@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Trains a model.
     #[command(alias = "launch")]
     Train(TrainArgs),
+    /// Measures this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Evaluates a checkpoint on the held-out split.
     Evaluate(EvaluateArgs),
     /// Ranks the evaluated checkpoints of a project.
@@ -98,6 +101,55 @@ pub(crate) enum Command {
     /// A word of the original that this version does not hold yet.
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measures training steps on tokens without a pattern: speed, memory, and where the time goes.
+    Train(BenchTrainArgs),
+    /// Measures training steps on a file of data, and prints them as JSON.
+    Sft(BenchSftArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchSftArgs {
+    /// The folder of the model to go on from.
+    #[arg(long)]
+    pub(crate) model: PathBuf,
+    /// The file of rows.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// An empty folder for the run.
+    #[arg(long)]
+    pub(crate) folder: PathBuf,
+    /// Measured steps.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) steps: u64,
+    /// Samples of a step.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) batch: usize,
+    /// Settings of training.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchTrainArgs {
+    /// The folder of a model whose shape is taken; that of SmolLM2-135M where it is left out. Weights are random.
+    #[arg(long)]
+    pub(crate) model: Option<PathBuf>,
+    /// Tokens of a step.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) tokens: usize,
+    /// Sequences that they are cut into.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) samples: usize,
+    /// Measured steps.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) steps: usize,
+    /// Settings of training, such as `adapter=lora` or `gradient_checkpointing=true`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,5 +1,6 @@
 //! One file per command. A command resolves what was typed, has the work done, and renders the result.
 
+mod bench;
 mod cost;
 mod data;
 mod demo;
@@ -21,7 +22,7 @@ mod ui;
 use anyhow::Result;
 use nexa_core::ExitCode;
 
-use crate::args::{Args, Command, DistillCommand, TokenizerCommand};
+use crate::args::{Args, BenchCommand, Command, DistillCommand, TokenizerCommand};
 
 /// Runs the command that was typed.
 ///
@@ -47,6 +48,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             stage::run(global, "tokenizer.train", &args, &[])
         }
         Command::Train(args) => train::run(global, &args),
+        Command::Bench(BenchCommand::Train(args)) => bench::train(global, &args),
+        Command::Bench(BenchCommand::Sft(args)) => bench::sft(&args),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),

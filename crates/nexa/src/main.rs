@@ -4,6 +4,7 @@ mod app;
 mod args;
 mod commands;
 mod legacy;
+mod memory;
 mod pipeline;
 mod render;
 mod stages;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    memory::keep();
     let args = args::Args::parse_from(legacy::rewrite(std::env::args_os().collect()));
     render::log::init();
     match commands::run(args) {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::linear::{Matrix, Output, multiply};
+use super::linear::{Matrix, Output, multiply, product};
 
 /// Logits that are held at a time: 64 MB.
 const LOGITS_AT_ONCE: usize = 1 << 24;
@@ -62,12 +62,13 @@ pub(crate) fn losses(
 ) -> Losses {
     let (rows, vocab) = (x.len() / hidden, weight.len() / hidden);
     let chunk = (LOGITS_AT_ONCE / vocab).max(ROWS_PER_TASK);
-    let sized = |wanted: bool, like: &[f32]| vec![0.0; if wanted { like.len() } else { 0 }];
-    let mut result = Losses {
-        rows: vec![0.0; rows],
-        x_gradient: sized(wanted.x, x),
-        weight_gradient: sized(wanted.weight, weight),
-    };
+    let mut result = Losses { rows: vec![0.0; rows], x_gradient: Vec::new(), weight_gradient: Vec::new() };
+    if wanted.x {
+        result.x_gradient.reserve_exact(x.len());
+    }
+    if wanted.weight && rows == 0 {
+        result.weight_gradient = vec![0.0; weight.len()];
+    }
     let mut logits = vec![0.0; rows.min(chunk) * vocab];
     for first in (0..rows).step_by(chunk) {
         let count = chunk.min(rows - first);
@@ -85,18 +86,18 @@ pub(crate) fn losses(
                 loss.rows(first + task * ROWS_PER_TASK, vocab, logits, losses);
             });
         if wanted.x {
-            let place = &mut result.x_gradient[first * hidden..(first + count) * hidden];
             let shape = [count, hidden, vocab];
-            multiply(
-                shape,
-                Matrix::rows(logits, vocab),
-                Matrix::rows(weight, hidden),
-                Output::replace(place, hidden),
-            );
+            let gradient = product(shape, Matrix::rows(logits, vocab), Matrix::rows(weight, hidden));
+            result.x_gradient.extend_from_slice(&gradient);
         }
         if wanted.weight {
-            let place = Output::add(&mut result.weight_gradient, hidden);
-            multiply([vocab, hidden, count], Matrix::columns(logits, vocab), Matrix::rows(x, hidden), place);
+            let (shape, logits, x) =
+                ([vocab, hidden, count], Matrix::columns(logits, vocab), Matrix::rows(x, hidden));
+            if first == 0 {
+                result.weight_gradient = product(shape, logits, x);
+            } else {
+                multiply(shape, logits, x, Output::add(&mut result.weight_gradient, hidden));
+            }
         }
     }
     result

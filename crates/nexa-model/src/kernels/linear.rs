@@ -60,30 +60,46 @@ impl<'a> Output<'a> {
 /// `x` is `[rows, inputs]`, `weight` is `[outputs, inputs]`, `residual` and the result are `[rows, outputs]`.
 pub(crate) fn forward(x: &[f32], weight: &[f32], inputs: usize, residual: Option<&[f32]>) -> Vec<f32> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
-    let add = residual.is_some();
-    let mut output = residual.map_or_else(|| vec![0.0; rows * outputs], <[f32]>::to_vec);
-    let target = Output { values: &mut output, row: outputs, add, scale: 1.0 };
-    multiply([rows, outputs, inputs], Matrix::rows(x, inputs), Matrix::columns(weight, inputs), target);
-    output
+    let (shape, x, weight) =
+        ([rows, outputs, inputs], Matrix::rows(x, inputs), Matrix::columns(weight, inputs));
+    match residual {
+        None => product(shape, x, weight),
+        Some(residual) => {
+            let mut output = residual.to_vec();
+            multiply(shape, x, weight, Output::add(&mut output, outputs));
+            output
+        }
+    }
 }
 
 /// Computes the gradient of `x` from that of the result.
 pub(crate) fn backward_x(gradient: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     let outputs = weight.len() / inputs;
     let rows = gradient.len() / outputs;
-    let mut output = vec![0.0; rows * inputs];
-    let target = Output::replace(&mut output, inputs);
-    multiply([rows, inputs, outputs], Matrix::rows(gradient, outputs), Matrix::rows(weight, inputs), target);
-    output
+    product([rows, inputs, outputs], Matrix::rows(gradient, outputs), Matrix::rows(weight, inputs))
 }
 
-/// Computes the gradient of `weight` from that of the result.
-pub(crate) fn backward_weight(gradient: &[f32], x: &[f32], inputs: usize) -> Vec<f32> {
+/// Computes the gradient of `weight`, which has so many outputs, from that of the result.
+pub(crate) fn backward_weight(gradient: &[f32], x: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs;
-    let outputs = gradient.len().checked_div(rows).unwrap_or(0);
-    let mut output = vec![0.0; outputs * inputs];
-    let target = Output::replace(&mut output, inputs);
-    multiply([outputs, inputs, rows], Matrix::columns(gradient, outputs), Matrix::rows(x, inputs), target);
+    product([outputs, inputs, rows], Matrix::columns(gradient, outputs), Matrix::rows(x, inputs))
+}
+
+/// Computes `left x right` for `[rows, columns, inner]`.
+pub(super) fn product([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>) -> Vec<f32> {
+    if m == 0 || n == 0 || k == 0 {
+        return vec![0.0; m * n];
+    }
+    let mut output = Vec::with_capacity(m * n);
+    #[expect(
+        unsafe_code,
+        reason = "filling memory with zeros first would cost as much as writing the result"
+    )]
+    // SAFETY: there is room for `m * n` numbers, row by row, and `run` writes every one of them without reading any.
+    unsafe {
+        run([m, n, k], left, right, Target { values: output.as_mut_ptr(), row: n, add: false, scale: 1.0 });
+        output.set_len(m * n);
+    }
     output
 }
 
@@ -102,22 +118,48 @@ pub(super) fn multiply([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_
         }
         return;
     }
-    assert!(last(left.row, left.column, m, k) < left.values.len(), "the left operand covers its shape");
-    assert!(last(right.row, right.column, k, n) < right.values.len(), "the right operand covers its shape");
-    let threads = if m * n * k < WORTH_THREADS { Parallelism::None } else { Parallelism::Rayon(0) };
+    let target =
+        Target { values: output.values.as_mut_ptr(), row: output.row, add: output.add, scale: output.scale };
     #[expect(unsafe_code, reason = "`gemm` takes pointers")]
-    // SAFETY: the largest offset that `gemm` reads from or writes to each matrix is that of its last row and column,
-    // which lies inside its slice as asserted; the rows of the output do not overlap, as none is longer than the
-    // distance between them; and nothing else refers to the output.
+    // SAFETY: the last row and column of the output lie inside its slice as asserted; its rows do not overlap, as none
+    // is longer than the distance between them; and nothing else refers to it.
+    unsafe {
+        run([m, n, k], left, right, target);
+    }
+}
+
+/// Where a product goes.
+struct Target {
+    values: *mut f32,
+    row: usize,
+    add: bool,
+    scale: f32,
+}
+
+/// Calls `gemm`; no dimension is zero.
+///
+/// # Safety
+/// `target` points to room for `m` rows of `n` numbers at its distance, which nothing else refers to, and which hold
+/// numbers where the product is added to them.
+#[expect(unsafe_code, reason = "`gemm` takes pointers")]
+unsafe fn run([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_>, target: Target) {
+    let last = |matrix: Matrix<'_>, rows: usize, columns: usize| {
+        (rows - 1) * matrix.row + (columns - 1) * matrix.column
+    };
+    assert!(last(left, m, k) < left.values.len(), "the left operand covers its shape");
+    assert!(last(right, k, n) < right.values.len(), "the right operand covers its shape");
+    let threads = if m * n * k < WORTH_THREADS { Parallelism::None } else { Parallelism::Rayon(0) };
+    // SAFETY: the largest offset that `gemm` reads from each operand is that of its last row and column, which lies
+    // inside its slice as asserted; the caller vouches for the target.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.values.as_mut_ptr(),
+            target.values,
             1,
-            output.row as isize,
-            output.add,
+            target.row as isize,
+            target.add,
             left.values.as_ptr(),
             left.column as isize,
             left.row as isize,
@@ -125,7 +167,7 @@ pub(super) fn multiply([m, n, k]: [usize; 3], left: Matrix<'_>, right: Matrix<'_
             right.column as isize,
             right.row as isize,
             1.0,
-            output.scale,
+            target.scale,
             false,
             false,
             false,

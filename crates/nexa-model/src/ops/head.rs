@@ -13,6 +13,7 @@ use crate::kernels::cross_entropy::CrossEntropy;
 use crate::kernels::distill::{Distill, Divergence, Teacher};
 use crate::kernels::head::{self as kernel, RowLoss, Wanted};
 use crate::plain;
+use crate::profile::{Part, measure};
 
 /// What a row of logits is held against.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +36,20 @@ pub(crate) enum HeadLoss<'a> {
     },
 }
 
+/// The last hidden states of a teacher, normalised, and its output layer.
+#[derive(Debug)]
+pub(crate) struct TeacherHidden {
+    /// `[rows, hidden]`.
+    pub(crate) x: Tensor<2>,
+    /// `[vocab, hidden]`.
+    pub(crate) weight: Tensor<2>,
+}
+
 /// What a teacher thinks of each row.
 #[derive(Debug)]
 pub(crate) enum TeacherRows {
-    /// Its last hidden states, normalised, and its output layer.
-    Hidden { x: Tensor<2>, weight: Tensor<2> },
+    /// What makes its logits.
+    Hidden(Box<TeacherHidden>),
     /// The log-probabilities, in nats, of its `k` likeliest tokens: `k` ids and numbers a row.
     Top { k: usize, token_ids: Vec<u32>, log_probs: Vec<f32> },
 }
@@ -72,11 +82,8 @@ pub(crate) fn head(x: Tensor<2>, weight: Tensor<2>, loss: HeadLoss<'_>, wanted: 
             let teacher = Teacher::Top { k: *k, token_ids, log_probs };
             run(x, weight, &mut Distill::new(targets, teacher, divergence), wanted)
         }
-        HeadLoss::Distill {
-            targets,
-            teacher: TeacherRows::Hidden { x: theirs, weight: layer },
-            divergence,
-        } => {
+        HeadLoss::Distill { targets, teacher: TeacherRows::Hidden(teacher), divergence } => {
+            let TeacherHidden { x: theirs, weight: layer } = &**teacher;
             let hidden = theirs.dims()[1];
             with_slice(on_host(theirs.clone()), |theirs| {
                 with_slice(on_host(layer.clone()), |layer| {
@@ -95,7 +102,9 @@ fn on_host(tensor: Tensor<2>) -> FlexTensor {
 fn run(x: FlexTensor, weight: FlexTensor, loss: &mut impl RowLoss, wanted: Wanted) -> HeadResult {
     let (x_shape, weight_shape) = (super::dims(&x), super::dims(&weight));
     let made = with_slice(x, |x| {
-        with_slice(weight, |weight| kernel::losses(x, weight, weight_shape[1], loss, wanted))
+        with_slice(weight, |weight| {
+            measure(Part::Head, || kernel::losses(x, weight, weight_shape[1], loss, wanted))
+        })
     });
     HeadResult {
         losses: made.rows,
@@ -156,7 +165,8 @@ mod tests {
     fn distillation_is_the_plain_one() {
         let rows = 19;
         let targets = targets(rows);
-        let hidden = TeacherRows::Hidden { x: input([rows, 8], 5), weight: input([50, 8], 6) * 2.0 };
+        let hidden = TeacherHidden { x: input([rows, 8], 5), weight: input([50, 8], 6) * 2.0 };
+        let hidden = TeacherRows::Hidden(Box::new(hidden));
         for kind in [
             crate::kernels::distill::Kind::ForwardKl,
             crate::kernels::distill::Kind::ReverseKl,

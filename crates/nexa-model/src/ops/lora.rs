@@ -14,6 +14,7 @@ use burn::tensor::Tensor;
 use super::{dims, is_cpu, tensor, with_slice};
 use crate::kernels::lora::{self as kernel, Correction, Operands};
 use crate::plain;
+use crate::profile::{Part, measure};
 
 /// The operands of a correction: the input of the frozen weight, all `A`, all `B`.
 #[derive(Debug, Clone)]
@@ -62,7 +63,8 @@ fn forward([x, product, a, b]: [FlexTensor; 4], correction: &Correction) -> (Fle
         with_slice(a, |a| {
             with_slice(b, |b| {
                 // The product belongs to nobody else, so that this changes it in place.
-                kernel::forward(Operands { x, a, b }, correction, output.storage_mut::<f32>())
+                let product = output.storage_mut::<f32>();
+                measure(Part::Adapter, || kernel::forward(Operands { x, a, b }, correction, product))
             })
         })
     });
@@ -105,7 +107,10 @@ impl<C: CheckpointStrategy> LoraOps for Autodiff<Flex, C> {
                         with_slice(b, |b| {
                             with_slice(h, |h| {
                                 with_slice(gradient.clone(), |gradient| {
-                                    kernel::backward(Operands { x, a, b }, &correction, h, gradient)
+                                    let operands = Operands { x, a, b };
+                                    measure(Part::Adapter, || {
+                                        kernel::backward(operands, &correction, h, gradient)
+                                    })
                                 })
                             })
                         })

@@ -1,13 +1,15 @@
 //! Weight files: one `model.safetensors`, or shards with an index that says which tensor stands in which.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use nexa_core::Error as CoreError;
-use nexa_core::files::{write_atomic, write_json};
+use nexa_core::files::{sync_folder, write_json};
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::View;
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::number::{Format, to_bytes};
@@ -279,17 +281,53 @@ fn tensors<'a>(layout: &'a [Parameter], values: &'a [Buffer]) -> impl Iterator<I
 }
 
 fn write_shard(path: &Path, tensors: &[Tensor<'_>]) -> Result<(), Error> {
-    let failed = |source| Error::Safetensors { path: path.to_owned(), source };
-    let bytes: Vec<Vec<u8>> = tensors.par_iter().map(|tensor| to_bytes(tensor.values)).collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(tensor, bytes)| Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)));
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     // `transformers` refuses a file that does not say which framework's conventions it follows.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(failed)?;
-    Ok(write_atomic(path, &file)?)
+    let views = tensors.iter().map(|tensor| (tensor.name, tensor.shape.clone(), tensor.values));
+    write_tensors(path, views, metadata)
+}
+
+/// Writes a safetensors file in f32, one tensor after the other, under a temporary name; makes it durable and gives it
+/// its name.
+///
+/// # Errors
+/// Fails when the file cannot be written.
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'a str, Vec<usize>, &'a [f32])>,
+    metadata: HashMap<String, String>,
+) -> Result<(), Error> {
+    let views = tensors.into_iter().map(|(name, shape, values)| (name, Numbers { shape, values }));
+    let temporary = path.with_extension("tmp");
+    safetensors::serialize_to_file(views, Some(metadata), &temporary)
+        .map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
+    fs_err::File::open(&temporary)?.sync_all()?;
+    fs_err::rename(&temporary, path)?;
+    Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?)
+}
+
+/// Numbers that are turned into bytes when they are written.
+struct Numbers<'a> {
+    shape: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(to_bytes(self.values))
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
+pub use self::file::write_tensors;
 pub(crate) use self::file::{INDEX_FILE, WEIGHTS_FILE, load, read_file, save, shard_names, write_file};
 pub(crate) use self::layout::{Block, Network, Projection};
 pub use self::layout::{Kind, Parameter, layout};

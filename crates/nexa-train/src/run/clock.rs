@@ -76,7 +76,16 @@ impl Clock {
 
 /// Main memory that the process holds, where the system tells.
 fn resident_bytes() -> Option<u64> {
+    memory("VmRSS:")
+}
+
+/// The most main memory that the process has held, where the system tells.
+pub(crate) fn peak_memory_bytes() -> Option<u64> {
+    memory("VmHWM:")
+}
+
+fn memory(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

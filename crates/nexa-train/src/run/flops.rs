@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use nexa_model::{Kind, Weights};
+use nexa_model::Kind;
 
 use super::batches::StepData;
+use crate::model::Model;
 
 /// The operations of a model, forward and backward.
 ///
@@ -14,7 +15,7 @@ use super::batches::StepData;
 /// Chowdhery et al., "PaLM", 2022, appendix B, with what is really computed: the output layer on trained tokens only,
 /// attention on the causal half only.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Flops {
+pub(crate) struct Flops {
     per_token: f64,
     per_trained_token: f64,
     per_squared_length: f64,
@@ -22,7 +23,8 @@ pub(super) struct Flops {
 
 impl Flops {
     /// Counts the operations of a decoder.
-    pub(super) fn of(weights: &Weights) -> Self {
+    pub(crate) fn of(model: &Model) -> Self {
+        let weights = model.weights();
         let numbers = |wanted: fn(Kind) -> bool| {
             let layout = weights.layout().iter().filter(|parameter| wanted(parameter.kind));
             layout.map(|parameter| parameter.shape[0] * parameter.shape[1]).collect::<Vec<_>>()
@@ -33,26 +35,33 @@ impl Flops {
         let output = numbers(|kind| kind == Kind::Embedding).last().copied().unwrap_or(0);
         let config = weights.config();
         let width = config.num_attention_heads * config.head_dim;
-        // A multiplication and an addition, once forward and twice backward, make 6 for each weight; scores and mixing
-        // make two products, of which the causal half counts.
+        // A multiplication and an addition, once forward and twice backward, make 6 for each weight, and once backward
+        // for a frozen one; adapters are small beside them. Scores and mixing make two products, of which the causal
+        // half counts.
+        let for_each_weight = if model.trains_weights() { 6.0 } else { 4.0 };
         Self {
-            per_token: 6.0 * matrices as f64,
-            per_trained_token: 6.0 * output as f64,
+            per_token: for_each_weight * matrices as f64,
+            per_trained_token: for_each_weight * output as f64,
             per_squared_length: 6.0 * (config.num_hidden_layers * width) as f64,
         }
     }
 
     /// Counts the operations of a step.
     pub(super) fn step(&self, data: &StepData) -> f64 {
-        self.per_token * data.tokens() as f64
-            + self.per_trained_token * data.trained_tokens() as f64
-            + self.per_squared_length * data.squared_lengths() as f64
+        self.count(data.tokens(), data.trained_tokens(), data.squared_lengths())
+    }
+
+    /// Counts the operations for so many tokens, so many that carry loss, and so large a sum of squared lengths.
+    pub(crate) fn count(&self, tokens: u64, trained_tokens: u64, squared_lengths: u64) -> f64 {
+        self.per_token * tokens as f64
+            + self.per_trained_token * trained_tokens as f64
+            + self.per_squared_length * squared_lengths as f64
     }
 }
 
 /// Measures, once in a process, how many operations a second the machine does in a product of matrices that fits its
 /// caches: what the use of the machine is a share of.
-pub(super) fn peak() -> f64 {
+pub(crate) fn peak() -> f64 {
     /// Rows and columns of the product.
     const SIZE: usize = 512;
     /// The best of so many is taken, the first of which wakes the threads.

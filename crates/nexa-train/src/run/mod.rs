@@ -29,7 +29,8 @@ use self::batches::Batches;
 pub(crate) use self::batches::MicroBatch;
 use self::checkpoints::Checkpoints;
 use self::clock::Clock;
-use self::flops::Flops;
+pub(crate) use self::clock::peak_memory_bytes;
+pub(crate) use self::flops::{Flops, peak as peak_flops};
 use self::metrics::Log;
 use self::plan::Plan;
 use self::steps::{Run, Validating};
@@ -44,7 +45,7 @@ use crate::{Config, Error, Validation};
 /// Losses, learning rates and norms: the same for every run of the same config and data.
 pub(crate) const METRICS_FILE: &str = "metrics.jsonl";
 /// When the rows of metrics came.
-const TIMING_FILE: &str = "timing.jsonl";
+pub(crate) const TIMING_FILE: &str = "timing.jsonl";
 
 /// The files that training reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,7 +198,7 @@ pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<
         session,
         plan: Plan::new(config, batches.order()),
         watchdog: Watchdog::new(config, state.model.weights().config().vocab_size),
-        flops: Flops::of(state.model.weights()),
+        flops: Flops::of(&state.model),
         batches,
         objective,
         validation,

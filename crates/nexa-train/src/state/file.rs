@@ -1,13 +1,9 @@
 //! A state as a file: safetensors, with everything that is no tensor in its metadata, and a checksum over both.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nexa_core::files;
-use safetensors::View;
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::SafeTensors;
 
 use super::{Measured, Progress};
 use crate::Error;
@@ -30,30 +26,6 @@ pub(crate) struct Stored {
     pub(crate) tensors: BTreeMap<String, Vec<f32>>,
 }
 
-/// Numbers that are turned into bytes when they are written, one tensor at a time.
-struct Numbers<'a> {
-    values: &'a [f32],
-    shape: [usize; 1],
-}
-
-impl View for Numbers<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Owned(to_bytes(self.values))
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
-}
-
 /// Writes a state under a temporary name, makes it durable and gives it its name.
 pub(crate) fn write(
     path: &Path,
@@ -72,16 +44,8 @@ pub(crate) fn write(
         (MEASURED_KEY.to_owned(), measured),
         (CHECKSUM_KEY.to_owned(), checksum),
     ]);
-    let views = tensors.into_iter().map(|(name, values)| (name, Numbers { values, shape: [values.len()] }));
-
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let temporary = path.with_extension("tmp");
-    safetensors::serialize_to_file(views, Some(metadata), &temporary)
-        .map_err(|error| failed(error.to_string()))?;
-    let sync = File::open(&temporary).and_then(|file| file.sync_all());
-    sync.map_err(|error| nexa_core::Error::io("sync", &temporary, error))?;
-    fs_err::rename(&temporary, path)?;
-    Ok(files::sync_folder(folder)?)
+    let tensors = tensors.iter().map(|(name, values)| (name.as_str(), vec![values.len()], *values));
+    Ok(nexa_model::write_tensors(path, tensors, metadata)?)
 }
 
 /// Reads a state and holds it against its checksum.

@@ -1,0 +1,70 @@
+//! `nexa bench`: how fast this machine trains, and where the time goes.
+
+use anyhow::Result;
+use nexa_core::{ExitCode, config, format};
+use nexa_model::DecoderConfig;
+use nexa_train::Inputs;
+use nexa_train::bench::{self, Bench, Measured};
+
+use crate::args::{BenchSftArgs, BenchTrainArgs, Global};
+use crate::render::error::reported;
+use crate::render::{self, table};
+
+/// Measures training steps and prints what they came to.
+pub(crate) fn train(global: &Global, args: &BenchTrainArgs) -> Result<ExitCode> {
+    let decoder = match &args.model {
+        Some(folder) => DecoderConfig::load(&folder.join("config.json")).map_err(reported)?,
+        None => bench::smollm2_135m(),
+    };
+    let mut value = serde_json::json!({});
+    config::apply_overrides(&mut value, &args.overrides)?;
+    let config = config::from_value(value, "command line")?;
+    let bench = Bench { decoder, config, tokens: args.tokens, samples: args.samples, steps: args.steps };
+    let measured = bench::run(&bench).map_err(reported)?;
+    if global.json {
+        render::json(&measured)?;
+    } else {
+        show(&measured);
+    }
+    Ok(ExitCode::Success)
+}
+
+/// Trains on data for some steps and prints what they came to.
+pub(crate) fn sft(args: &BenchSftArgs) -> Result<ExitCode> {
+    let mut value = serde_json::json!({"micro_batch_size": args.batch, "learning_rate": 1e-4});
+    config::apply_overrides(&mut value, &args.overrides)?;
+    let config: nexa_train::Config = config::from_value(value, "command line")?;
+    let inputs = Inputs {
+        train: args.data.clone(),
+        validation: None,
+        tokenizer: None,
+        base: Some(args.model.clone()),
+        teacher: None,
+        cache: args.folder.join("cache"),
+    };
+    render::json(&bench::fit(&config, &inputs, &args.folder, args.steps).map_err(reported)?)?;
+    Ok(ExitCode::Success)
+}
+
+fn show(measured: &Measured) {
+    let mean = measured.step_seconds.iter().sum::<f64>() / measured.step_seconds.len() as f64;
+    let rows: Vec<Vec<String>> = measured
+        .seconds
+        .iter()
+        .map(|(part, seconds)| {
+            vec![(*part).to_owned(), format!("{seconds:.3} s"), format!("{:.1} %", 100.0 * seconds / mean)]
+        })
+        .collect();
+    render::out(&table::table(&["part of a step", "time", "share"], &rows));
+    render::out(&format!(
+        "{:.0} tokens/s with {} parameters, {} of them trained: {:.1} % of this machine's {:.0} GFLOP/s",
+        measured.tokens_per_s,
+        format::count(measured.parameters as u64),
+        format::count(measured.trained_parameters as u64),
+        100.0 * measured.mfu,
+        measured.peak_flops / 1e9,
+    ));
+    if let Some(bytes) = measured.peak_memory_bytes {
+        render::out(&format!("peak memory {}", format::size(bytes)));
+    }
+}
