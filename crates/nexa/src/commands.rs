@@ -11,10 +11,12 @@ mod inspect;
 mod leaderboard;
 mod lineage;
 mod model;
+mod plan;
 mod reproduce;
 mod run;
 mod runs;
-mod stage;
+pub(crate) mod stage;
+mod track;
 mod train;
 mod ui;
 
@@ -46,7 +48,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Tokenizer(TokenizerCommand::Train(args)) => {
             stage::run(global, "tokenizer.train", &args, &[])
         }
-        Command::Train(args) => train::run(global, &args),
+        Command::Train(args) => train::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),

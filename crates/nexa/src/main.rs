@@ -4,6 +4,7 @@ mod app;
 mod args;
 mod commands;
 mod legacy;
+mod models;
 mod pipeline;
 mod render;
 mod stages;

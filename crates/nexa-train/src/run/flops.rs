@@ -14,7 +14,7 @@ use super::batches::StepData;
 /// Chowdhery et al., "PaLM", 2022, appendix B, with what is really computed: the output layer on trained tokens only,
 /// attention on the causal half only.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Flops {
+pub(crate) struct Flops {
     per_token: f64,
     per_trained_token: f64,
     per_squared_length: f64,
@@ -22,7 +22,7 @@ pub(super) struct Flops {
 
 impl Flops {
     /// Counts the operations of a decoder.
-    pub(super) fn of(weights: &Weights) -> Self {
+    pub(crate) fn of(weights: &Weights) -> Self {
         let numbers = |wanted: fn(Kind) -> bool| {
             let layout = weights.layout().iter().filter(|parameter| wanted(parameter.kind));
             layout.map(|parameter| parameter.shape[0] * parameter.shape[1]).collect::<Vec<_>>()
@@ -44,9 +44,14 @@ impl Flops {
 
     /// Counts the operations of a step.
     pub(super) fn step(&self, data: &StepData) -> f64 {
-        self.per_token * data.tokens() as f64
-            + self.per_trained_token * data.trained_tokens() as f64
-            + self.per_squared_length * data.squared_lengths() as f64
+        self.count(data.tokens(), data.trained_tokens(), data.squared_lengths())
+    }
+
+    /// Counts the operations for tokens, of which some carry loss, in sequences whose squared lengths have a sum.
+    pub(crate) fn count(&self, tokens: u64, trained_tokens: u64, squared_lengths: u64) -> f64 {
+        self.per_token * tokens as f64
+            + self.per_trained_token * trained_tokens as f64
+            + self.per_squared_length * squared_lengths as f64
     }
 }
 
