@@ -1,13 +1,15 @@
 //! Weight files: one `model.safetensors`, or shards with an index that says which tensor stands in which.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use nexa_core::Error as CoreError;
-use nexa_core::files::{write_atomic, write_json};
+use nexa_core::files::{sync_folder, write_json};
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::View;
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use super::number::{Format, to_bytes};
@@ -230,6 +232,24 @@ struct Tensor<'a> {
     values: &'a [f32],
 }
 
+impl View for &Tensor<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(to_bytes(self.values))
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
+}
+
 /// Writes weights to a folder in f32: as one file where they fit into `shard_bytes`, else as shards of at most so many
 /// bytes of numbers (a larger tensor has a shard of its own) and an index. What the folder held in the other form is
 /// removed at the end, so that a reader never finds both.
@@ -278,18 +298,17 @@ fn tensors<'a>(layout: &'a [Parameter], values: &'a [Buffer]) -> impl Iterator<I
     })
 }
 
+/// Writes a file under a temporary name and gives it its own once it is durable. One tensor at a time exists as bytes.
 fn write_shard(path: &Path, tensors: &[Tensor<'_>]) -> Result<(), Error> {
-    let failed = |source| Error::Safetensors { path: path.to_owned(), source };
-    let bytes: Vec<Vec<u8>> = tensors.par_iter().map(|tensor| to_bytes(tensor.values)).collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(tensor, bytes)| Ok((tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)));
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let views = tensors.iter().map(|tensor| (tensor.name, tensor));
     // `transformers` refuses a file that does not say which framework's conventions it follows.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(failed)?;
-    Ok(write_atomic(path, &file)?)
+    let temporary = path.with_extension("tmp");
+    safetensors::serialize_to_file(views, Some(metadata), &temporary)
+        .map_err(|source| Error::Safetensors { path: path.to_owned(), source })?;
+    fs_err::File::open(&temporary)?.sync_all()?;
+    fs_err::rename(&temporary, path)?;
+    Ok(sync_folder(path.parent().unwrap_or(Path::new(".")))?)
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -50,7 +50,7 @@ pub struct Memory {
     pub logits: u64,
     /// Tokenised data, which is mapped from its file.
     pub data: u64,
-    /// Weights that exist twice when a model is written, beyond what the moments before have left free.
+    /// What exists twice when the model is written: merged weights, and a tensor as bytes.
     pub saving: u64,
     /// All of it.
     pub peak: u64,
@@ -96,11 +96,10 @@ impl Memory {
         let is_summed = config.gradient_accumulation_steps > 1;
         let sums = if is_summed { trained } else { 0 };
         let training = sums + at_once * fullest.sum();
-        // Adapters are merged into a copy; what else is written is turned into bytes one tensor at a time.
+        // What the passes have freed does not make room for this: the allocator keeps it for the threads that had it.
         let copy = if config.adapter.is_some() { own } else { 0 };
         let largest = model.layout().iter().map(|parameter| parameter.shape[0] * parameter.shape[1]).max();
-        let written = copy + 2 * largest.unwrap_or(0) as u64 * NUMBER;
-        let saving = written.saturating_sub(training);
+        let saving = copy + largest.unwrap_or(0) as u64 * NUMBER;
         Ok(Self {
             program: None,
             weights,

@@ -16,8 +16,6 @@ use crate::{Config, Error};
 
 /// Forward and backward passes of a step that are measured; the first wakes the threads and does not count.
 const TRIES: usize = 3;
-/// A forward pass is this share of both passes.
-const FORWARD: f64 = 1.0 / 3.0;
 /// Bytes that are written to see how fast the disk is.
 const WRITTEN: usize = 16 << 20;
 
@@ -47,8 +45,8 @@ pub(super) struct Parts<'a> {
     pub(super) cache: &'a Path,
 }
 
-/// Does the step with the longest micro-batch, and scales its time by the operations of the whole run. The state is
-/// moved by that step, and worth nothing afterwards.
+/// Does the step with the longest micro-batch, and scales its time by the operations of the whole run. What the
+/// optimizer of the state remembers is worth nothing afterwards.
 pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> Result<Time, Error> {
     let Parts { set, objective, workers, work, course, cache } = *parts;
     let picked = Order::new(config, set.lengths()).step(work.longest_step);
@@ -68,7 +66,7 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
     }
     let started = Instant::now();
     let State { model, optimizer, .. } = state;
-    // A rate of zero: what is measured is the work, and NaN would be slower than numbers.
+    // A rate of zero does all the work and moves nothing.
     let update = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
     for (index, (values, gradient)) in model.values_mut().iter_mut().zip(&gradients).enumerate() {
         optimizer.update(index, values, gradient, &update);
@@ -79,7 +77,7 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
     let of = |size: Size| passes * size.flops(&flops) / work.step.flops(&flops);
     let training = of(work.run) + update * course.total as f64;
     let on_the_way = (1..=course.total).filter(|&step| course.validates_after(step)).count();
-    let validation = of(work.validation) * FORWARD * (on_the_way + 1) as f64;
+    let validation = of(work.validation) * forward_share(config) * (on_the_way + 1) as f64;
     let saves = (1..=course.total).filter(|&step| course.saves_after(step)).count() + 1;
     let moments: usize = state.optimizer.state().map(|(_, values)| values.len()).sum();
     let kept = if config.save_total_limit > 0 { saves } else { 0 };
@@ -93,6 +91,14 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
         saving,
         total: training + validation + saving,
     })
+}
+
+/// The forward pass's share of a step. Each product of the forward pass is followed by one for its input and one for
+/// its weight, of which the latter falls away where weights are frozen; recomputed blocks do the forward pass twice.
+fn forward_share(config: &Config) -> f64 {
+    let backward = if config.adapter.is_some() { 1.0 } else { 2.0 };
+    let again = if config.gradient_checkpointing { 1.0 } else { 0.0 };
+    1.0 / (1.0 + backward + again)
 }
 
 /// Measures how long a byte takes to be written durably.
