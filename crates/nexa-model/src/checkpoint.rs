@@ -117,6 +117,30 @@ mod tests {
     }
 
     #[test]
+    fn the_tokens_that_end_an_answer_reach_the_tokenizer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokenizer = sample();
+        let config =
+            DecoderConfig { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![2, 5], ..small() };
+        Checkpoint::save(folder.path(), &scattered(&config), &tokenizer).expect("saves");
+        let check = |generation: Option<&str>, expected: &[u32]| {
+            let path = folder.path().join(GENERATION_FILE);
+            match generation {
+                Some(text) => std::fs::write(path, text).expect("writes"),
+                None => std::fs::remove_file(path).expect("removes"),
+            }
+            let loaded = Checkpoint::load(folder.path()).expect("loads");
+            let [model, tokenizer] =
+                [&loaded.weights.config().eos_token_ids[..], loaded.tokenizer.stop_tokens()];
+            for id in expected {
+                assert!(model.contains(id) && tokenizer.contains(id), "{id}: {model:?} {tokenizer:?}");
+            }
+        };
+        check(Some(r#"{"eos_token_id": [5, 7]}"#), &[2, 5, 7]);
+        check(None, &[2, 5]);
+    }
+
+    #[test]
     fn the_generation_config_completes_the_tokens_that_end_an_answer() {
         let check = |generation: &str, expected: Result<&[u32], &str>| {
             let folder = tempfile::tempdir().expect("a folder");

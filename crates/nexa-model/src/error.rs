@@ -105,6 +105,16 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// Merged weights do not compute what the base with its adapters does.
+    #[error(
+        "the merged logits are {difference:.2e} away from those of base and adapters (at most {bound:.2e})"
+    )]
+    Merge {
+        /// The largest difference of two logits.
+        difference: f32,
+        /// The largest that rounding explains.
+        bound: f32,
+    },
     /// A tokenizer could not be trained, loaded or saved.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

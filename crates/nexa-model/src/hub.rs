@@ -37,6 +37,11 @@ pub fn resolve(spec: &str, environment: &Environment, cache: &Path) -> Result<Pa
     }
 }
 
+/// Whether a model is named as a repository of the hub, and not as a path.
+pub(crate) fn is_repository(spec: &str) -> bool {
+    spec.starts_with(PREFIX)
+}
+
 /// A repository at a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Repository {

@@ -1,12 +1,13 @@
 //! The stage `model.import`: a model from elsewhere becomes a checkpoint of the lab.
 //!
 //! A GGUF file is translated by [`crate::gguf`]. A folder of Hugging Face is taken as it is, except that weights in
-//! several files become one.
+//! several files become one. A repository of the hub becomes such a folder first, in the lab's cache.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexa_core::artifact::Kind;
+use nexa_core::env::Environment;
 use nexa_core::event::Event;
 use nexa_core::lab::Lab;
 use nexa_core::stage::{Context, Stage, StageError};
@@ -14,10 +15,12 @@ use nexa_core::{Error as CoreError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gguf;
 use crate::gguf::safetensors::{INDEX_FILE, Planned, Sink, Source, WEIGHTS_FILE, weight_files};
+use crate::{gguf, hub};
 
 const NAME: &str = "model.import";
+/// Where repositories of the hub are kept in the lab's folder of state.
+const CACHE_FOLDER: &str = "cache/hub";
 /// What a folder must have besides its weights.
 const REQUIRED: &[&str] = &["config.json", "tokenizer.json", "tokenizer_config.json"];
 /// What is taken along where it is there.
@@ -27,8 +30,9 @@ const OPTIONAL: &[&str] = &["generation_config.json", "chat_template.jinja", "sp
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// A `.gguf` file or a folder of Hugging Face; a relative path starts at the lab's root.
-    pub source: PathBuf,
+    /// A `.gguf` file, a folder of Hugging Face, or a repository of the hub: `hf:organisation/name`, perhaps with
+    /// `@revision`. A relative path starts at the lab's root.
+    pub source: String,
 }
 
 /// Makes a checkpoint of a model from outside the lab.
@@ -40,19 +44,26 @@ pub struct ImportModel {
 }
 
 impl ImportModel {
-    /// Finds the files of the source.
+    /// Finds the files of the source. A repository of the hub is fetched here, where the cache does not hold it:
+    /// whether it has been imported is told by its content.
     ///
     /// # Errors
-    /// Names the path or the file of the folder that is missing.
-    pub fn new(lab: &Lab, config: ImportConfig) -> Result<Self, StageError> {
-        let source = lab.root().join(&config.source);
+    /// Names the path, the repository or the file of the folder that is missing.
+    pub fn new(lab: &Lab, environment: &Environment, config: ImportConfig) -> Result<Self, StageError> {
+        let is_repository = hub::is_repository(&config.source);
+        let source = if is_repository {
+            hub::resolve(&config.source, environment, &lab.state_folder().join(CACHE_FOLDER))?
+        } else {
+            lab.root().join(&config.source)
+        };
         let files = if source.is_dir() { folder_files(&source)? } else { vec![source.clone()] };
         if let Some(missing) = files.iter().find(|file| !file.is_file()) {
             let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(CoreError::io("read", missing, cause).into());
         }
-        // What lies in the lab is named from its root, so that the key is the same wherever the lab stands.
-        let config = ImportConfig { source: lab.display_path(&source).into() };
+        // What lies in the lab is named from its root, and a repository by its name, so that the key is the same
+        // wherever the lab and the cache stand.
+        let config = if is_repository { config } else { ImportConfig { source: lab.display_path(&source) } };
         Ok(Self { config, source, files })
     }
 
@@ -103,7 +114,7 @@ impl Stage for ImportModel {
     }
 
     fn config(&self) -> Value {
-        serde_json::to_value(&self.config).expect("a path that was given as text is text")
+        serde_json::to_value(&self.config).expect("a text is JSON")
     }
 
     fn outside_files(&self) -> Vec<PathBuf> {
@@ -173,7 +184,8 @@ mod tests {
     }
 
     fn import(lab: &Lab, source: &str) -> Result<Outcome, StageError> {
-        let stage = ImportModel::new(lab, ImportConfig { source: source.into() })?;
+        let offline = [("HF_HUB_OFFLINE", "1")];
+        let stage = ImportModel::new(lab, &Environment::of(offline), ImportConfig { source: source.into() })?;
         let services = Services {
             lab,
             environment: &Environment::default(),
@@ -238,5 +250,6 @@ mod tests {
         check("nowhere.gguf", "nowhere.gguf");
         std::fs::remove_file(folder.path().join("model/tokenizer.json")).unwrap();
         check("model", "tokenizer.json");
+        check("hf:tiny/model", "hub: `tiny/model` is not in the cache");
     }
 }

@@ -6,7 +6,7 @@
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
-//! - [`ImportModel`] takes a model from elsewhere into the lab; [`gguf`] reads and writes the files of llama.cpp.
+//! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one; [`gguf`] reads and writes the files of llama.cpp.
 //! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
 //!   the network.
 //!
@@ -23,6 +23,7 @@ mod import;
 mod inference;
 mod kernels;
 mod lora;
+mod merge;
 mod ops;
 #[cfg(test)]
 mod parity;
@@ -43,6 +44,7 @@ pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
 pub use lora::{Lora, LoraConfig};
+pub use merge::{MergeConfig, MergeModel};
 pub use stage::{TokenizerConfig, TrainTokenizer};
 pub use tokenizer::{
     ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,

@@ -126,6 +126,7 @@ impl Diagnose for Error {
             Self::Config { .. } => ExitCode::Config,
             Self::HubRefused { .. } => ExitCode::Credentials,
             Self::HubUnreachable { .. } => ExitCode::Unavailable,
+            Self::Merge { .. } => ExitCode::Integrity,
             _ => ExitCode::Input,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! [`train`] is the one entrance: a [`Config`], the files of [`Inputs`], and a [`Session`] with a workspace that
 //! survives kills and a folder that receives the finished model. [`initialise`] writes the untrained model that
-//! [`train`] starts from. [`verify`] proves on any config that a killed run ends as an undisturbed one.
+//! [`train`] starts from. [`plan`] says what a run will take, before it is begun. [`verify`] proves on any config that a killed run ends as an undisturbed one.
 //!
 //! What can be relied on:
 //! - The order of the samples is a function of the seed and the epoch alone, and every sum is taken in a fixed order.
@@ -21,6 +21,7 @@ mod error;
 mod model;
 mod objective;
 pub mod optimizer;
+pub mod plan;
 mod run;
 mod stage;
 mod state;
@@ -36,6 +37,6 @@ pub use data::{
     SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
 };
 pub use error::Error;
-pub use run::{End, Inputs, Outcome, Session, initialise, train};
+pub use run::{End, Inputs, Outcome, Session, initialise, tracking_of, train};
 pub use stage::{Initialise, Train};
 pub use state::Validation;

@@ -20,7 +20,7 @@ const TEACHER_ROLE: &str = "teacher";
 /// Where tokenised data is kept in the lab's folder of state.
 const CACHE_FOLDER: &str = "cache/tokens";
 
-/// Trains a decoder from scratch on the assistant turns of conversations.
+/// Trains a decoder, from scratch or from a given model on.
 #[derive(Debug, Clone)]
 pub struct Train {
     config: Config,
@@ -44,6 +44,7 @@ impl Train {
             events: context.services.events,
             cancel: context.services.cancel,
             tables: context.services.tables,
+            environment: Some(context.services.environment),
             after_micro_batch: &|| {},
         };
         let outcome = train(&self.config, &inputs, &session)?;

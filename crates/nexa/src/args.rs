@@ -19,6 +19,23 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// The settings that most people change, for the help.
+const TRAIN_KEYS: &str = "\
+Settings that most people change (KEY=VALUE, or the same in --config):
+  base_model=REF          the model to go on from: a checkpoint of the lab, a folder, a .gguf file, hf:org/name[@rev]
+  model.hidden_size=128   the shape of a model from scratch (model.num_hidden_layers, model.intermediate_size, …)
+  objective=sft           sft, pretrain, dpo (rl_beta, dpo_loss), distill (kd_divergence, --in teacher=CHECKPOINT)
+  adapter=lora            trains adapters over frozen weights (lora_r, lora_alpha, lora_target_modules)
+  optimizer=adamw         adamw, muon, adafactor (weight_decay, max_grad_norm)
+  learning_rate=2e-3      the peak (lr_scheduler: cosine, linear, constant, wsd; warmup_steps or warmup_ratio)
+  sequence_len=512        the longest sample in tokens; longer ones are dropped
+  micro_batch_size=16     samples computed at once (gradient_accumulation_steps, sample_packing, gradient_checkpointing)
+  num_epochs=1            or max_steps, max_tokens, max_time_s
+  datasets=[{type: …}]    how rows are read (chat_template, roles_to_train, train_on_inputs, train_on_eos)
+  eval_steps=100          validations on the way (val_set_size, early_stopping_patience, load_best_model_at_end)
+  save_steps=200          what a kill costs at most (save_total_limit)
+  report_to=[tensorboard] also mlflow, wandb (mlflow.tracking_uri, tensorboard.log_dir, wandb.dir)";
+
 /// Options of every command.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct Global {
@@ -65,12 +82,15 @@ pub(crate) enum Command {
     /// Trains tokenizers.
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
-    /// Trains a model.
-    #[command(alias = "launch")]
+    /// Trains a model, from scratch or from a given one on.
+    #[command(alias = "launch", after_help = TRAIN_KEYS)]
     Train(TrainArgs),
     /// Measures this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Says what a training would take, before it is begun: steps, tokens, memory, time and cost.
+    #[command(after_help = "It reads what `nexa train` reads and does one step that leads nowhere.")]
+    Plan(StageArgs),
     /// Evaluates a checkpoint on the held-out split.
     Evaluate(EvaluateArgs),
     /// Ranks the evaluated checkpoints of a project.
@@ -380,6 +400,14 @@ pub(crate) enum RunsCommand {
         /// The run's id.
         run: String,
     },
+    /// Sends to trackers what a run that has ended did not deliver.
+    Track {
+        /// The run's id.
+        run: String,
+        /// Where to, if not where the run said: `report_to=mlflow mlflow.tracking_uri=http://127.0.0.1:5000`.
+        #[arg(value_name = "KEY=VALUE")]
+        overrides: Vec<String>,
+    },
     /// Does a finished run again from its record, and tells whether it comes to the same bits.
     Reproduce {
         /// The run's id.
@@ -396,9 +424,24 @@ pub(crate) enum ModelCommand {
     },
     /// Takes a model from elsewhere into the lab, as a checkpoint.
     Import {
-        /// A `.gguf` file, or a folder of Hugging Face.
+        /// A `.gguf` file, a folder of Hugging Face, or `hf:organisation/name`, perhaps with `@revision`.
         source: String,
-        /// The name of the checkpoint; by default that of the file or folder.
+        /// The name of the checkpoint; by default that of the file, folder or repository.
+        #[arg(long)]
+        name: Option<String>,
+        /// Makes it again even where it is up to date.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Adds adapters to the weights of their base, as a new checkpoint.
+    Merge {
+        /// The model that the adapters correct: an artifact, a folder, a `.gguf` file or `hf:organisation/name`.
+        #[arg(long, value_name = "REF")]
+        base: String,
+        /// A folder with `adapter_config.json` and `adapter_model.safetensors`.
+        #[arg(long, value_name = "FOLDER")]
+        adapter: PathBuf,
+        /// The name of the checkpoint.
         #[arg(long)]
         name: Option<String>,
         /// Makes it again even where it is up to date.

@@ -12,10 +12,12 @@ mod inspect;
 mod leaderboard;
 mod lineage;
 mod model;
+mod plan;
 mod reproduce;
 mod run;
 mod runs;
-mod stage;
+pub(crate) mod stage;
+mod track;
 mod train;
 mod ui;
 
@@ -47,7 +49,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Tokenizer(TokenizerCommand::Train(args)) => {
             stage::run(global, "tokenizer.train", &args, &[])
         }
-        Command::Train(args) => train::run(global, &args),
+        Command::Train(args) => train::run(global, args),
+        Command::Plan(args) => plan::run(global, args),
         Command::Bench(BenchCommand::Train(args)) => bench::train(global, &args),
         Command::Bench(BenchCommand::Sft(args)) => bench::sft(&args),
         Command::Evaluate(args) => evaluate::run(global, args),

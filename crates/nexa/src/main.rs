@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod legacy;
 mod memory;
+mod models;
 mod pipeline;
 mod render;
 mod stages;

@@ -123,7 +123,18 @@ pub(crate) static STAGES: &[StageKind] = &[
         name: "imported",
         roles: &[],
         seeded: false,
-        build: |value, place, lab| boxed(nexa_model::ImportModel::new(lab, parse(value, place)?)?),
+        build: |value, place, lab| {
+            let environment = Environment::load(lab.root())?;
+            boxed(nexa_model::ImportModel::new(lab, &environment, parse(value, place)?)?)
+        },
+    },
+    StageKind {
+        uses: "model.merge",
+        makes: Kind::Checkpoint,
+        name: "merged",
+        roles: &[required("base", Kind::Checkpoint)],
+        seeded: false,
+        build: |value, place, lab| boxed(nexa_model::MergeModel::new(lab, parse(value, place)?)?),
     },
     StageKind {
         uses: "train.init",

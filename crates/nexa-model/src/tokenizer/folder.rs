@@ -26,6 +26,9 @@ const TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 /// The key of the date that templates are told; `nexa` alone knows it.
 const TEMPLATE_DATE: &str = "chat_template_date";
 
+/// The configuration of the model that the tokenizer belongs to, where it lies with one.
+const MODEL_FILE: &str = "config.json";
+
 /// The key of further ids that end answers; `nexa` alone knows it.
 const STOP_IDS: &str = "stop_token_ids";
 
@@ -37,7 +40,7 @@ const TOKENS: [&str; 7] =
 #[derive(Debug, Clone, Default)]
 pub(super) struct Config {
     keys: Map<String, Value>,
-    /// Ids that end an answer, from `generation_config.json`.
+    /// Ids that end an answer, from `config.json` and `generation_config.json`.
     pub(super) stop_ids: Vec<u32>,
 }
 
@@ -67,11 +70,10 @@ impl Config {
             keys.insert(TEMPLATE.to_owned(), Value::String(fs_err::read_to_string(path)?));
         }
         let generation = read(&folder.join(GENERATION_FILE))?;
-        let mut stop_ids: Vec<u32> = [generation.get("eos_token_id"), keys.get(STOP_IDS)]
-            .into_iter()
-            .flatten()
-            .flat_map(ids)
-            .collect();
+        let model = read(&folder.join(MODEL_FILE))?;
+        let eos = |json: &Map<String, Value>| json.get("eos_token_id").map(ids).unwrap_or_default();
+        let mut stop_ids = [eos(&model), eos(&generation)].concat();
+        stop_ids.extend(keys.get(STOP_IDS).into_iter().flat_map(ids));
         stop_ids.sort_unstable();
         stop_ids.dedup();
         if !stop_ids.is_empty() {

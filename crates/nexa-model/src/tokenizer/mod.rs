@@ -97,7 +97,8 @@ impl ChatTokenizer {
     }
 
     /// Reads `tokenizer.json` of a folder, and where they exist `tokenizer_config.json`, `chat_template.jinja`,
-    /// `special_tokens_map.json` and `generation_config.json`.
+    /// `special_tokens_map.json`, `config.json` and `generation_config.json`; the last two for the tokens that end an
+    /// answer.
     ///
     /// # Errors
     /// Names the file that is missing or cannot be understood.

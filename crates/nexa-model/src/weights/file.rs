@@ -280,6 +280,7 @@ fn tensors<'a>(layout: &'a [Parameter], values: &'a [Buffer]) -> impl Iterator<I
     })
 }
 
+/// Writes a file under a temporary name and gives it its own once it is durable. One tensor at a time exists as bytes.
 fn write_shard(path: &Path, tensors: &[Tensor<'_>]) -> Result<(), Error> {
     // `transformers` refuses a file that does not say which framework's conventions it follows.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);

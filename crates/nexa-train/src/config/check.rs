@@ -76,6 +76,7 @@ impl Config {
     }
 
     fn check_combinations(&self) -> Result<(), Error> {
+        self.tracking().check()?;
         if let Some(lora) = self.lora() {
             lora.check()?;
         }
@@ -138,6 +139,16 @@ mod tests {
     }
 
     #[test]
+    fn where_metrics_go_is_no_part_of_the_resolved_configuration() {
+        let json =
+            r#"{"report_to": "tensorboard", "wandb": {"dir": "w"}, "mlflow": {"experiment_name": "e"}}"#;
+        let config = serde_json::from_str::<Config>(json).expect("keys of trackers");
+        assert_eq!(config.tracking().report_to, [crate::trackers::TrackerKind::TensorBoard]);
+        let resolved = |config: &Config| serde_json::to_value(config).expect("numbers, texts and lists");
+        assert_eq!(resolved(&config), resolved(&Config::default()));
+    }
+
+    #[test]
     fn impossible_values_are_refused_by_name() {
         let check = |change: fn(&mut Config), key: &str| {
             let mut config = Config::default();
@@ -153,6 +164,7 @@ mod tests {
         check(|config| (config.warmup_steps, config.warmup_ratio) = (Some(5), Some(0.1)), "warmup_ratio");
         check(|config| (config.save_steps, config.saves_per_epoch) = (Some(5), Some(1)), "saves_per_epoch");
         check(|config| config.early_stopping_patience = Some(2), "early_stopping_patience");
+        check(|config| config.mlflow.tracking_uri = Some("sqlite:///a.db".to_owned()), "mlflow.tracking_uri");
         check(
             |config| (config.load_best_model_at_end, config.eval_steps) = (true, Some(0)),
             "load_best_model_at_end",

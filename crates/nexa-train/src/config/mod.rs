@@ -17,6 +17,7 @@ pub use choices::{
 pub use model::ModelConfig;
 
 use crate::data::{DatasetConfig, ExcessLength};
+use crate::trackers::{self, MlflowConfig, TensorBoardConfig, TrackerKind, Tracking, WandbConfig};
 
 /// How a model is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +194,20 @@ pub struct Config {
     /// Where tokenised data is kept; the lab's cache where absent.
     #[serde(alias = "tokenized_path")]
     pub dataset_prepared_path: Option<std::path::PathBuf>,
+
+    // Where metrics go decides no result, so it is in no record and in no key.
+    /// The trackers that follow the run. None, because the run's folder and the dashboard need no service.
+    #[serde(skip_serializing, deserialize_with = "trackers::one_or_many")]
+    pub report_to: Vec<TrackerKind>,
+    /// How MLflow is reached.
+    #[serde(skip_serializing)]
+    pub mlflow: MlflowConfig,
+    /// Where TensorBoard's files lie.
+    #[serde(skip_serializing)]
+    pub tensorboard: TensorBoardConfig,
+    /// Where W&B's offline runs lie.
+    #[serde(skip_serializing)]
+    pub wandb: WandbConfig,
 }
 
 impl Default for Config {
@@ -259,6 +274,10 @@ impl Default for Config {
             excess_length_strategy: ExcessLength::Drop,
             sample_packing: false,
             dataset_prepared_path: None,
+            report_to: Vec::new(),
+            mlflow: MlflowConfig::default(),
+            tensorboard: TensorBoardConfig::default(),
+            wandb: WandbConfig::default(),
         }
     }
 }
@@ -272,6 +291,16 @@ impl Config {
             use_rslora: self.peft_use_rslora,
             target_modules: self.lora_target_modules.clone(),
         })
+    }
+
+    /// Where metrics go besides the run's folder.
+    pub(crate) fn tracking(&self) -> Tracking {
+        Tracking {
+            report_to: self.report_to.clone(),
+            mlflow: self.mlflow.clone(),
+            tensorboard: self.tensorboard.clone(),
+            wandb: self.wandb.clone(),
+        }
     }
 
     /// Whether the model is validated before the end.

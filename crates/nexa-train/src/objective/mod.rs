@@ -26,7 +26,7 @@ pub(crate) enum Objective {
     /// The loss of choosing the worse of two answers.
     Preference(Preference),
     /// A divergence from a teacher, mixed with the negative log-likelihood.
-    Distillation(Distillation),
+    Distillation(Box<Distillation>),
 }
 
 /// What the objectives of a run are made from.
@@ -62,7 +62,7 @@ impl Objective {
         Ok(match config.objective {
             config::Objective::Pretrain | config::Objective::Sft => Self::Likelihood,
             config::Objective::Dpo => Self::Preference(Preference::new(config, set, sources)?),
-            config::Objective::Distill => Self::Distillation(Distillation::new(config, sources)?),
+            config::Objective::Distill => Self::Distillation(Box::new(Distillation::new(config, sources)?)),
         })
     }
 

@@ -75,7 +75,7 @@ impl Clock {
 }
 
 /// Main memory that the process holds, where the system tells.
-fn resident_bytes() -> Option<u64> {
+pub(crate) fn resident_bytes() -> Option<u64> {
     memory("VmRSS:")
 }
 

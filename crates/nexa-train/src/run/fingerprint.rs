@@ -17,6 +17,10 @@ pub(super) fn of(config: &Config, parts: &[&str]) -> String {
         loss_watchdog_patience: any.loss_watchdog_patience,
         dataset_prepared_path: any.dataset_prepared_path,
         gradient_checkpointing: any.gradient_checkpointing,
+        report_to: any.report_to,
+        mlflow: any.mlflow,
+        tensorboard: any.tensorboard,
+        wandb: any.wandb,
         ..config.clone()
     };
     let mut hasher = blake3::Hasher::new();

@@ -1,8 +1,9 @@
 //! A training run: what goes in, what comes out, and how a run begins or goes on.
 //!
-//! The loop itself is in [`steps`]. Beside it stand what it asks: [`plan`] for how long and how often, [`schedule`]
+//! [`prepare`] reads what a run begins with, and the loop itself is in [`steps`]. Beside it stand what it asks: [`plan`] for how long and how often, [`schedule`]
 //! for the learning rate, [`batches`] for the data, [`workers`] for gradients, [`watchdog`] for whether the loss is
-//! sound, [`best`] for which validation was the best, [`checkpoints`] for the models that are kept.
+//! sound, [`best`] for which validation was the best, [`checkpoints`] for the models that are kept, [`tracking`] for who
+//! is told.
 
 mod batches;
 mod best;
@@ -12,15 +13,17 @@ mod fingerprint;
 mod flops;
 mod metrics;
 mod plan;
+mod prepare;
 mod schedule;
 mod steps;
+mod tracking;
 mod watchdog;
 mod workers;
 
 use std::path::{Path, PathBuf};
 
+use nexa_core::env::Environment;
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
-use nexa_core::lm::Tokenizer as _;
 use nexa_core::table::{JsonLines, Tables};
 use nexa_model::{ChatTokenizer, Checkpoint, Weights};
 use serde::{Deserialize, Serialize};
@@ -29,16 +32,15 @@ use self::batches::Batches;
 pub(crate) use self::batches::MicroBatch;
 use self::checkpoints::Checkpoints;
 use self::clock::Clock;
-pub(crate) use self::clock::peak_memory_bytes;
+pub(crate) use self::clock::{peak_memory_bytes, resident_bytes};
 pub(crate) use self::flops::{Flops, peak as peak_flops};
 use self::metrics::Log;
-use self::plan::Plan;
-use self::steps::{Run, Validating};
+pub(crate) use self::plan::Plan;
+pub(crate) use self::prepare::{Prepared, prepare};
+use self::steps::Run;
+pub use self::tracking::tracking_of;
 use self::watchdog::Watchdog;
-use self::workers::Workers;
-use crate::data::{Samples, Set, Source, load_tokenizer};
-use crate::model::Model;
-use crate::objective::{self, Objective, Sources};
+pub(crate) use self::workers::Workers;
 use crate::state::{State, generations};
 use crate::{Config, Error, Validation};
 
@@ -77,6 +79,8 @@ pub struct Session<'a> {
     pub cancel: &'a Cancel,
     /// Reads data files that are not lines of JSON.
     pub tables: &'a dyn Tables,
+    /// Where trackers find services and keys; without it, none follows the run.
+    pub environment: Option<&'a Environment>,
     /// Is called after every micro-batch of training, by the thread that computed it.
     pub after_micro_batch: &'a (dyn Fn() + Sync),
 }
@@ -143,48 +147,8 @@ pub fn initialise(config: &Config, tokenizer: &Path, output: &Path, seed: u64) -
 /// number, and with [`Error::Interrupted`] when the session is cancelled; the state is saved then.
 pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<Outcome, Error> {
     let events = session.events;
-    config.check()?;
-    let (tokenizer, weights) = starting_point(config, inputs)?;
-    let open = |path: &PathBuf| {
-        let options = config.data_options(path);
-        let source = Source { path, options: &options, tokenizer: &tokenizer, tables: session.tables };
-        let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
-        Samples::open(&source, cache, events).map(Set::new)
-    };
-    let set = open(&inputs.train)?;
-    let (set, validation) = match &inputs.validation {
-        Some(path) => (set, open(path)?),
-        None => set.split(config),
-    };
-    if let Some(teacher) = &inputs.teacher {
-        objective::check_vocabulary(&tokenizer, &ChatTokenizer::load(teacher)?)?;
-    }
-
-    let initial_hash = weights.content_hash();
-    let sets = [set.fingerprint(), validation.fingerprint()];
-    let teacher_hash = inputs.teacher.as_deref().map(hash_of_weights).transpose()?.unwrap_or_default();
-    let parts = [
-        &weights.config().to_json(),
-        initial_hash.as_str(),
-        sets[0].as_str(),
-        sets[1].as_str(),
-        &teacher_hash,
-    ];
-    let fingerprint = fingerprint::of(config, &parts);
-    let model = Model::new(config, weights)?;
-    let initial = model.decoder(config);
-    let sources = Sources {
-        initial: &initial,
-        initial_hash: initial_hash.as_str(),
-        teacher: inputs.teacher.as_deref(),
-        cache: &inputs.cache,
-        events,
-    };
-    let objective = Objective::new(config, &set, &sources)?;
-    let validation =
-        Validating { objective: Objective::new(config, &validation, &sources)?, set: validation };
-    drop(initial);
-
+    let Prepared { tokenizer, set, validation, objective, model, fingerprint } =
+        prepare(config, inputs, session.tables, events)?;
     let mut state = State::new(config, model, fingerprint)?;
     if let Some(stored) = generations::newest(session.workspace, events)? {
         state.restore(stored)?;
@@ -192,59 +156,43 @@ pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<
     }
     fs_err::create_dir_all(session.workspace)?;
     let mut batches = Batches::new(config, set);
-    let gradient_bytes = state.model.trained_count() * size_of::<f32>();
+    let metrics = Log::open(&session.workspace.join(METRICS_FILE), state.progress.metrics_bytes)?;
+    let timing = Log::open(&session.workspace.join(TIMING_FILE), state.measured.timing_bytes)?;
+    // They begin with what the logs hold, so the logs must have been cut back to the state.
+    let trackers = tracking::start(config, session)?;
     let run = Run {
         config,
         session,
+        trackers: trackers.as_ref(),
         plan: Plan::new(config, batches.order()),
         watchdog: Watchdog::new(config, state.model.weights().config().vocab_size),
         flops: Flops::of(&state.model),
         batches,
         objective,
         validation,
-        workers: Workers::new(gradient_bytes, config.gradient_accumulation_steps)?,
+        workers: Workers::new(&state.model, config.gradient_accumulation_steps)?,
         checkpoints: Checkpoints::new(session.workspace, config, tokenizer, &state.progress),
-        metrics: Log::open(&session.workspace.join(METRICS_FILE), state.progress.metrics_bytes)?,
-        timing: Log::open(&session.workspace.join(TIMING_FILE), state.measured.timing_bytes)?,
+        metrics,
+        timing,
         clock: Clock::new(&state),
         state,
     };
-    run.finish()
-}
-
-/// The tokenizer and the weights before the first step.
-fn starting_point(config: &Config, inputs: &Inputs) -> Result<(ChatTokenizer, Weights), Error> {
-    let folder = inputs.tokenizer.as_ref().or(inputs.base.as_ref()).ok_or_else(|| Error::Config {
-        key: "model",
-        problem: "needs a tokenizer: give one the role `tokenizer`, or a model to go on from the role `base`"
-            .to_owned(),
-    })?;
-    let tokenizer = load_tokenizer(config, folder)?;
-    let Some(base) = &inputs.base else {
-        let weights = Weights::random(&config.decoder(&tokenizer)?, config.seed)?;
-        return Ok((tokenizer, weights));
-    };
-    let weights = Checkpoint::load(base)?.weights;
-    let decoder = weights.config();
-    let fail = |key, problem: String| Err(Error::Config { key, problem });
-    if tokenizer.vocab_size() > decoder.vocab_size {
-        let (tokens, rows) = (tokenizer.vocab_size(), decoder.vocab_size);
-        return fail("model", format!("has {rows} tokens, fewer than the {tokens} of the tokenizer"));
-    }
-    if config.sequence_len > decoder.max_position_embeddings {
-        let (length, most) = (config.sequence_len, decoder.max_position_embeddings);
-        return fail("sequence_len", format!("is {length}, more than the {most} positions of the model"));
-    }
-    Ok((tokenizer, weights))
-}
-
-fn hash_of_weights(folder: &Path) -> Result<String, Error> {
-    Ok(Checkpoint::load(folder)?.weights_hash)
+    let result = run.finish();
+    tracking::finish(trackers, &result);
+    result
 }
 
 impl<'a> Session<'a> {
     /// A session that nobody watches or stops.
     pub fn silent(workspace: &'a Path, output: &'a Path, cancel: &'a Cancel) -> Self {
-        Self { workspace, output, events: &NoEvents, cancel, tables: &JsonLines, after_micro_batch: &|| {} }
+        Self {
+            workspace,
+            output,
+            events: &NoEvents,
+            cancel,
+            tables: &JsonLines,
+            environment: None,
+            after_micro_batch: &|| {},
+        }
     }
 }

@@ -10,15 +10,15 @@ const SAVE_STEPS: u64 = 200;
 
 /// The course of a run, in steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// Steps of an epoch, a fraction.
-    pub(super) steps_per_epoch: f64,
+    pub(crate) steps_per_epoch: f64,
     /// Steps of the whole run.
-    pub(super) total: u64,
+    pub(crate) total: u64,
     /// Steps of the warm-up.
-    pub(super) warmup: u64,
+    pub(crate) warmup: u64,
     /// Steps of the decay, where the schedule has one at the end.
-    pub(super) decay: u64,
+    pub(crate) decay: u64,
     /// Steps between two validations; 0 for none on the way.
     eval_every: u64,
     /// Steps between two saves.
@@ -27,7 +27,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Works a config out for some data.
-    pub(super) fn new(config: &Config, order: &mut Order) -> Self {
+    pub(crate) fn new(config: &Config, order: &mut Order) -> Self {
         let per_epoch = order.steps_per_epoch();
         let most = config.max_steps.unwrap_or_else(|| match config.max_tokens {
             Some(_) => u64::MAX,
@@ -57,12 +57,12 @@ impl Plan {
     }
 
     /// Whether a validation follows a step, besides the one at the end.
-    pub(super) fn validates_after(&self, step: u64) -> bool {
+    pub(crate) fn validates_after(&self, step: u64) -> bool {
         self.eval_every > 0 && step.is_multiple_of(self.eval_every) && step < self.total
     }
 
     /// Whether a save follows a step, besides the one at the end.
-    pub(super) fn saves_after(&self, step: u64) -> bool {
+    pub(crate) fn saves_after(&self, step: u64) -> bool {
         step.is_multiple_of(self.save_every) && step < self.total
     }
 }

@@ -16,12 +16,14 @@ use crate::data::Set;
 use crate::objective::Objective;
 use crate::optimizer::{Step, global_norm};
 use crate::state::{Progress, State, Validation, generations};
+use crate::trackers::Trackers;
 use crate::{Config, Error};
 
 /// A run in memory.
 pub(super) struct Run<'a> {
     pub(super) config: &'a Config,
     pub(super) session: &'a Session<'a>,
+    pub(super) trackers: Option<&'a Trackers<'a>>,
     pub(super) plan: Plan,
     pub(super) watchdog: Watchdog,
     pub(super) flops: Flops,
@@ -37,9 +39,12 @@ pub(super) struct Run<'a> {
 }
 
 /// What a model is validated with.
-pub(super) struct Validating {
-    pub(super) set: Set,
-    pub(super) objective: Objective,
+#[derive(Debug)]
+pub(crate) struct Validating {
+    /// The samples; none, where the model is not validated.
+    pub(crate) set: Set,
+    /// What is computed on them.
+    pub(crate) objective: Objective,
 }
 
 impl Run<'_> {
@@ -184,7 +189,11 @@ impl Run<'_> {
             padding_waste,
             reward_accuracy,
         })?;
-        self.timing.append(&self.clock.row(&self.state.progress, self.plan.total, flops::peak()))
+        self.timing.append(&self.clock.row(&self.state.progress, self.plan.total, flops::peak()))?;
+        if let Some(trackers) = self.trackers {
+            trackers.relay_events();
+        }
+        Ok(())
     }
 
     /// Tells how far the run is.

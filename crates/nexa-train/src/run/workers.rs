@@ -9,6 +9,7 @@ use nexa_model::{Buffer, Decoder, Gradients};
 
 use super::batches::MicroBatch;
 use crate::Error;
+use crate::model::Model;
 use crate::objective::Objective;
 
 /// Bytes of gradients up to which micro-batches are computed side by side: beyond, their memory costs more than the
@@ -17,22 +18,23 @@ const SMALL: usize = 64 << 20;
 
 /// Threads that compute gradients side by side.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(crate) struct Workers {
     pools: Vec<rayon::ThreadPool>,
 }
 
 /// The loss and the gradients of a whole step.
 #[derive(Debug, Default)]
-pub(super) struct Sums {
-    pub(super) loss: f64,
-    pub(super) gradients: Vec<Buffer>,
+pub(crate) struct Sums {
+    pub(crate) loss: f64,
+    pub(crate) gradients: Vec<Buffer>,
     /// Preferences that the model shares.
-    pub(super) shared_preferences: u64,
+    pub(crate) shared_preferences: u64,
 }
 
 impl Workers {
     /// Prepares as many workers as there are cores and micro-batches for, one for a model that is not small.
-    pub(super) fn new(gradient_bytes: usize, micro_batches: usize) -> Result<Self, Error> {
+    pub(crate) fn new(model: &Model, micro_batches: usize) -> Result<Self, Error> {
+        let gradient_bytes = model.trained_count() * size_of::<f32>();
         let cores = rayon::current_num_threads();
         let count = if gradient_bytes > SMALL { 1 } else { cores.min(micro_batches).max(1) };
         let pool = |index: usize| {
@@ -43,8 +45,13 @@ impl Workers {
         Ok(Self { pools: (0..count).map(pool).collect::<Result<_, Error>>()? })
     }
 
+    /// Counts the micro-batches that are computed side by side.
+    pub(crate) fn count(&self) -> usize {
+        self.pools.len()
+    }
+
     /// Computes the micro-batches of a step and adds them up in their order. `after_each` is called when one is done.
-    pub(super) fn sums(
+    pub(crate) fn sums(
         &self,
         decoder: &Decoder,
         objective: &Objective,

@@ -115,7 +115,7 @@ impl Tracking {
 }
 
 /// Takes a list without repetitions, a single name, or `none`.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrackerKind>, D::Error> {
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<TrackerKind>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Names {

@@ -26,6 +26,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use config::one_or_many;
 pub use config::{MlflowConfig, TensorBoardConfig, TrackerKind, Tracking, WandbConfig};
 pub use facts::RunFacts;
 pub use worker::{Delivery, FINISH_TIMEOUT, Trackers, deliver};

@@ -70,6 +70,7 @@ impl Job {
             events,
             cancel,
             tables,
+            environment: None,
             after_micro_batch: &after_micro_batch,
         };
         train(&self.config, &self.inputs, &session)

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use nexa_core::artifact::Kind;
 use nexa_core::{ExitCode, config};
-use nexa_train::{Config, Inspection, Source, Token, inspect, load_tokenizer};
+use nexa_train::{Inspection, Source, Token, inspect, load_tokenizer};
 
 use crate::app::App;
 use crate::args::{Global, InspectArgs};
+use crate::models;
 use crate::render::{self, error::reported, table};
 
 /// Prints a row: on a terminal what carries loss is green, elsewhere it stands in `⟦ ⟧`.
@@ -26,10 +27,13 @@ pub(crate) fn run(global: &Global, mut args: InspectArgs) -> Result<ExitCode> {
     config::apply_overrides(&mut value, &args.overrides)?;
     let place =
         args.config.as_ref().map_or_else(|| "command line".to_owned(), |path| path.display().to_string());
-    let config: Config = config::from_value(value, &place)?;
+    let (config, base) = models::training_config(value, &place)?;
 
-    let tokenizer =
-        load_tokenizer(&config, &tokenizer_folder(&app, args.tokenizer.as_deref())?).map_err(reported)?;
+    let folder = match base.filter(|_| args.tokenizer.is_none()) {
+        Some(base) => models::checkpoint(&app, &base)?.path(),
+        None => tokenizer_folder(&app, args.tokenizer.as_deref())?,
+    };
+    let tokenizer = load_tokenizer(&config, &folder).map_err(reported)?;
     let path = data_file(&app, &args)?;
     let options = config.data_options(&path);
     let source = Source { path: &path, options: &options, tokenizer: &tokenizer, tables: &app.tables };

@@ -1,20 +1,21 @@
-//! `nexa model info|import|export`: what a model is, into the lab, and out of it.
+//! `nexa model info|import|merge|export`: what a model is, into the lab, with its adapters, and out of it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nexa_core::ExitCode;
 use nexa_core::files;
 use nexa_core::lm::LanguageModel;
-use nexa_model::LocalModel;
 use nexa_model::gguf::{self, FileType, Gguf, Value};
+use nexa_model::{DecoderConfig, LocalModel, RopeScaling};
 use serde_json::json;
 
 use crate::app::App;
 use crate::args::{ExportFormat, ExportType, Global, ModelCommand, StageArgs};
 use crate::commands::inference::checkpoint;
 use crate::commands::stage;
+use crate::models;
 use crate::render::{self, error::reported, table};
 use crate::stages;
 
@@ -26,6 +27,7 @@ pub(crate) fn run(global: &Global, command: ModelCommand) -> Result<ExitCode> {
         }
         ModelCommand::Info { checkpoint } => info(global, &checkpoint),
         ModelCommand::Import { source, name, force } => import(global, &source, name, force),
+        ModelCommand::Merge { base, adapter, name, force } => merge(global, &base, &adapter, name, force),
         ModelCommand::Export { checkpoint, format, file_type, output } => {
             export(global, &checkpoint, format, file_type, &output)
         }
@@ -42,20 +44,83 @@ fn info(global: &Global, named: &str) -> Result<ExitCode> {
     let (folder, name) = checkpoint(&app, Some(named))?;
     let model = LocalModel::load(&folder).map_err(reported)?;
     let info = model.info();
+    let shape = DecoderConfig::load(&folder.join("config.json")).map_err(reported)?;
     if global.json {
-        render::json(info)?;
+        let shape: serde_json::Value = serde_json::from_str(&shape.to_json())?;
+        let mut facts = serde_json::to_value(info)?;
+        if let Some(facts) = facts.as_object_mut() {
+            facts.insert("config".to_owned(), shape);
+        }
+        render::json(&facts)?;
         return Ok(ExitCode::Success);
     }
+    let size = |number: usize| table::count(number as u64);
     facts(&[
         ("name", name),
         ("folder", app.show(&folder)),
         ("architecture", info.architecture.clone()),
-        ("parameters", table::count(info.parameters as u64)),
-        ("vocabulary", table::count(model.tokenizer().vocab_size() as u64)),
-        ("context", table::count(info.context_length as u64)),
+        ("parameters", size(info.parameters)),
+        ("vocabulary", size(model.tokenizer().vocab_size())),
+        ("context", size(info.context_length)),
+        (
+            "layers",
+            format!(
+                "{} of {} wide, feed-forward {}",
+                shape.num_hidden_layers,
+                size(shape.hidden_size),
+                size(shape.intermediate_size)
+            ),
+        ),
+        ("attention", attention(&shape)),
+        ("positions", positions(&shape)),
+        ("biases", biases(&shape)),
+        ("output layer", if shape.tie_word_embeddings { "the embedding" } else { "its own" }.to_owned()),
         ("weights", info.weights_hash.clone()),
     ]);
     Ok(ExitCode::Success)
+}
+
+/// The heads, and what the family adds to them.
+fn attention(shape: &DecoderConfig) -> String {
+    let mut text = format!(
+        "{} heads of {}, {} for keys and values",
+        shape.num_attention_heads, shape.head_dim, shape.num_key_value_heads
+    );
+    if shape.qk_norm {
+        text.push_str(", queries and keys normalised");
+    }
+    if let Some(window) = &shape.sliding_window {
+        let layers = window.layers.len();
+        text.push_str(&format!(", {} tokens back in {layers} layers", table::count(window.tokens as u64)));
+    }
+    text
+}
+
+/// How positions are told apart.
+fn positions(shape: &DecoderConfig) -> String {
+    let scaling = match &shape.rope_scaling {
+        None => String::new(),
+        Some(RopeScaling::Linear { factor }) => format!(", linear scaling by {factor}"),
+        Some(RopeScaling::Dynamic { factor }) => format!(", dynamic scaling by {factor}"),
+        Some(RopeScaling::Llama3(llama)) => format!(", Llama 3 scaling by {}", llama.factor),
+        Some(RopeScaling::Yarn(yarn)) => format!(", YaRN scaling by {}", yarn.factor),
+    };
+    let without = match shape.no_rope_layers.len() {
+        0 => String::new(),
+        layers => format!(", none in {layers} layers"),
+    };
+    format!("rotary, base {}{scaling}{without}", table::count(shape.rope_theta as u64))
+}
+
+/// Which projections have biases.
+fn biases(shape: &DecoderConfig) -> String {
+    let all = [
+        (shape.qkv_bias, "queries, keys and values"),
+        (shape.output_bias, "attention output"),
+        (shape.mlp_bias, "feed-forward"),
+    ];
+    let named: Vec<&str> = all.into_iter().filter_map(|(is_there, what)| is_there.then_some(what)).collect();
+    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
 /// Prints what the header of a GGUF file says; no lab is needed, and no weights are read.
@@ -117,37 +182,21 @@ fn facts(facts: &[(&str, String)]) {
 /// Runs the stage `model.import` on what was named.
 fn import(global: &Global, named: &str, name: Option<String>, force: bool) -> Result<ExitCode> {
     let app = App::open(global)?;
-    let source = source(named)?;
-    let name = name.unwrap_or_else(|| artifact_name(&source));
-    let kind = stages::find("model.import").context("the stage of the command exists")?;
-    let source = json!(source.display().to_string()).to_string();
-    let args = StageArgs {
-        config: None,
-        inputs: Vec::new(),
-        output: Some(name),
-        force,
-        overrides: vec![format!("source={source}")],
-    };
-    let outcome = stage::execute(&app, kind, &args, &[])?;
+    let outcome = models::import(&app, named, name, force)?;
     stage::show(&app, global, &outcome)
 }
 
-/// The file or folder that a person means by a source: the one place that knows every way to name a model.
-fn source(named: &str) -> Result<PathBuf> {
-    let path = Path::new(named);
-    Ok(path.canonicalize().map_err(|e| nexa_core::Error::io("read", path, e))?)
-}
-
-/// The name of a file or folder, in the letters that artifacts may have.
-fn artifact_name(source: &Path) -> String {
-    let stem = if source.is_dir() { source.file_name() } else { source.file_stem() };
-    let name: String = stem
-        .unwrap_or_default()
-        .to_string_lossy()
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' })
-        .collect();
-    name.trim_matches('_').to_owned()
+/// Runs the stage `model.merge`.
+fn merge(global: &Global, base: &str, adapter: &Path, name: Option<String>, force: bool) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let base = models::checkpoint(&app, base)?;
+    let folder = adapter.canonicalize().map_err(|e| nexa_core::Error::io("read", adapter, e))?;
+    let kind = stages::find("model.merge").context("the stage of the command exists")?;
+    let inputs = vec![format!("base={}", base.id())];
+    let args = StageArgs { inputs, output: name, force, ..StageArgs::default() };
+    let value = json!({ "adapter": folder.display().to_string() });
+    let outcome = stage::execute(&app, kind, value, "command line", &args)?;
+    stage::show(&app, global, &outcome)
 }
 
 /// Writes a checkpoint for other programs.
@@ -189,18 +238,4 @@ fn copy_folder(folder: &Path, output: &Path) -> Result<()> {
     }
     files::sync_folder(output)?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn artifacts_are_named_for_their_file() {
-        let check = |source: &str, expected: &str| {
-            assert_eq!(artifact_name(Path::new(source)), expected);
-        };
-        check("raw/SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2_135m_instruct_q4_1");
-        check("_model.gguf", "model");
-    }
 }

@@ -23,7 +23,8 @@ pub(crate) fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let app = match &global.lab {
         Some(_) => App::open(global)?,
         None => {
-            let folder = args.pipeline.parent().unwrap_or(Path::new("."));
+            let folder = args.pipeline.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
             App::with_lab(Lab::discover(folder)?, None)?
         }
     };

@@ -14,6 +14,7 @@ pub(crate) fn run(global: &Global, command: RunsCommand) -> Result<ExitCode> {
     match command {
         RunsCommand::List => list(global, &app),
         RunsCommand::Show { run } => show(global, &app, &run),
+        RunsCommand::Track { run, overrides } => super::track::run(global, &app, &run, &overrides),
         RunsCommand::Reproduce { run } => super::reproduce::run(&app, &run),
     }
 }

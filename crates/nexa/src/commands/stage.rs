@@ -14,7 +14,8 @@ use crate::stages::{self, StageKind};
 pub(crate) fn run(global: &Global, uses: &str, args: &StageArgs, extra: &[String]) -> Result<ExitCode> {
     let app = App::open(global)?;
     let kind = stages::find(uses).context("the command names a stage that exists")?;
-    let outcome = execute(&app, kind, args, extra)?;
+    let (value, place) = settings(args, extra)?;
+    let outcome = execute(&app, kind, value, &place, args)?;
     show(&app, global, &outcome)
 }
 
@@ -36,16 +37,17 @@ fn quoted(text: &str) -> String {
     serde_json::Value::String(text.to_owned()).to_string()
 }
 
-/// Resolves configuration and inputs, says what it chose by itself, and runs the stage.
+/// Resolves the inputs, says what it chose by itself, and runs the stage with a configuration; `place` is where that
+/// was written.
 pub(crate) fn execute(
     app: &App,
     kind: &'static StageKind,
+    value: Value,
+    place: &str,
     args: &StageArgs,
-    extra: &[String],
 ) -> Result<Outcome> {
     let project = app.project()?;
-    let (value, place) = settings(args, extra)?;
-    let stage = (kind.build)(value, &place, &app.lab).map_err(Reported)?;
+    let stage = (kind.build)(value, place, &app.lab).map_err(Reported)?;
     let inputs = inputs(app, kind, &args.inputs, !stage.outside_files().is_empty())?;
     let name = args.output.clone().unwrap_or_else(|| kind.artifact_name(&inputs));
     let sink = app.screen.sink(&name);

@@ -12,7 +12,8 @@ use nexa_train::{Error, Inputs};
 
 use super::stage;
 use crate::app::App;
-use crate::args::{Global, TrainArgs};
+use crate::args::{Global, StageArgs, TrainArgs};
+use crate::models;
 use crate::render::{self, error::reported};
 use crate::stages;
 
@@ -20,19 +21,30 @@ use crate::stages;
 const STAGE: &str = "train";
 
 /// Runs the command.
-pub(crate) fn run(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
+pub(crate) fn run(global: &Global, args: TrainArgs) -> Result<ExitCode> {
     match &args.job {
         Some(path) => do_job(path),
         None if args.verify_resume => verify_resume(global, args),
-        None => stage::run(global, STAGE, &args.stage, &[]),
+        None => train(global, args.stage),
     }
 }
 
-/// Kills and resumes a short run of the configuration that was typed, and compares it with an undisturbed one.
-fn verify_resume(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
+/// Runs the stage, from the model on that the configuration names.
+fn train(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
-    let (value, place) = stage::settings(&args.stage, &[])?;
+    let (mut value, place) = stage::settings(&args, &[])?;
+    models::with_base(&app, &mut value, &place, &mut args)?;
+    let outcome = stage::execute(&app, kind, value, &place, &args)?;
+    stage::show(&app, global, &outcome)
+}
+
+/// Kills and resumes a short run of the configuration that was typed, and compares it with an undisturbed one.
+fn verify_resume(global: &Global, mut args: TrainArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let kind = stages::find(STAGE).context("the command names a stage that exists")?;
+    let (mut value, place) = stage::settings(&args.stage, &[])?;
+    models::with_base(&app, &mut value, &place, &mut args.stage)?;
     let config: nexa_train::Config = config::from_value(value, &place)?;
     let inputs = stage::inputs(&app, kind, &args.stage.inputs, false)?;
     for (_, artifact) in inputs.iter() {

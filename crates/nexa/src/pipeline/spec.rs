@@ -7,6 +7,7 @@ use nexa_core::{Error, Result, config};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::models;
 use crate::stages;
 
 /// A pipeline file as it is written.
@@ -233,6 +234,9 @@ fn check_stage(
     let map = with
         .as_object_mut()
         .ok_or_else(|| Error::config(place, format!("stage `{name}`: `with` is not a mapping")))?;
+    if kind.uses == "train" {
+        models::refuse_base_model(&stage.with, name, place)?;
+    }
     if kind.seeded {
         map.entry("seed").or_insert_with(|| seed.into());
     }
@@ -312,6 +316,10 @@ mod tests {
         assert!(error(missing).contains("`in.outputs` is missing: a teacher_outputs"), "{}", error(missing));
         let key = "{pipeline: p, project: p, stages: {a: {use: distill.filter}}}";
         assert!(error(key).contains("did you mean `stages.a.uses`?"), "{}", error(key));
+        let base = "{pipeline: p, project: p, stages: {
+            a: {uses: train, in: {sft_dataset: s}, with: {base_model: m}}}}";
+        assert!(error(base).contains("say `in: {base: …}`"), "{}", error(base));
+        assert!(error(base).contains("`uses: model.import"), "{}", error(base));
         let kind = "{pipeline: p, project: p, stages: {
             a: {uses: distill.problems}, b: {uses: distill.filter, in: {outputs: a}}}}";
         assert!(error(kind).contains("wants a teacher_outputs"), "{}", error(kind));

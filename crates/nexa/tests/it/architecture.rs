@@ -26,6 +26,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hf-hub", &["nexa-model"]),
     ("safetensors", &["nexa-model", "nexa-train"]),
     ("reqwest", &["nexa-distill"]),
+    ("ureq", &["nexa-train"]),
     ("rustls", &["nexa-distill"]),
     ("rusqlite", &["nexa-core"]),
     ("maud", &["nexa-ui"]),

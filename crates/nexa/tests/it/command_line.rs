@@ -23,6 +23,7 @@ fn every_command_has_help() {
         "distill",
         "tokenizer",
         "train",
+        "plan",
         "evaluate",
         "leaderboard",
         "feedback",

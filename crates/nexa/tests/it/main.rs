@@ -5,6 +5,7 @@
 mod architecture;
 mod command_line;
 mod listings;
+mod models;
 mod pipeline;
 mod support;
 mod train;

@@ -1,0 +1,117 @@
+//! What a run is made of before its first step.
+
+use std::path::{Path, PathBuf};
+
+use nexa_core::event::EventSink;
+use nexa_core::lm::Tokenizer as _;
+use nexa_core::table::Tables;
+use nexa_model::{ChatTokenizer, Checkpoint, Weights};
+
+use super::steps::Validating;
+use super::{Inputs, fingerprint};
+use crate::data::{Samples, Set, Source, load_tokenizer};
+use crate::model::Model;
+use crate::objective::{self, Objective, Sources};
+use crate::{Config, Error};
+
+/// Model, data and objective.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Goes with the model into every checkpoint.
+    pub(crate) tokenizer: ChatTokenizer,
+    /// The training data.
+    pub(crate) set: Set,
+    /// The validation data, with its objective.
+    pub(crate) validation: Validating,
+    /// What is made small on the training data.
+    pub(crate) objective: Objective,
+    /// The model before its first step.
+    pub(crate) model: Model,
+    /// A hash of all that decides the result.
+    pub(crate) fingerprint: String,
+}
+
+/// Reads what a run begins with. Tokenised data and what a reference model said are kept in the cache, so that this
+/// costs little the second time.
+///
+/// # Errors
+/// Fails on an impossible config, and on a model or data that cannot be read or trained on.
+pub(crate) fn prepare(
+    config: &Config,
+    inputs: &Inputs,
+    tables: &dyn Tables,
+    events: &dyn EventSink,
+) -> Result<Prepared, Error> {
+    config.check()?;
+    let (tokenizer, weights) = starting_point(config, inputs)?;
+    let open = |path: &PathBuf| {
+        let options = config.data_options(path);
+        let source = Source { path, options: &options, tokenizer: &tokenizer, tables };
+        let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
+        Samples::open(&source, cache, events).map(Set::new)
+    };
+    let set = open(&inputs.train)?;
+    let (set, validation) = match &inputs.validation {
+        Some(path) => (set, open(path)?),
+        None => set.split(config),
+    };
+    if let Some(teacher) = &inputs.teacher {
+        objective::check_vocabulary(&tokenizer, &ChatTokenizer::load(teacher)?)?;
+    }
+
+    let initial_hash = weights.content_hash();
+    let sets = [set.fingerprint(), validation.fingerprint()];
+    let teacher_hash = inputs.teacher.as_deref().map(hash_of_weights).transpose()?.unwrap_or_default();
+    let parts = [
+        &weights.config().to_json(),
+        initial_hash.as_str(),
+        sets[0].as_str(),
+        sets[1].as_str(),
+        &teacher_hash,
+    ];
+    let fingerprint = fingerprint::of(config, &parts);
+    let model = Model::new(config, weights)?;
+    let initial = model.decoder(config);
+    let sources = Sources {
+        initial: &initial,
+        initial_hash: initial_hash.as_str(),
+        teacher: inputs.teacher.as_deref(),
+        cache: &inputs.cache,
+        events,
+    };
+    let objective = Objective::new(config, &set, &sources)?;
+    let validation =
+        Validating { objective: Objective::new(config, &validation, &sources)?, set: validation };
+    drop(initial);
+    Ok(Prepared { tokenizer, set, validation, objective, model, fingerprint })
+}
+
+/// The tokenizer and the weights before the first step.
+fn starting_point(config: &Config, inputs: &Inputs) -> Result<(ChatTokenizer, Weights), Error> {
+    let folder = inputs.tokenizer.as_ref().or(inputs.base.as_ref()).ok_or_else(|| Error::Config {
+        key: "model",
+        problem: "needs a tokenizer: give one the role `tokenizer`, or a model to go on from the role `base`"
+            .to_owned(),
+    })?;
+    let tokenizer = load_tokenizer(config, folder)?;
+    let Some(base) = &inputs.base else {
+        let weights = Weights::random(&config.decoder(&tokenizer)?, config.seed)?;
+        return Ok((tokenizer, weights));
+    };
+    let weights = Checkpoint::load(base)?.weights;
+    let decoder = weights.config();
+    let fail = |key, problem: String| Err(Error::Config { key, problem });
+    if tokenizer.vocab_size() > decoder.vocab_size {
+        let (tokens, rows) = (tokenizer.vocab_size(), decoder.vocab_size);
+        return fail("model", format!("has {rows} tokens, fewer than the {tokens} of the tokenizer"));
+    }
+    if config.sequence_len > decoder.max_position_embeddings {
+        let (length, most) = (config.sequence_len, decoder.max_position_embeddings);
+        return fail("sequence_len", format!("is {length}, more than the {most} positions of the model"));
+    }
+    Ok((tokenizer, weights))
+}
+
+fn hash_of_weights(folder: &Path) -> Result<String, Error> {
+    Ok(Checkpoint::load(folder)?.weights_hash)
+}
