@@ -98,8 +98,10 @@ fn group_gradients(qkv: &[f32], group: &Group<'_>, forward: Saved<'_>, gradient:
         let mut free_keys: Vec<_> = to_keys.iter_mut().map(Some).collect();
         let pairs: Vec<_> = schedule
             .pairs(round)
-            .filter_map(|(query, key)| {
-                Some((query, key, free_queries[query].take()?, free_keys[key].take()?))
+            .map(|(query, key)| {
+                let to_queries = free_queries[query].take().expect("a round names a block of queries once");
+                let to_keys = free_keys[key].take().expect("a round names a block of keys once");
+                (query, key, to_queries, to_keys)
             })
             .collect();
         pairs.into_par_iter().with_max_len(1).for_each(|(query, key, to_queries, to_keys)| {
