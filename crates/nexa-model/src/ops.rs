@@ -25,7 +25,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{Tensor, TensorData};
 
-use crate::kernels::attention::{Attention, Heads};
+use crate::kernels::attention::{Attention, Forward, Heads, Saved};
 use crate::kernels::head_norm::{self as head_norm_kernel, Norms};
 use crate::kernels::linear as linear_kernel;
 use crate::kernels::{attention as attention_kernel, bias as bias_kernel, gather as gather_kernel};
@@ -210,7 +210,8 @@ impl FusedOps for Flex {
     fn attention(qkv: FlexTensor, attention: Attention) -> FlexTensor {
         let shape = [dims(&qkv)[0], attention.heads.output_width()];
         with_slice(qkv, |qkv| {
-            tensor(measure(Part::Attention, || attention_kernel::forward(qkv, &attention)), shape)
+            let made = measure(Part::Attention, || attention_kernel::forward(qkv, &attention));
+            tensor(made.output, shape)
         })
     }
 
@@ -262,6 +263,15 @@ impl Product {
             }
         });
     }
+}
+
+/// What attention keeps for its backward pass. The result is shared with the operation that reads it.
+#[derive(Debug, Clone)]
+struct Attended {
+    qkv: FlexTensor,
+    attention: Attention,
+    output: FlexTensor,
+    log_sums: Arc<[f32]>,
 }
 
 impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
@@ -454,28 +464,37 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 1> for Step {
-            type State = (FlexTensor, Attention);
+            type State = Attended;
 
             fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let (qkv, attention) = ops.state;
+                let Attended { qkv, attention, output, log_sums } = ops.state;
                 unary::<Flex, _>(ops.parents, ops.node, grads, |gradient| {
                     let shape = dims(&qkv);
                     with_slice(qkv, |qkv| {
-                        with_slice(gradient, |g| {
-                            tensor(
-                                measure(Part::Attention, || attention_kernel::backward(qkv, &attention, g)),
-                                shape,
-                            )
+                        with_slice(output, |output| {
+                            let saved = Saved { output, log_sums: &log_sums };
+                            with_slice(gradient, |g| {
+                                let made = measure(Part::Attention, || attention_kernel::backward(qkv, &attention, saved, g));
+                                tensor(made, shape)
+                            })
                         })
                     })
                 });
             }
         }
         let (qkv, node) = qkv.into_parts();
-        let output = Flex::attention(qkv.clone(), attention.clone());
         match Step.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((qkv, attention), output),
-            OpsKind::UnTracked(prep) => prep.finish(output),
+            OpsKind::Tracked(prep) => {
+                let shape = [dims(&qkv)[0], attention.heads.output_width()];
+                let Forward { output, log_sums } =
+                    with_slice(qkv.clone(), |qkv| attention_kernel::forward(qkv, &attention));
+                let output = tensor(output, shape);
+                prep.finish(
+                    Attended { qkv, attention, output: output.clone(), log_sums: log_sums.into() },
+                    output,
+                )
+            }
+            OpsKind::UnTracked(prep) => prep.finish(Flex::attention(qkv, attention)),
         }
     }
 
@@ -527,6 +546,7 @@ mod tests {
     use crate::rope::Rope;
     use burn::tensor::{Device, Tolerance};
 
+    use crate::kernels::attention::BLOCK;
     use crate::kernels::lora::Correction;
 
     /// Numbers without a pattern, the same on every run.
@@ -680,16 +700,68 @@ mod tests {
     }
 
     #[test]
+    fn attention_is_the_plain_one_around_the_edges_of_blocks() {
+        let heads = Heads { query: 2, key_value: 1, head_dim: 10 };
+        for length in [BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7] {
+            for window in [None, Some(2), Some(BLOCK), Some(BLOCK + 1), Some(BLOCK + 20), Some(3 * BLOCK)] {
+                let (tokens, settings) = settings(heads, &[length, 5]);
+                let settings = Attention { window, ..settings };
+                check(
+                    [[tokens, heads.qkv_width()]],
+                    |[x]| attention(x * 3.0, &settings),
+                    |[x]| plain::attention(x * 3.0, &settings),
+                );
+            }
+        }
+    }
+
+    /// Value and gradient of attention.
+    fn attend(qkv: Tensor<2>, settings: &Attention) -> [TensorData; 2] {
+        let output = attention(qkv.clone(), settings);
+        let gradients = (output.clone() * output.clone().detach()).sum().backward();
+        [output.into_data(), qkv.grad(&gradients).expect("tracked").into_data()]
+    }
+
+    #[test]
     fn attention_does_not_cross_sequences() {
         let heads = Heads { query: 4, key_value: 2, head_dim: 8 };
-        let (tokens, packed) = settings(heads, &[7, 20, 3]);
-        let qkv = input([tokens, heads.qkv_width()], 5);
-        let together = attention(qkv.clone(), &packed).into_data();
-        let parts = [(0, 7), (7, 20), (27, 3)].map(|(first, length)| {
-            let (_, alone) = settings(heads, &[length]);
-            attention(qkv.clone().narrow(0, first, length), &alone)
-        });
-        together.assert_eq(&Tensor::cat(parts.to_vec(), 0).into_data(), true);
+        for window in [None, Some(30)] {
+            let lengths = [7, 20, 2 * BLOCK + 5, 3];
+            let (tokens, packed) = settings(heads, &lengths);
+            let qkv = input([tokens, heads.qkv_width()], 5);
+            let together = attend(qkv.clone(), &Attention { window, ..packed.clone() });
+            for (first, length) in packed.offsets.iter().zip(lengths) {
+                let (_, alone) = settings(heads, &[length]);
+                let part = |data: &TensorData| {
+                    Tensor::<2>::from_data(data.clone(), &Device::flex())
+                        .narrow(0, *first, length)
+                        .into_data()
+                };
+                let qkv = Tensor::from_data(part(&qkv.to_data()), &Device::flex().autodiff()).require_grad();
+                let alone = attend(qkv, &Attention { window, ..alone });
+                for (together, alone) in together.iter().zip(alone) {
+                    part(together).assert_eq(&alone, true);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn attention_does_not_depend_on_the_number_of_threads() {
+        let heads = Heads { query: 6, key_value: 2, head_dim: 8 };
+        for window in [None, Some(BLOCK / 2), Some(2 * BLOCK)] {
+            let (tokens, settings) = settings(heads, &[5 * BLOCK + 3, 9, 2 * BLOCK]);
+            let settings = Attention { window, ..settings };
+            let results = [1, 2, 5].map(|threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                pool.install(|| attend(input([tokens, heads.qkv_width()], 5), &settings))
+            });
+            for other in &results[1..] {
+                for (one, other) in results[0].iter().zip(other) {
+                    one.assert_eq(other, true);
+                }
+            }
+        }
     }
 
     #[test]

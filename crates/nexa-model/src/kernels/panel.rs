@@ -5,6 +5,8 @@
 //! while the inner dimension runs. Every sum is one chain of fused multiply-adds from the first to the last element
 //! of the inner dimension, so it depends on its own row and column alone.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::simd::{LANES, vectorised};
@@ -50,11 +52,71 @@ pub(crate) fn pack<const WIDTH: usize>(
     packed
 }
 
+/// Packs the columns of rows of `width` numbers into panels, so that the inner dimension of a product runs over the
+/// rows; columns past the end are zero.
+///
+/// # Shapes
+/// Returns `[ceil(width / LANES), rows]` entries of `LANES` values.
+#[inline(always)]
+pub(crate) fn pack_columns(source: &[f32], width: usize) -> Vec<RightPanel> {
+    let rows = source.len() / width;
+    let mut packed = vec![[0.0; LANES]; width.div_ceil(LANES) * rows];
+    for (panel, column) in packed.chunks_exact_mut(rows).zip((0..width).step_by(LANES)) {
+        for (entry, row) in panel.iter_mut().zip(source.chunks_exact(width)) {
+            match row[column..].first_chunk() {
+                Some(whole) => *entry = *whole,
+                None => entry[..width - column].copy_from_slice(&row[column..]),
+            }
+        }
+    }
+    packed
+}
+
 /// Multiplies one strip with one panel.
 #[inline(always)]
 pub(crate) fn tile<const R: usize>(left: &[[f32; R]], right: &[RightPanel]) -> [[f32; LANES]; R] {
     let mut sums = [[0.0; LANES]; R];
     for (left, right) in left.iter().zip(right) {
+        for row in 0..R {
+            for lane in 0..LANES {
+                sums[row][lane] = left[row].mul_add(right[lane], sums[row][lane]);
+            }
+        }
+    }
+    sums
+}
+
+/// Multiplies `R` rows, which need not be packed as their length is known, with one panel; the inner dimension runs
+/// over some of their columns, which are the rows of `right`.
+#[inline(always)]
+pub(crate) fn tile_rows<const R: usize, const N: usize>(
+    left: &[[f32; N]; R],
+    columns: Range<usize>,
+    right: &[RightPanel],
+) -> [[f32; LANES]; R] {
+    let mut sums = [[0.0; LANES]; R];
+    let columns = columns.start..columns.end.min(N);
+    for (column, right) in columns.zip(right) {
+        for row in 0..R {
+            for lane in 0..LANES {
+                sums[row][lane] = left[row][column].mul_add(right[lane], sums[row][lane]);
+            }
+        }
+    }
+    sums
+}
+
+/// Multiplies `R` columns, from `first` on, of some rows with one panel; the inner dimension runs over the rows.
+#[inline(always)]
+pub(crate) fn tile_columns<const R: usize, const N: usize>(
+    left: &[[f32; N]],
+    first: usize,
+    right: &[RightPanel],
+) -> [[f32; LANES]; R] {
+    let mut sums = [[0.0; LANES]; R];
+    assert!(first + R <= N, "the columns lie within the rows");
+    for (left, right) in left.iter().zip(right) {
+        let left = &left[first..first + R];
         for row in 0..R {
             for lane in 0..LANES {
                 sums[row][lane] = left[row].mul_add(right[lane], sums[row][lane]);
