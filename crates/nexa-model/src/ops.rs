@@ -474,7 +474,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
                         with_slice(output, |output| {
                             let saved = Saved { output, log_sums: &log_sums };
                             with_slice(gradient, |g| {
-                                let made = measure(Part::Attention, || attention_kernel::backward(qkv, &attention, saved, g));
+                                let made = measure(Part::Attention, || {
+                                    attention_kernel::backward(qkv, &attention, saved, g)
+                                });
                                 tensor(made, shape)
                             })
                         })
@@ -486,8 +488,9 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         match Step.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let shape = [dims(&qkv)[0], attention.heads.output_width()];
-                let Forward { output, log_sums } =
-                    with_slice(qkv.clone(), |qkv| attention_kernel::forward(qkv, &attention));
+                let Forward { output, log_sums } = with_slice(qkv.clone(), |qkv| {
+                    measure(Part::Attention, || attention_kernel::forward(qkv, &attention))
+                });
                 let output = tensor(output, shape);
                 prep.finish(
                     Attended { qkv, attention, output: output.clone(), log_sums: log_sums.into() },

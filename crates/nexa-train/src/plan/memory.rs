@@ -267,15 +267,15 @@ mod tests {
 
     #[test]
     fn the_fullest_moment_lies_where_graphs_or_gradients_are_many() {
-        // Few trained numbers: all graphs are there at the head.
-        let at_head = blocks().fullest(20 * 8 * 4);
-        assert_eq!((at_head.gradients, at_head.logits), (640, 10 * 20 * 4));
+        // A large vocabulary and small blocks: all graphs are there at the head, and the logits.
+        let at_head = Blocks { vocab: 4000, ..blocks() }.fullest(4000 * 8 * 4);
+        assert_eq!((at_head.gradients, at_head.logits), (4000 * 8 * 4, 10 * 4000 * 4));
         // Many trained numbers: all gradients are there in the first block.
         let at_bottom = blocks().fullest(1 << 30);
         assert_eq!((at_bottom.gradients, at_bottom.logits), (1 << 30, 0));
         // Recomputed blocks keep less, frozen ones have no gradient of the head.
         let recomputed = Blocks { recompute: true, ..blocks() }.fullest(640);
-        assert!(recomputed.activations < at_head.activations, "{recomputed:?}");
+        assert!(recomputed.activations < blocks().fullest(640).activations, "{recomputed:?}");
         let frozen = Blocks { trains_weights: false, ..blocks() }.fullest(0);
         assert_eq!(frozen.gradients, 0);
     }

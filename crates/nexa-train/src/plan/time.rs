@@ -14,15 +14,16 @@ use crate::run::{Flops, MicroBatch, Plan, Workers};
 use crate::state::State;
 use crate::{Config, Error};
 
-/// Forward and backward passes of a step that are measured; the first wakes the threads and does not count.
-const TRIES: usize = 3;
+/// The step is done at least so often, and for at least so many seconds: its mean evens out what else the machine does.
+const LEAST_STEPS: u32 = 2;
+const LEAST_SECONDS: f64 = 2.0;
 /// Bytes that are written to see how fast the disk is.
 const WRITTEN: usize = 16 << 20;
 
 /// The time of a run on this machine, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Time {
-    /// The measured step: the one with the longest micro-batch.
+    /// The measured step, that with the longest micro-batch: the mean of several times.
     pub measured_step: f64,
     /// Steps.
     pub training: f64,
@@ -54,24 +55,31 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
         picked.into_iter().map(|samples| MicroBatch::new(set, samples)).collect();
     let terms: u64 = micro_batches.iter().map(|micro_batch| objective.terms(micro_batch)).sum();
 
-    let mut passes = f64::INFINITY;
-    let mut gradients = Vec::new();
-    for attempt in 0..TRIES {
+    let (mut passes, mut update, mut tries) = (0.0, 0.0, 0);
+    loop {
         let decoder = state.model.decoder(config);
         let started = Instant::now();
-        gradients = workers.sums(&decoder, objective, &micro_batches, &|| {}).gradients;
-        if attempt > 0 {
-            passes = passes.min(started.elapsed().as_secs_f64());
+        let gradients = workers.sums(&decoder, objective, &micro_batches, &|| {}).gradients;
+        let passed = started.elapsed().as_secs_f64();
+        drop(decoder);
+        let State { model, optimizer, .. } = &mut *state;
+        // A rate of zero does all the work and moves nothing.
+        let step = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
+        for (index, (values, gradient)) in model.values_mut().iter_mut().zip(&gradients).enumerate() {
+            optimizer.update(index, values, gradient, &step);
+        }
+        // The first step wakes the threads and touches the memory; it does not count.
+        if tries > 0 {
+            passes += passed;
+            update += started.elapsed().as_secs_f64() - passed;
+        }
+        tries += 1;
+        if tries > LEAST_STEPS && passes + update >= LEAST_SECONDS {
+            break;
         }
     }
-    let started = Instant::now();
-    let State { model, optimizer, .. } = state;
-    // A rate of zero does all the work and moves nothing.
-    let update = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
-    for (index, (values, gradient)) in model.values_mut().iter_mut().zip(&gradients).enumerate() {
-        optimizer.update(index, values, gradient, &update);
-    }
-    let update = started.elapsed().as_secs_f64();
+    let counted = f64::from(tries - 1);
+    let (passes, update) = (passes / counted, update / counted);
 
     let flops = Flops::of(&state.model);
     let of = |size: Size| passes * size.flops(&flops) / work.step.flops(&flops);
@@ -103,7 +111,7 @@ fn forward_share(config: &Config) -> f64 {
 
 /// Measures how long a byte takes to be written durably.
 fn seconds_per_byte(folder: &Path) -> Result<f64, Error> {
-    let bytes: Vec<u8> = (0..WRITTEN).map(|index| ((index * 31) >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..WRITTEN).map(|index| (index % 251) as u8).collect();
     let started = Instant::now();
     let mut file = tempfile::tempfile_in(folder)?;
     file.write_all(&bytes)?;
