@@ -155,6 +155,20 @@ pub fn sync_tree(folder: &Path) -> Result<()> {
     sync_folder(folder)
 }
 
+/// Copies every file below a folder to the same place below another, which is made where it is missing.
+///
+/// # Errors
+/// Fails with the path of what cannot be read or written.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    create_folder(to)?;
+    for name in walk(from)? {
+        let (source, target) = (from.join(&name), to.join(&name));
+        create_folder(target.parent().unwrap_or(to))?;
+        std::fs::copy(&source, &target).map_err(|e| Error::io("copy", &source, e))?;
+    }
+    sync_folder(to)
+}
+
 /// Every file below a folder, as paths relative to it, in the order of their names.
 ///
 /// # Errors

@@ -190,17 +190,10 @@ pub fn folder(lab: &Lab, id: &RunId) -> PathBuf {
 /// # Errors
 /// Fails on a malformed record.
 pub fn all(lab: &Lab) -> Result<Vec<RunRecord>> {
-    let folder = lab.runs_folder();
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", &folder, e)),
-    };
     let mut runs = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|e| Error::io("list", &folder, e))?.path();
-        if path.join("run.json").is_file() {
-            runs.push(RunRecord::read(&path)?);
+    for folder in scan::entries(&lab.runs_folder())? {
+        if folder.join("run.json").is_file() {
+            runs.push(RunRecord::read(&folder)?);
         }
     }
     // Ids hold whole seconds; runs of one second are told apart by the records.

@@ -43,6 +43,7 @@ pub use hub::resolve;
 pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
+pub use kernels::head::rows_at_once;
 pub use lora::{Lora, LoraConfig};
 pub use merge::{MergeConfig, MergeModel};
 pub use stage::{TokenizerConfig, TrainTokenizer};

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
 use crate::objective::Objective;
-use crate::optimizer::{Optimizer, Step, global_norm};
+use crate::optimizer::{self, Optimizer, Step, global_norm};
 use crate::run::{Flops, METRICS_FILE, MicroBatch, TIMING_FILE, peak_flops};
 use crate::{Config, Error, Inputs, Session, train};
 
@@ -102,7 +102,7 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         return Err(Error::Config { key: "tokens", problem });
     }
     let mut model = Model::new(config, Weights::random(decoder, config.seed)?)?;
-    let mut optimizer = Optimizer::new(config, &model.parameters())?;
+    let mut rule = Optimizer::new(config, &model.parameters())?;
     let micro_batch = micro_batch(decoder.vocab_size as u32, length, *samples);
     let objective = Objective::Likelihood;
 
@@ -121,11 +121,9 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         let update_started = Instant::now();
         let terms = objective.terms(&micro_batch) as f64;
         let norm = global_norm(gradients.values.iter().map(|gradient| &**gradient)) / terms;
-        let clip = if config.max_grad_norm > 0.0 { (config.max_grad_norm / norm).min(1.0) } else { 1.0 };
+        let clip = optimizer::clip(config.max_grad_norm, norm);
         let step = Step { number: number + 1, learning_rate: config.learning_rate, scale: clip / terms };
-        for (index, (values, gradient)) in model.values_mut().iter_mut().zip(gradients.values).enumerate() {
-            optimizer.update(index, values, &gradient, &step);
-        }
+        rule.update_all(model.values_mut(), gradients.values, &step);
         updating += update_started.elapsed().as_secs_f64();
         step_seconds.push(started.elapsed().as_secs_f64());
         loss = gradients.loss / terms;

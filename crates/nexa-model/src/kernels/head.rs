@@ -19,6 +19,11 @@ const LOGITS_AT_ONCE: usize = 1 << 24;
 /// Rows of one task of a loss.
 const ROWS_PER_TASK: usize = 8;
 
+/// How many rows of logits over a vocabulary exist at a time.
+pub fn rows_at_once(vocab: usize) -> usize {
+    (LOGITS_AT_ONCE / vocab).max(ROWS_PER_TASK)
+}
+
 /// What becomes of rows of logits. Rows are independent of each other.
 pub(crate) trait RowLoss: Sync {
     /// Prepares for the rows of the next chunk.
@@ -61,7 +66,7 @@ pub(crate) fn losses(
     wanted: Wanted,
 ) -> Losses {
     let (rows, vocab) = (x.len() / hidden, weight.len() / hidden);
-    let chunk = (LOGITS_AT_ONCE / vocab).max(ROWS_PER_TASK);
+    let chunk = rows_at_once(vocab);
     let mut result = Losses { rows: vec![0.0; rows], x_gradient: Vec::new(), weight_gradient: Vec::new() };
     if wanted.x {
         result.x_gradient.reserve_exact(x.len());

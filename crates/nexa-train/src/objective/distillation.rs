@@ -1,28 +1,28 @@
 //! Logit distillation: the student's distribution is to become the teacher's, token by token.
 
-use burn::tensor::Device;
+use std::sync::Arc;
+
 use nexa_core::lm::Tokenizer as _;
 use nexa_model::{Batch, ChatTokenizer, Decoder, Divergence, DivergenceKind, TeacherRows};
 
-use super::{Sources, load};
+use super::Sources;
 use crate::{Config, Error, config};
 
 /// A teacher and how far the student is from it.
 #[derive(Debug)]
 pub(crate) struct Distillation {
-    teacher: Decoder,
+    teacher: Arc<Decoder>,
     divergence: Divergence,
 }
 
 impl Distillation {
-    /// Loads the teacher.
+    /// Takes the teacher.
     pub(super) fn new(config: &Config, sources: &Sources<'_>) -> Result<Self, Error> {
-        let folder = sources.teacher.ok_or_else(|| Error::Config {
+        let teacher = sources.teacher.clone().ok_or_else(|| Error::Config {
             key: "objective",
             problem: "is `distill`, which needs a teacher: give a checkpoint the role `teacher`".to_owned(),
         })?;
-        let checkpoint = load(folder)?;
-        let (theirs, ours) = (checkpoint.weights.config().vocab_size, sources.initial.config().vocab_size);
+        let (theirs, ours) = (teacher.config().vocab_size, sources.initial.config().vocab_size);
         if theirs != ours {
             let problem = format!(
                 "is `distill`, but the teacher has a vocabulary of {theirs} tokens and the student one of {ours}"
@@ -40,7 +40,7 @@ impl Distillation {
             ce_alpha: config.kd_ce_alpha as f32,
             temperature: config.kd_temperature as f32,
         };
-        Ok(Self { teacher: Decoder::new(&checkpoint.weights, &Device::flex()), divergence })
+        Ok(Self { teacher, divergence })
     }
 
     /// Asks the teacher about a batch.

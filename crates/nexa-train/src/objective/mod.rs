@@ -7,9 +7,10 @@ mod distillation;
 mod preference;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use nexa_core::event::EventSink;
-use nexa_model::{Checkpoint, Decoder, Gradients, Objective as Loss, TeacherRows};
+use nexa_model::{Decoder, Gradients, Objective as Loss, TeacherRows};
 
 use self::distillation::Distillation;
 pub(crate) use self::distillation::check_vocabulary;
@@ -26,7 +27,7 @@ pub(crate) enum Objective {
     /// The loss of choosing the worse of two answers.
     Preference(Preference),
     /// A divergence from a teacher, mixed with the negative log-likelihood.
-    Distillation(Box<Distillation>),
+    Distillation(Distillation),
 }
 
 /// What the objectives of a run are made from.
@@ -35,8 +36,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) initial: &'a Decoder,
     /// A hash of that model.
     pub(crate) initial_hash: &'a str,
-    /// The folder of the teacher.
-    pub(crate) teacher: Option<&'a Path>,
+    /// The teacher.
+    pub(crate) teacher: Option<Arc<Decoder>>,
     /// Where what is slow to compute is kept.
     pub(crate) cache: &'a Path,
     /// Where events go.
@@ -62,7 +63,7 @@ impl Objective {
         Ok(match config.objective {
             config::Objective::Pretrain | config::Objective::Sft => Self::Likelihood,
             config::Objective::Dpo => Self::Preference(Preference::new(config, set, sources)?),
-            config::Objective::Distill => Self::Distillation(Box::new(Distillation::new(config, sources)?)),
+            config::Objective::Distill => Self::Distillation(Distillation::new(config, sources)?),
         })
     }
 
@@ -110,9 +111,4 @@ impl Objective {
             Self::Likelihood | Self::Distillation(_) => None,
         }
     }
-}
-
-/// Reads a model that is only asked.
-fn load(folder: &Path) -> Result<Checkpoint, Error> {
-    Ok(Checkpoint::load(folder)?)
 }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::fmt::Debug;
 
-use nexa_model::Parameter;
+use nexa_model::{Buffer, Parameter};
 use rayon::prelude::*;
 
 use self::adafactor::Adafactor;
@@ -98,6 +98,14 @@ impl Optimizer {
         slot.rule.update(values, gradient, keep, &step);
     }
 
+    /// Moves all parameters, in the order of the list that the optimizer was made for, and drops each gradient once it
+    /// is used.
+    pub(crate) fn update_all(&mut self, values: &mut [Buffer], gradients: Vec<Buffer>, step: &Step) {
+        for (index, (values, gradient)) in values.iter_mut().zip(gradients).enumerate() {
+            self.update(index, values, &gradient, step);
+        }
+    }
+
     /// The running state as tensors: `<what>.<parameter>`.
     pub fn state(&self) -> impl Iterator<Item = (String, &[f32])> {
         self.slots.iter().flat_map(|slot| {
@@ -127,6 +135,11 @@ pub(crate) fn name(parameter: &Parameter) -> String {
         }
     }
     name
+}
+
+/// What gradients of a norm are multiplied with so that it stays within a limit; a limit of 0 is none.
+pub(crate) fn clip(limit: f64, norm: f64) -> f64 {
+    if limit > 0.0 && norm > limit { limit / norm } else { 1.0 }
 }
 
 /// Computes the Euclidean norm over all gradients together.

@@ -27,11 +27,6 @@ use crate::{Config, Error, Inputs, Objective};
 
 /// Bytes of a number.
 const NUMBER: u64 = size_of::<f32>() as u64;
-/// Logits that the head holds at a time; `nexa-model` cuts longer batches into chunks of this many.
-const LOGITS_AT_ONCE: u64 = 1 << 24;
-/// Rows that such a chunk has at least.
-const LEAST_ROWS: u64 = 8;
-
 /// Main memory at a run's fullest moment, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -206,7 +201,7 @@ impl Blocks {
         let inputs = self.layers * self.tokens * self.hidden;
         let whole = inputs + (0..self.layers).map(graph).sum::<u64>() + 3 * self.rows * self.hidden;
         let head = if self.trains_weights { self.vocab * self.hidden * NUMBER } else { 0 };
-        let rows_at_once = self.rows.min((LOGITS_AT_ONCE / self.vocab).max(LEAST_ROWS));
+        let rows_at_once = self.rows.min(nexa_model::rows_at_once(self.vocab as usize) as u64);
         let mut fullest = Fullest {
             gradients: head,
             activations: whole * NUMBER,

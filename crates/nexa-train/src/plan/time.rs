@@ -65,9 +65,7 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
         let State { model, optimizer, .. } = &mut *state;
         // A rate of zero does all the work and moves nothing.
         let step = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
-        for (index, (values, gradient)) in model.values_mut().iter_mut().zip(&gradients).enumerate() {
-            optimizer.update(index, values, gradient, &step);
-        }
+        optimizer.update_all(model.values_mut(), gradients, &step);
         // The first step wakes the threads and touches the memory; it does not count.
         if tries > 0 {
             passes += passed;

@@ -76,13 +76,7 @@ impl Checkpoints {
 
     /// Copies the model of a kept step.
     pub(super) fn copy(&self, step: u64, output: &Path) -> Result<(), Error> {
-        let folder = self.path(step);
-        for file in files::walk(&folder)? {
-            let target = output.join(&file);
-            files::create_folder(target.parent().unwrap_or(output))?;
-            fs_err::copy(folder.join(&file), target)?;
-        }
-        Ok(())
+        Ok(files::copy_tree(&self.path(step), output)?)
     }
 
     /// Writes the finished model.

@@ -1,9 +1,9 @@
 //! A training run: what goes in, what comes out, and how a run begins or goes on.
 //!
-//! [`prepare`] reads what a run begins with, and the loop itself is in [`steps`]. Beside it stand what it asks: [`plan`] for how long and how often, [`schedule`]
-//! for the learning rate, [`batches`] for the data, [`workers`] for gradients, [`watchdog`] for whether the loss is
-//! sound, [`best`] for which validation was the best, [`checkpoints`] for the models that are kept, [`tracking`] for who
-//! is told.
+//! [`prepare`] reads what a run begins with, and the loop itself is in [`steps`]. Beside it stand what it asks: [`plan`]
+//! for how long and how often, [`schedule`] for the learning rate, [`batches`] for the data, [`workers`] for gradients,
+//! [`watchdog`] for whether the loss is sound, [`best`] for which validation was the best, [`checkpoints`] for the models
+//! that are kept, [`tracking`] for who is told.
 
 mod batches;
 mod best;

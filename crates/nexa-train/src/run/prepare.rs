@@ -1,11 +1,13 @@
 //! What a run is made of before its first step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use burn::tensor::Device;
 use nexa_core::event::EventSink;
 use nexa_core::lm::Tokenizer as _;
 use nexa_core::table::Tables;
-use nexa_model::{ChatTokenizer, Checkpoint, Weights};
+use nexa_model::{ChatTokenizer, Checkpoint, Decoder, Weights};
 
 use super::steps::Validating;
 use super::{Inputs, fingerprint};
@@ -55,19 +57,20 @@ pub(crate) fn prepare(
         Some(path) => (set, open(path)?),
         None => set.split(config),
     };
-    if let Some(teacher) = &inputs.teacher {
-        objective::check_vocabulary(&tokenizer, &ChatTokenizer::load(teacher)?)?;
+    let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
+    if let Some(teacher) = &teacher {
+        objective::check_vocabulary(&tokenizer, &teacher.tokenizer)?;
     }
 
     let initial_hash = weights.content_hash();
     let sets = [set.fingerprint(), validation.fingerprint()];
-    let teacher_hash = inputs.teacher.as_deref().map(hash_of_weights).transpose()?.unwrap_or_default();
+    let teacher_hash = teacher.as_ref().map(|teacher| teacher.weights_hash.as_str()).unwrap_or_default();
     let parts = [
         &weights.config().to_json(),
         initial_hash.as_str(),
         sets[0].as_str(),
         sets[1].as_str(),
-        &teacher_hash,
+        teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
     let model = Model::new(config, weights)?;
@@ -75,7 +78,7 @@ pub(crate) fn prepare(
     let sources = Sources {
         initial: &initial,
         initial_hash: initial_hash.as_str(),
-        teacher: inputs.teacher.as_deref(),
+        teacher: teacher.map(|teacher| Arc::new(Decoder::new(&teacher.weights, &Device::flex()))),
         cache: &inputs.cache,
         events,
     };
@@ -110,8 +113,4 @@ fn starting_point(config: &Config, inputs: &Inputs) -> Result<(ChatTokenizer, We
         return fail("sequence_len", format!("is {length}, more than the {most} positions of the model"));
     }
     Ok((tokenizer, weights))
-}
-
-fn hash_of_weights(folder: &Path) -> Result<String, Error> {
-    Ok(Checkpoint::load(folder)?.weights_hash)
 }

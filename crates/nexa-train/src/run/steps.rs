@@ -1,6 +1,7 @@
 //! The training loop.
 
 use nexa_core::event::Event;
+use nexa_core::format;
 
 use super::batches::{Batches, MicroBatch, StepData};
 use super::checkpoints::Checkpoints;
@@ -14,7 +15,7 @@ use super::workers::Workers;
 use super::{End, Outcome, Session, best};
 use crate::data::Set;
 use crate::objective::Objective;
-use crate::optimizer::{Step, global_norm};
+use crate::optimizer::{self, Step, global_norm};
 use crate::state::{Progress, State, Validation, generations};
 use crate::trackers::Trackers;
 use crate::{Config, Error};
@@ -128,14 +129,11 @@ impl Run<'_> {
             return Err(self.diverged(problem, &data));
         }
 
-        let limit = self.config.max_grad_norm;
-        let clip = if limit > 0.0 && grad_norm > limit { limit / grad_norm } else { 1.0 };
+        let clip = optimizer::clip(self.config.max_grad_norm, grad_norm);
         let learning_rate = learning_rate(self.config, &self.plan, step);
         let State { model, optimizer, progress, .. } = &mut self.state;
         let update = Step { number: step + 1, learning_rate, scale: clip / terms as f64 };
-        for (index, (values, gradient)) in model.values_mut().iter_mut().zip(sums.gradients).enumerate() {
-            optimizer.update(index, values, &gradient, &update);
-        }
+        optimizer.update_all(model.values_mut(), sums.gradients, &update);
 
         progress.step += 1;
         progress.tokens += data.tokens();
@@ -199,7 +197,7 @@ impl Run<'_> {
     /// Tells how far the run is.
     fn report(&self, loss: f64) {
         let progress = &self.state.progress;
-        let speed = thousands(self.clock.tokens_per_s(progress) as u64);
+        let speed = format::count(self.clock.tokens_per_s(progress) as u64);
         let note = format!("loss {loss:.3}  {speed} tokens/s");
         self.session.events.emit(Event::progress(progress.step, Some(self.plan.total), "steps", note));
     }
@@ -244,17 +242,4 @@ impl Run<'_> {
         generations::save(self.session.workspace, &self.state)?;
         self.checkpoints.saved(&self.state.progress)
     }
-}
-
-/// Writes a number with commas between thousands.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -230,12 +230,5 @@ fn copy_folder(folder: &Path, output: &Path) -> Result<()> {
     if !files::walk(output)?.is_empty() {
         bail!("write to `{}`: the folder is not empty", output.display());
     }
-    for name in files::walk(folder)? {
-        let target = output.join(&name);
-        files::create_folder(target.parent().unwrap_or(output))?;
-        let from = folder.join(&name);
-        std::fs::copy(&from, &target).map_err(|e| nexa_core::Error::io("copy", &from, e))?;
-    }
-    files::sync_folder(output)?;
-    Ok(())
+    Ok(files::copy_tree(folder, output)?)
 }
