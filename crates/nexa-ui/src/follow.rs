@@ -2,8 +2,8 @@
 //!
 //! | event | data | id |
 //! |---|---|---|
-//! | `rows` | new rows of `metrics.jsonl`: `[{"x": step, "values": {…}}]` | lines read so far: where a new stream goes on |
-//! | `reset` | `null`: `metrics.jsonl` began anew, all earlier rows are void | 0 |
+//! | `rows` | new rows of the logs of numbers: `[{"x": step, "values": {…}}]` | lines read so far: where a new stream goes on |
+//! | `reset` | `null`: a log began anew, all earlier rows are void | the beginning |
 //! | `progress` | the newest progress event of `events.jsonl` | |
 //! | `end` | `{"status": …}`; nothing follows | |
 //!
@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::logs::{Cursor, Logs};
 use crate::metrics::Tail;
 use crate::server::{Ui, stopping};
 use crate::{Error, Result};
@@ -37,7 +38,7 @@ const BUFFERED: usize = 8;
 pub(crate) async fn stream(
     ui: Arc<Ui>,
     id: RunId,
-    from: u64,
+    from: Cursor,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
     let follower = {
         let ui = Arc::clone(&ui);
@@ -94,15 +95,15 @@ struct News {
 struct Follower {
     ui: Arc<Ui>,
     id: RunId,
-    metrics: Tail,
+    metrics: Logs,
     happenings: Tail,
 }
 
 impl Follower {
-    fn begin(ui: Arc<Ui>, id: RunId, from: u64) -> Result<Self> {
+    fn begin(ui: Arc<Ui>, id: RunId, from: Cursor) -> Result<Self> {
         let folder = run::folder(&ui.lab, &id);
         Run::find(&ui.lab, &id)?;
-        let metrics = Tail::after(folder.join("metrics.jsonl"), from)?;
+        let metrics = Logs::after(&folder, from)?;
         let happenings = Tail::after(folder.join("events.jsonl"), 0)?;
         Ok(Self { ui, id, metrics, happenings })
     }
@@ -112,13 +113,13 @@ impl Follower {
         let status = Run::find(&self.ui.lab, &self.id)?.state;
         let mut events = Vec::new();
 
-        let rows = self.metrics.read_metrics()?;
+        let rows = self.metrics.read()?;
         if rows.restarted {
-            events.push(event("reset", &Value::Null).id("0"));
+            events.push(event("reset", &Value::Null).id(Cursor::default().to_string()));
         }
         if !rows.lines.is_empty() {
             let good: Vec<_> = rows.lines.into_iter().flatten().collect();
-            events.push(event("rows", &good).id(self.metrics.cursor.to_string()));
+            events.push(event("rows", &good).id(self.metrics.cursor().to_string()));
         }
         if let Some(progress) = newest_progress(&mut self.happenings)? {
             events.push(event("progress", &progress));

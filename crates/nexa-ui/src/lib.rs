@@ -19,6 +19,7 @@ mod follow;
 mod format;
 mod guard;
 mod leaderboard;
+mod logs;
 mod metrics;
 mod pages;
 mod request;

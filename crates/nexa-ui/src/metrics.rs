@@ -1,4 +1,4 @@
-//! The metrics of a run: `metrics.jsonl`, one JSON object a line, read whole for charts or by cursor while it grows.
+//! The metrics of a run: logs of one JSON object a line, read whole for charts or by cursor while they grow.
 
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -7,12 +7,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::logs::{Cursor, Logs};
 
 /// Most points of a curve that are sent to a browser.
 pub(crate) const MAX_POINTS: usize = 1500;
 
 /// Columns that say where a row stands rather than what was measured there.
-const POSITIONS: [&str; 3] = ["step", "epoch", "tokens"];
+const POSITIONS: [&str; 5] = ["step", "epoch", "tokens", "trained_tokens", "seconds"];
 
 /// A row: where it stands and what was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,7 +25,8 @@ pub(crate) struct MetricRow {
 }
 
 impl MetricRow {
-    fn new(row: Map<String, Value>, index: u64) -> Self {
+    /// Takes a row that stands behind `index` others.
+    pub(crate) fn new(row: Map<String, Value>, index: u64) -> Self {
         let x = row.get("step").and_then(Value::as_f64).unwrap_or(index as f64);
         let is_metric = |key: &str, value: &Value| value.is_number() && !POSITIONS.contains(&key);
         Self { x, values: row.into_iter().filter(|(key, value)| is_metric(key, value)).collect() }
@@ -93,8 +95,7 @@ impl Tail {
         };
         if length < self.offset {
             news.restarted = true;
-            self.offset = 0;
-            self.cursor = 0;
+            (self.offset, self.cursor) = (0, 0);
         }
         let Some(reader) = reader.as_mut() else { return Ok(news) };
         reader.seek(SeekFrom::Start(self.offset)).map_err(failed)?;
@@ -112,12 +113,9 @@ impl Tail {
         Ok(news)
     }
 
-    /// Reads new rows of metrics.
-    ///
-    /// # Errors
-    /// As [`Tail::read`].
-    pub(crate) fn read_metrics(&mut self) -> Result<News<MetricRow>> {
-        self.read(MetricRow::new)
+    /// Goes back to the beginning.
+    pub(crate) fn rewind(&mut self) {
+        (self.offset, self.cursor) = (0, 0);
     }
 
     fn open(&self) -> Result<Option<BufReader<std::fs::File>>> {
@@ -132,8 +130,8 @@ impl Tail {
 /// The curves of a run.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Curves {
-    /// How many lines were read: where following the file goes on.
-    pub(crate) cursor: u64,
+    /// How many lines were read: where following the logs goes on.
+    pub(crate) cursor: Cursor,
     /// One curve for each metric, in the order in which they first appear.
     pub(crate) curves: Vec<Curve>,
     /// Lines that could not be read.
@@ -149,20 +147,20 @@ pub(crate) struct Curve {
 }
 
 impl Curves {
-    /// Reads every curve in full.
+    /// Reads every curve of a run's folder in full.
     ///
     /// # Errors
-    /// Fails with the path when the file cannot be read. A missing file has no curves.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let mut tail = Tail::after(path.to_owned(), 0)?;
+    /// Fails with the path when a log cannot be read. A missing log has no curves.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let mut logs = Logs::after(folder, Cursor::default())?;
         let mut curves = Self::default();
-        for line in tail.read_metrics()?.lines {
+        for line in logs.read()?.lines {
             match line {
                 Ok(row) => curves.add(row),
                 Err(problem) => curves.problems.push(problem),
             }
         }
-        curves.cursor = tail.cursor;
+        curves.cursor = logs.cursor();
         Ok(curves)
     }
 
@@ -246,8 +244,8 @@ mod tests {
         let text = "{\"step\":5,\"tokens\":9,\"epoch\":0.5,\"loss\":2.0,\"note\":\"x\"}\nnot json\n\
                     {\"loss\":null,\"val_loss\":1.5}\n{\"step\":7,\"loss\":1.0}\n{\"step\":8,\"lo";
         std::fs::write(&path, text).unwrap();
-        let curves = Curves::read(&path).unwrap();
-        assert_eq!(curves.cursor, 4);
+        let curves = Curves::read(folder.path()).unwrap();
+        assert_eq!(curves.cursor, Cursor::from("4-0"));
         let found: Vec<_> = curves.curves.iter().map(|c| (c.key.as_str(), c.points.as_slice())).collect();
         assert_eq!(
             found,
@@ -261,7 +259,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let steps = |tail: &mut Tail| {
-            let news = tail.read_metrics().unwrap();
+            let news = tail.read(MetricRow::new).unwrap();
             (news.restarted, news.lines.into_iter().map(|line| line.unwrap().x).collect::<Vec<_>>())
         };
         let mut tail = Tail::after(path.clone(), 0).unwrap();

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::guard::check_host;
+use crate::logs::Cursor;
 use crate::pages::{self, Page};
 use crate::request::Ask;
 use crate::server::Ui;
@@ -88,7 +89,7 @@ async fn metrics_csv(State(ui): Shared, Path(id): Path<String>) -> Response {
 async fn events(State(ui): Shared, Path(id): Path<String>, headers: HeaderMap, ask: Ask) -> Response {
     // A browser that reconnects sends the address of its first connection, but knows how far it came.
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let from = last.or(ask.params.get("from")).and_then(|from| from.parse().ok()).unwrap_or(0);
+    let from = last.or(ask.params.get("from")).map(Cursor::from).unwrap_or_default();
     let stream = async { follow::stream(ui, id.parse()?, from).await };
     match stream.await {
         Ok(stream) => stream.into_response(),

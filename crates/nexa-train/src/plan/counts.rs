@@ -44,7 +44,7 @@ pub(super) struct Size {
 
 impl Size {
     /// The size of one sample.
-    fn of(set: &Set, sample: usize) -> Self {
+    pub(super) fn of(set: &Set, sample: usize) -> Self {
         let sequences = set.sequences(sample);
         // The first token of a sequence has nothing to be predicted from.
         let trained = |mask: crate::Mask<'_>| mask.iter().skip(1).filter(|&trained| trained).count() as u64;
@@ -56,7 +56,8 @@ impl Size {
         }
     }
 
-    fn plus(self, other: Self) -> Self {
+    /// Its sum with another.
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             tokens: self.tokens + other.tokens,
             trained_tokens: self.trained_tokens + other.trained_tokens,
@@ -81,8 +82,6 @@ pub(super) struct Work {
     pub(super) longest: Size,
     /// The step that it belongs to, from 0.
     pub(super) longest_step: u64,
-    /// The size of that step.
-    pub(super) step: Size,
     /// Tokens of the data.
     pub(super) data_tokens: u64,
     samples: usize,
@@ -102,7 +101,6 @@ impl Work {
             validation: sum(&mut validation.iter().copied()),
             longest: Size::default(),
             longest_step: 0,
-            step: Size::default(),
             data_tokens: sizes.iter().chain(&validation).map(|size| size.tokens).sum(),
             samples: sizes.len(),
             validation_samples: validation.len(),
@@ -114,12 +112,11 @@ impl Work {
             let picked = order.step(step);
             let parts: Vec<Size> =
                 picked.iter().map(|samples| sum(&mut samples.iter().map(|&sample| sizes[sample]))).collect();
-            let whole = sum(&mut parts.iter().copied());
-            work.run = work.run.plus(whole);
+            work.run = parts.iter().copied().fold(work.run, Size::plus);
             if let Some(longest) = parts.into_iter().max_by_key(|part| part.tokens)
                 && longest.tokens > work.longest.tokens
             {
-                (work.longest, work.longest_step, work.step) = (longest, step, whole);
+                (work.longest, work.longest_step) = (longest, step);
             }
             empty += picked.iter().map(|samples| order.empty_share(samples)).sum::<f64>();
             micro_batches += picked.len();

@@ -1,8 +1,8 @@
 //! What a run will take, before it is begun: counts, memory and time.
 //!
 //! Counts follow from the configuration and the data, `counts`. Memory is summed up from what the decoder is known to
-//! keep, `memory`. Time is that of one real step, measured here and now, and scaled by the floating-point operations of
-//! the others, `time`.
+//! keep, `memory`. Time is that of some real steps, measured here and now, and scaled by the floating-point operations
+//! of all, `time`.
 
 mod counts;
 mod memory;
@@ -32,7 +32,7 @@ pub struct Estimate {
 }
 
 /// Finds out what a run of a configuration would take. It prepares the run as training does, which fills the cache
-/// that training reads, and does one step that leads nowhere.
+/// that training reads, and does some steps that lead nowhere.
 ///
 /// # Errors
 /// Fails where the run would: on an impossible config, and on a model or data that cannot be read or trained on.

@@ -14,17 +14,22 @@ use crate::run::{Flops, MicroBatch, Plan, Workers};
 use crate::state::State;
 use crate::{Config, Error};
 
-/// The step is done at least so often, and for at least so many seconds: its mean evens out what else the machine does.
-const LEAST_STEPS: u32 = 2;
-const LEAST_SECONDS: f64 = 2.0;
+/// So many steps are measured at least, where the run has them, and for at least so many seconds: their sum evens out what
+/// else the machine does.
+const LEAST_STEPS: u64 = 4;
+const LEAST_SECONDS: f64 = 3.0;
+/// So many steps are measured at most.
+const MOST_STEPS: u64 = 32;
 /// Bytes that are written to see how fast the disk is.
 const WRITTEN: usize = 16 << 20;
 
 /// The time of a run on this machine, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Time {
-    /// The measured step, that with the longest micro-batch: the mean of several times.
-    pub measured_step: f64,
+    /// Of those, how many were measured.
+    pub measured_steps: u64,
+    /// The mean step of the run, as estimated from those that were measured.
+    pub step: f64,
     /// Steps.
     pub training: f64,
     /// Validations.
@@ -46,42 +51,15 @@ pub(super) struct Parts<'a> {
     pub(super) cache: &'a Path,
 }
 
-/// Does the step with the longest micro-batch, and scales its time by the operations of the whole run. What the
-/// optimizer of the state remembers is worth nothing afterwards.
+/// Does some steps of the run, and scales their time by the operations of the whole run. What the optimizer of the state
+/// remembers is worth nothing afterwards.
 pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> Result<Time, Error> {
-    let Parts { set, objective, workers, work, course, cache } = *parts;
-    let picked = Order::new(config, set.lengths()).step(work.longest_step);
-    let micro_batches: Vec<MicroBatch> =
-        picked.into_iter().map(|samples| MicroBatch::new(set, samples)).collect();
-    let terms: u64 = micro_batches.iter().map(|micro_batch| objective.terms(micro_batch)).sum();
-
-    let (mut passes, mut update, mut tries) = (0.0, 0.0, 0);
-    loop {
-        let decoder = state.model.decoder(config);
-        let started = Instant::now();
-        let gradients = workers.sums(&decoder, objective, &micro_batches, &|| {}).gradients;
-        let passed = started.elapsed().as_secs_f64();
-        drop(decoder);
-        let State { model, optimizer, .. } = &mut *state;
-        // A rate of zero does all the work and moves nothing.
-        let step = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
-        optimizer.update_all(model.values_mut(), gradients, &step);
-        // The first step wakes the threads and touches the memory; it does not count.
-        if tries > 0 {
-            passes += passed;
-            update += started.elapsed().as_secs_f64() - passed;
-        }
-        tries += 1;
-        if tries > LEAST_STEPS && passes + update >= LEAST_SECONDS {
-            break;
-        }
-    }
-    let counted = f64::from(tries - 1);
-    let (passes, update) = (passes / counted, update / counted);
-
+    let Parts { work, course, cache, .. } = *parts;
+    let measured = Measured::of(config, state, parts);
     let flops = Flops::of(&state.model);
-    let of = |size: Size| passes * size.flops(&flops) / work.step.flops(&flops);
-    let training = of(work.run) + update * course.total as f64;
+    let of = |size: Size| measured.passes * size.flops(&flops) / measured.size.flops(&flops);
+    let update = measured.updates / measured.steps as f64 * course.total as f64;
+    let training = of(work.run) + update;
     let on_the_way = (1..=course.total).filter(|&step| course.validates_after(step)).count();
     let validation = of(work.validation) * forward_share(config) * (on_the_way + 1) as f64;
     let saves = (1..=course.total).filter(|&step| course.saves_after(step)).count() + 1;
@@ -91,12 +69,71 @@ pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> 
         saves * (state.model.trained_count() + moments) + (kept + 1) * state.model.weights().count();
     let saving = (numbers * size_of::<f32>()) as f64 * seconds_per_byte(cache)?;
     Ok(Time {
-        measured_step: passes + update,
+        measured_steps: measured.steps,
+        step: training / course.total.max(1) as f64,
         training,
         validation,
         saving,
         total: training + validation + saving,
     })
+}
+
+/// Steps that were done to see how long they take.
+struct Measured {
+    steps: u64,
+    /// What they computed.
+    size: Size,
+    /// Seconds of their forward and backward passes.
+    passes: f64,
+    /// Seconds of their updates.
+    updates: f64,
+}
+
+impl Measured {
+    /// Does steps from the whole run, no two alike, so that each needs other amounts of memory than the one before, as
+    /// in training. The first one, with the longest micro-batch, wakes the threads and touches the memory; it does not
+    /// count where there are others.
+    fn of(config: &Config, state: &mut State, parts: &Parts<'_>) -> Self {
+        let Parts { set, objective, workers, work, course, .. } = *parts;
+        let mut order = Order::new(config, set.lengths());
+        let mut measured = Self { steps: 0, size: Size::default(), passes: 0.0, updates: 0.0 };
+        for (index, step) in spread(work.longest_step, course.total).enumerate() {
+            let picked = order.step(step);
+            let size = picked.iter().flatten().map(|&sample| Size::of(set, sample));
+            let size = size.fold(Size::default(), Size::plus);
+            let micro_batches: Vec<MicroBatch> =
+                picked.into_iter().map(|samples| MicroBatch::new(set, samples)).collect();
+            let terms: u64 = micro_batches.iter().map(|micro_batch| objective.terms(micro_batch)).sum();
+            let decoder = state.model.decoder(config);
+            let started = Instant::now();
+            let gradients = workers.sums(&decoder, objective, &micro_batches, &|| {}).gradients;
+            let passes = started.elapsed().as_secs_f64();
+            drop(decoder);
+            let State { model, optimizer, .. } = &mut *state;
+            // A rate of zero does all the work and moves nothing.
+            let step = Step { number: 1, learning_rate: 0.0, scale: 1.0 / terms.max(1) as f64 };
+            optimizer.update_all(model.values_mut(), gradients, &step);
+            if index == 0 && course.total > 1 {
+                continue;
+            }
+            measured.steps += 1;
+            measured.size = measured.size.plus(size);
+            measured.passes += passes;
+            measured.updates += started.elapsed().as_secs_f64() - passes;
+            if measured.steps >= LEAST_STEPS && measured.passes + measured.updates >= LEAST_SECONDS {
+                break;
+            }
+        }
+        measured
+    }
+}
+
+/// The first step to be done, and then steps that lie apart, of which any number from the beginning stands for all.
+fn spread(first: u64, total: u64) -> impl Iterator<Item = u64> {
+    // The fractional parts of the multiples of the golden ratio fill the unit interval evenly, however many are taken.
+    const GOLDEN: f64 = 0.618_033_988_749_894_8;
+    let others = (1..=MOST_STEPS).map(move |index| (index as f64 * GOLDEN).fract());
+    std::iter::once(first).chain(others.map(move |share| (share * total as f64) as u64))
 }
 
 /// The forward pass's share of a step. Each product of the forward pass is followed by one for its input and one for

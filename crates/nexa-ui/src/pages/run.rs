@@ -45,7 +45,7 @@ struct Metric {
 pub(crate) fn gather(ui: &Ui, id: &RunId) -> Result<Data> {
     let run = Run::find(&ui.lab, id)?;
     let folder = run::folder(&ui.lab, id);
-    let curves = Curves::read(&folder.join("metrics.jsonl"))?;
+    let curves = Curves::read(&folder)?;
     // The resolved configuration is in the record too; the file is nicer to read.
     let config_yaml = files::read_text(&folder.join("config.yaml"))
         .unwrap_or_else(|_| serde_json::to_string_pretty(&run.record.config).unwrap_or_default());
@@ -62,7 +62,7 @@ pub(crate) fn gather(ui: &Ui, id: &RunId) -> Result<Data> {
 /// The curves of a run, in full.
 pub(crate) fn curves(ui: &Ui, id: &RunId) -> Result<Curves> {
     Run::find(&ui.lab, id)?;
-    Curves::read(&run::folder(&ui.lab, id).join("metrics.jsonl"))
+    Curves::read(&run::folder(&ui.lab, id))
 }
 
 /// The rows of a run's metrics as CSV: every column that any row has.

@@ -89,7 +89,7 @@ fn lab() -> (tempfile::TempDir, Lab, Server) {
 }
 
 /// Reads rows until `count` have come; returns their steps and the last cursor.
-fn read_rows(stream: &mut Answer, count: usize) -> (Vec<u64>, u64) {
+fn read_rows(stream: &mut Answer, count: usize) -> (Vec<u64>, String) {
     let mut steps = Vec::new();
     loop {
         let event = stream.event().expect("the stream goes on");
@@ -122,15 +122,15 @@ fn a_reader_who_comes_back_gets_what_it_has_not_seen() {
 
     let mut first = server.open(&path, &[]);
     assert_eq!((first.status, first.head.contains("text/event-stream")), (200, true));
-    assert_eq!(read_rows(&mut first, 2), (vec![2, 3], 3));
+    assert_eq!(read_rows(&mut first, 2), (vec![2, 3], "3-0".to_owned()));
     assert_eq!(read_until(&mut first, "progress")["done"], 3);
     run.tell(Order::Log(1));
-    assert_eq!(read_rows(&mut first, 1), (vec![4], 4));
+    assert_eq!(read_rows(&mut first, 1), (vec![4], "4-0".to_owned()));
     drop(first);
 
     run.tell(Order::Log(2));
-    let mut again = server.open(&path, &[("Last-Event-ID", "4")]);
-    assert_eq!(read_rows(&mut again, 2), (vec![5, 6], 6));
+    let mut again = server.open(&path, &[("Last-Event-ID", "4-0")]);
+    assert_eq!(read_rows(&mut again, 2), (vec![5, 6], "6-0".to_owned()));
 
     run.finish();
     assert_eq!(read_until(&mut again, "end"), json!({ "status": "finished" }));
@@ -143,11 +143,11 @@ fn metrics_that_begin_anew_are_sent_anew() {
     let mut run = LiveRun::start(&lab);
     run.tell(Order::Log(5));
     let mut stream = server.open(&format!("/runs/{}/events", run.id), &[]);
-    assert_eq!(read_rows(&mut stream, 5), (vec![1, 2, 3, 4, 5], 5));
+    assert_eq!(read_rows(&mut stream, 5), (vec![1, 2, 3, 4, 5], "5-0".to_owned()));
     run.tell(Order::Restart);
     run.tell(Order::Log(1));
     read_until(&mut stream, "reset");
-    assert_eq!(read_rows(&mut stream, 1), (vec![1], 1));
+    assert_eq!(read_rows(&mut stream, 1), (vec![1], "1-0".to_owned()));
     run.finish();
 }
 

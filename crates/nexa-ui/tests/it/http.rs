@@ -114,7 +114,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Default)]
 pub(crate) struct SentEvent {
     pub(crate) name: String,
-    pub(crate) id: Option<u64>,
+    pub(crate) id: Option<String>,
     pub(crate) data: serde_json::Value,
 }
 
@@ -139,7 +139,7 @@ impl Answer {
             }
             match line.trim_end().split_once(": ") {
                 Some(("event", name)) => event.name = name.to_owned(),
-                Some(("id", id)) => event.id = Some(id.parse().unwrap()),
+                Some(("id", id)) => event.id = Some(id.to_owned()),
                 Some(("data", data)) => event.data = serde_json::from_str(data).unwrap(),
                 _ if line == "\n" && !event.name.is_empty() => return Some(event),
                 _ => {}

@@ -93,9 +93,9 @@ fn of_memory(memory: &Memory) -> Vec<(&'static str, String)> {
 }
 
 fn of_time(time: &Time) -> Vec<(&'static str, String)> {
-    let Time { measured_step, training, validation, saving, total } = *time;
+    let Time { step, measured_steps, training, validation, saving, total } = *time;
     let parts = format!(
-        "training {}, validation {}, saving {}; the longest step took {measured_step:.3} s",
+        "training {}, validation {}, saving {}; {step:.3} s a step, from {measured_steps} of them",
         table::duration(training),
         table::duration(validation),
         table::duration(saving),
