@@ -3,6 +3,8 @@
 
     python scripts/check_gguf.py vectors > crates/nexa-model/src/gguf/blocks/vectors.json
     python scripts/check_gguf.py compare MODEL.gguf NEXA LOGITS
+    python scripts/check_gguf.py families FOLDER NEXA LOGITS
+    python scripts/check_gguf.py quantised FOLDER NEXA
 
 `vectors` makes the test vectors of the block formats with the `gguf` package, an implementation in numpy.
 
@@ -19,7 +21,13 @@ llama-quantize makes of our F16.) So of a quantised file every token of our answ
 On the F16 export llama.cpp rounds activations to halves only: the difference is 0.02, and the answers must be equal.
 That is the check that a wrong permutation or scale cannot pass.
 
-Needs: pip install gguf numpy tokenizers llama-cpp-python
+`families` makes a model of random weights of every family, with the tokenizer of FOLDER (a model in the form of Hugging
+Face), exports it as F16, and checks that llama.cpp gives the same logits, and so does the import of the export.
+
+`quantised` makes such a model of the Llama family as well, lets llama.cpp quantise its export to each type that nexa
+reads, and checks that the import of each has the numbers that the `gguf` package reads from the file.
+
+Needs: pip install gguf numpy tokenizers safetensors llama-cpp-python
 """
 
 import json
@@ -144,9 +152,6 @@ def compare(path: Path, nexa: str, logits: str) -> int:
 
     failures = []
 
-    def run(*command: str) -> str:
-        return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
-
     def check(what: str, passed: bool) -> None:
         print("ok    " if passed else "FAILED", what, flush=True)
         failures.extend([] if passed else [what])
@@ -193,6 +198,157 @@ def compare(path: Path, nexa: str, logits: str) -> int:
     return 1 if failures else 0
 
 
+FAMILIES = {
+    "llama": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
+    "mistral": {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": None},
+    "qwen2": {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"},
+    "qwen3": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+    # One layer in four has no positions.
+    "smollm3": {"architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "no_rope_layers": [1, 1, 1, 0]},
+}
+HIDDEN, INTERMEDIATE, LAYERS, HEADS, SHARED, HEAD_DIM = 256, 512, 4, 4, 2, 64
+TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+
+
+def make_model(tokenizer: Path, family: str, target: Path) -> Path:
+    """Writes a model of random weights; its widths are multiples of 256, the length of the longest blocks."""
+    from safetensors.numpy import save_file
+
+    given = json.loads((tokenizer / "config.json").read_text())
+    config = {
+        "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE, "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS, "num_key_value_heads": SHARED, "head_dim": HEAD_DIM, "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0, "max_position_embeddings": 512, "tie_word_embeddings": True, "hidden_act": "silu",
+        **{key: given[key] for key in ["vocab_size", "bos_token_id", "eos_token_id"]}, **FAMILIES[family],
+    }
+    random = np.random.default_rng(3)
+    tensors = {}
+
+    def matrix(name: str, rows: int, columns: int, deviation: float) -> None:
+        tensors[name] = random.normal(0, deviation, (rows, columns)).astype(np.float32)
+
+    def vector(name: str, length: int, mean: float) -> None:
+        tensors[name] = (mean + random.normal(0, 0.2, length)).astype(np.float32)
+
+    matrix("model.embed_tokens.weight", config["vocab_size"], HIDDEN, 0.3)
+    vector("model.norm.weight", HIDDEN, 1.0)
+    for layer in range(LAYERS):
+        block = f"model.layers.{layer}"
+        for name, outputs in [("q_proj", HEADS), ("k_proj", SHARED), ("v_proj", SHARED)]:
+            matrix(f"{block}.self_attn.{name}.weight", outputs * HEAD_DIM, HIDDEN, 0.06)
+            if family == "qwen2":
+                vector(f"{block}.self_attn.{name}.bias", outputs * HEAD_DIM, 0.0)
+        matrix(f"{block}.self_attn.o_proj.weight", HIDDEN, HEADS * HEAD_DIM, 0.06)
+        if family == "qwen3":
+            vector(f"{block}.self_attn.q_norm.weight", HEAD_DIM, 1.0)
+            vector(f"{block}.self_attn.k_norm.weight", HEAD_DIM, 1.0)
+        matrix(f"{block}.mlp.gate_proj.weight", INTERMEDIATE, HIDDEN, 0.06)
+        matrix(f"{block}.mlp.up_proj.weight", INTERMEDIATE, HIDDEN, 0.06)
+        matrix(f"{block}.mlp.down_proj.weight", HIDDEN, INTERMEDIATE, 0.06)
+        vector(f"{block}.input_layernorm.weight", HIDDEN, 1.0)
+        vector(f"{block}.post_attention_layernorm.weight", HIDDEN, 1.0)
+    target.mkdir()
+    (target / "config.json").write_text(json.dumps(config))
+    save_file(tensors, target / "model.safetensors")
+    for name in TOKENIZER_FILES:
+        if (tokenizer / name).exists():
+            (target / name).write_bytes((tokenizer / name).read_bytes())
+    return target
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+def export(nexa: str, folder: Path, name: str, target: Path) -> Path:
+    """Imports a folder or a file into the lab, and writes it as F16."""
+    checkpoint = run(nexa, "model", "import", str(folder), "--name", name)
+    run(nexa, "model", "export", checkpoint, "--format", "gguf", "--type", "f16", "--output", str(target))
+    return target
+
+
+def families(tokenizer: Path, nexa: str, logits: str) -> int:
+    failures = 0
+    for family in FAMILIES:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = make_model(tokenizer, family, Path(temporary, family))
+            file = export(nexa, folder, f"gguf_{family}", Path(temporary, "f16.gguf"))
+            again = Path(temporary, "again")
+            checkpoint = run(nexa, "model", "import", str(file), "--name", f"gguf_{family}_again")
+            run(nexa, "model", "export", checkpoint, "--format", "safetensors", "--output", str(again))
+            model = llama(file)
+            for name, side in [("the model", folder), ("its export, imported", again)]:
+                for prompt in json.loads(run(logits, str(side), *PROMPTS))["prompts"]:
+                    theirs = llama_logits(model, prompt["token_ids"])
+                    mine = np.array(prompt["logits"])
+                    difference = float(np.sqrt(np.mean((mine - theirs) ** 2)))
+                    good = difference <= HALF_TOLERANCE and np.std(theirs) > 1
+                    failures += not good
+                    print(
+                        "ok    " if good else "FAILED", f"{family}: {name}: logits of deviation {np.std(theirs):.1f}",
+                        f"differ by {difference:.4f}", flush=True,
+                    )
+    print(f"{failures} failures")
+    return 1 if failures else 0
+
+
+def quantised(tokenizer: Path, nexa: str) -> int:
+    import ctypes
+
+    import llama_cpp
+    from gguf import GGUFReader, quants
+    from safetensors.numpy import load_file
+
+    failures = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = make_model(tokenizer, "llama", Path(temporary, "llama"))
+        whole = export(nexa, folder, "gguf_llama", Path(temporary, "f16.gguf"))
+        for kind in ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K_S", "Q4_K_M", "Q5_K_M", "Q6_K", "F16"]:
+            file = Path(temporary, f"{kind}.gguf")
+            settings = llama_cpp.llama_model_quantize_default_params()
+            settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
+            settings.nthread = 2
+            status = llama_cpp.llama_model_quantize(
+                str(whole).encode(), str(file).encode(), ctypes.byref(settings)
+            )
+            if status != 0:
+                raise SystemExit(f"llama.cpp could not make {kind}")
+            back = Path(temporary, kind)
+            checkpoint = run(nexa, "model", "import", str(file), "--name", f"gguf_{kind.lower()}")
+            run(nexa, "model", "export", checkpoint, "--format", "safetensors", "--output", str(back))
+            ours = load_file(back / "model.safetensors")
+            types, worst = set(), 0.0
+            for tensor in GGUFReader(file).tensors:
+                values = quants.dequantize(tensor.data, tensor.tensor_type)
+                name = our_name(tensor.name)
+                if name.endswith(("q_proj.weight", "k_proj.weight")):
+                    # Files of this family hold the two halves of a head interleaved.
+                    heads = values.shape[0] // HEAD_DIM
+                    values = values.reshape(heads, HEAD_DIM // 2, 2, -1).swapaxes(1, 2).reshape(values.shape)
+                if values.ndim == 2:
+                    types.add(tensor.tensor_type.name)
+                worst = max(worst, float(np.abs(ours[name].astype(np.float32) - values).max()))
+            good = worst == 0.0
+            failures += not good
+            print("ok    " if good else "FAILED", f"{kind}: {', '.join(sorted(types))}: off by {worst} at most", flush=True)
+    print(f"{failures} failures")
+    return 1 if failures else 0
+
+
+def our_name(name: str) -> str:
+    """A tensor's name in the form of Hugging Face."""
+    whole = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+    parts = {
+        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+    }
+    if name in whole:
+        return whole[name]
+    _, layer, part, end = name.split(".")
+    return f"model.layers.{layer}.{parts[part]}.{end}"
+
+
 def chat(model, content: str) -> list[int]:
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -210,6 +366,10 @@ def main() -> int:
             return vectors()
         case ["compare", path, nexa, logits]:
             return compare(Path(path), nexa, logits)
+        case ["families", folder, nexa, logits]:
+            return families(Path(folder), nexa, logits)
+        case ["quantised", folder, nexa]:
+            return quantised(Path(folder), nexa)
     print(__doc__, file=sys.stderr)
     return 2
 
