@@ -114,13 +114,13 @@ pub struct Gradients {
     pub values: Vec<Buffer>,
 }
 
-/// A decoder on a device, over weights that it shares with its maker where that device is the CPU.
-#[derive(Debug)]
+/// A decoder on a device, over weights that it shares with its maker where that device is the CPU. Clones share them.
+#[derive(Debug, Clone)]
 pub struct Decoder {
     config: DecoderConfig,
-    rope: Rope,
+    rope: Arc<Rope>,
     /// The rotation of layers without positions.
-    still: Rope,
+    still: Arc<Rope>,
     device: Device,
     weights: Network<Tensor<2>>,
     /// The adapters of every block; `None` where all weights are trained.
@@ -165,8 +165,8 @@ impl Decoder {
         let config = weights.config().clone();
         let device = device.clone().without_autodiff();
         Self {
-            rope: Rope::new(&config),
-            still: Rope::still(&config),
+            rope: Rope::new(&config).into(),
+            still: Rope::still(&config).into(),
             weights: Network::of(&config).map(|index| place(&weights.values()[index], &device)),
             adapters: None,
             recompute: false,

@@ -16,7 +16,7 @@ use crate::ops::{Adapter, HeadLoss, HeadResult, TeacherHidden, TeacherRows};
 /// What stands for a logarithm of zero. It is finite, because shading languages need not know infinities.
 const NEVER: f32 = -1e30;
 /// Logits that are computed at a time: few in tests, so that there are several times.
-const LOGITS: usize = if cfg!(test) { 1000 } else { 1 << 26 };
+const LOGITS: usize = if cfg!(test) { 1000 } else { 1 << 24 };
 
 /// `x weight^T`, plus `residual` where there is one.
 ///

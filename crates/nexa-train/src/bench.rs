@@ -107,8 +107,8 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
             format!("leaves {length} tokens for each of {samples} samples; two are needed, and a step");
         return Err(Error::Config { key: "tokens", problem });
     }
-    let weights = Weights::random(decoder, config.seed)?;
-    let mut model = Model::new(config, weights, Placement::new(config)?)?;
+    let placement = Placement::new(config)?;
+    let mut model = Model::new(config, Weights::random(decoder, config.seed)?, placement)?;
     let mut rule = Optimizer::new(config, &model.parameters())?;
     let micro_batch = micro_batch(decoder.vocab_size as u32, length, *samples);
     let objective = Objective::Likelihood;

@@ -1,6 +1,7 @@
 //! What is trained: all weights of a model, or adapters over frozen ones.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nexa_core::files;
 use nexa_model::{Buffer, ChatTokenizer, Checkpoint, Decoder, Lora, Parameter, Weights};
@@ -17,6 +18,8 @@ pub(crate) struct Model {
     weights: Weights,
     lora: Option<Lora>,
     placement: Placement,
+    /// The decoder without adapters, where its weights are frozen: they go to the device once.
+    frozen: OnceLock<Decoder>,
 }
 
 impl Model {
@@ -26,7 +29,7 @@ impl Model {
     /// Names the key of the adapters that makes no sense.
     pub(crate) fn new(config: &Config, weights: Weights, placement: Placement) -> Result<Self, Error> {
         let lora = config.lora().map(|lora| Lora::new(lora, weights.config(), config.seed)).transpose()?;
-        Ok(Self { weights, lora, placement })
+        Ok(Self { weights, lora, placement, frozen: OnceLock::new() })
     }
 
     /// Where it is computed.
@@ -69,11 +72,12 @@ impl Model {
 
     /// Makes a decoder. On the CPU it shares the numbers; while it is there, changing them copies them.
     pub(crate) fn decoder(&self, config: &Config) -> Decoder {
-        let decoder = self.placement.decoder(&self.weights).recompute_blocks(config.gradient_checkpointing);
-        match &self.lora {
-            Some(lora) => decoder.with_adapters(lora),
-            None => decoder,
-        }
+        let place = || self.placement.decoder(&self.weights);
+        let decoder = match &self.lora {
+            Some(lora) => self.frozen.get_or_init(place).clone().with_adapters(lora),
+            None => place(),
+        };
+        decoder.recompute_blocks(config.gradient_checkpointing)
     }
 
     /// Writes the model to a folder: whole, with its adapters merged, and the adapters by themselves beside it.
