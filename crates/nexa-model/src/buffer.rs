@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use half::bf16;
+use rayon::prelude::*;
 
 /// A matrix of `f32`, row by row. Cloning shares the numbers; whoever changes shared numbers gets a copy of their own.
 #[derive(Clone)]
@@ -30,13 +32,20 @@ impl Buffer {
         if plain == shared.device() { shared } else { shared.to_device(&plain) }
     }
 
-    /// Takes the numbers of a tensor: shared from the CPU, copied from any other device.
+    /// Copies the numbers to a device in 16 bits, rounded to the nearest.
+    pub(crate) fn to_bf16(&self, device: &Device) -> Tensor<2> {
+        let values: Vec<bf16> = self.par_iter().map(|&value| bf16::from_f32(value)).collect();
+        let data = TensorData::new(values, self.tensor.shape());
+        Tensor::from_data(data, (&device.clone().without_autodiff(), DType::BF16))
+    }
+
+    /// Takes the numbers of a tensor: shared from the CPU, copied from any other device or number format.
     pub(crate) fn from_tensor(tensor: Tensor<2>) -> Self {
-        let shape = tensor.dims();
+        let (shape, tensor) = (tensor.dims(), tensor.cast(FloatDType::F32));
         match tensor.clone().try_into_primitive::<Flex>() {
             Ok(tensor) if tensor.is_contiguous() => Self { tensor },
             _ => {
-                let values = tensor.into_data().try_to_vec::<f32>().expect("the decoder computes in f32");
+                let values = tensor.into_data().try_to_vec::<f32>().expect("it was cast to f32");
                 Self::new(values, shape)
             }
         }

@@ -114,13 +114,13 @@ pub struct Gradients {
     pub values: Vec<Buffer>,
 }
 
-/// A decoder on a device, over weights that it shares with its maker where that device is the CPU.
-#[derive(Debug)]
+/// A decoder on a device, over weights that it shares with its maker where that device is the CPU. Clones share them.
+#[derive(Debug, Clone)]
 pub struct Decoder {
     config: DecoderConfig,
-    rope: Rope,
+    rope: Arc<Rope>,
     /// The rotation of layers without positions.
-    still: Rope,
+    still: Arc<Rope>,
     device: Device,
     weights: Network<Tensor<2>>,
     /// The adapters of every block; `None` where all weights are trained.
@@ -152,12 +152,22 @@ enum Kept {
 impl Decoder {
     /// Puts weights on a device; all of them are trained.
     pub fn new(weights: &Weights, device: &Device) -> Self {
+        Self::placed(weights, device, Buffer::to_tensor)
+    }
+
+    /// Puts weights on a device in 16 bits, and computes in them but for what sums over many numbers: norms, softmax
+    /// and losses. Gradients come back in `f32`.
+    pub fn in_bf16(weights: &Weights, device: &Device) -> Self {
+        Self::placed(weights, device, Buffer::to_bf16)
+    }
+
+    fn placed(weights: &Weights, device: &Device, place: fn(&Buffer, &Device) -> Tensor<2>) -> Self {
         let config = weights.config().clone();
         let device = device.clone().without_autodiff();
         Self {
-            rope: Rope::new(&config),
-            still: Rope::still(&config),
-            weights: Network::of(&config).map(|place| weights.values()[place].to_tensor(&device)),
+            rope: Rope::new(&config).into(),
+            still: Rope::still(&config).into(),
+            weights: Network::of(&config).map(|index| place(&weights.values()[index], &device)),
             adapters: None,
             recompute: false,
             config,
@@ -168,7 +178,10 @@ impl Decoder {
     /// Corrects the weights by adapters, which alone are trained.
     #[must_use]
     pub fn with_adapters(mut self, adapters: &Lora) -> Self {
-        self.adapters = Some(adapters.place(self.config.num_hidden_layers, &self.device));
+        let dtype = self.weights.embedding.dtype();
+        let blocks = adapters.place(self.config.num_hidden_layers, &self.device).into_iter();
+        let as_weights = |it: Adapter| Adapter { a: it.a.cast(dtype), b: it.b.cast(dtype), ..it };
+        self.adapters = Some(blocks.map(|block| block.map(as_weights)).collect());
         self
     }
 
@@ -437,8 +450,10 @@ fn add_rows(embedding: &mut Buffer, batch: &Batch, gradient: Tensor<2>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LoraConfig;
     use crate::config::tests::{families, small};
     use crate::kernels::distill::Kind;
+    use crate::ops::tests::without_kernels;
     use crate::weights::tests::scattered;
 
     fn sequence(length: usize) -> (Vec<u32>, Vec<bool>) {
@@ -536,6 +551,85 @@ mod tests {
         let (kept, recomputed) = (gradients(false), gradients(true));
         assert_eq!(kept.loss, recomputed.loss);
         assert!(kept.values == recomputed.values, "equal to the last bit");
+    }
+
+    /// The losses of some steps of plain descent.
+    fn descend(
+        mut weights: Weights,
+        batches: &[Batch],
+        compute: fn(&Weights, &Batch) -> Gradients,
+    ) -> Vec<f64> {
+        let step = |batch: &Batch| {
+            let gradients = compute(&weights, batch);
+            for (values, gradient) in weights.values_mut().iter_mut().zip(&gradients.values) {
+                for (value, gradient) in values.iter_mut().zip(gradient.iter()) {
+                    *value -= 3e-3 * gradient;
+                }
+            }
+            gradients.loss / batch.trained_tokens() as f64
+        };
+        batches.iter().map(step).collect()
+    }
+
+    /// Batches of several sequences for some steps; the last is the first once more.
+    fn batches() -> Vec<Batch> {
+        [7, 20, 13, 9, 7].map(|length| batch(&[length, 5, 11].map(sequence))).into()
+    }
+
+    fn cross_entropy(weights: &Weights, batch: &Batch) -> Gradients {
+        Decoder::new(weights, &Device::flex()).gradients(batch, Objective::CrossEntropy)
+    }
+
+    #[test]
+    fn training_without_kernels_is_training_with_them() {
+        for config in families() {
+            let name = config.architecture;
+            let weights = Weights::random(&config, 5).expect("valid config");
+            let fused = descend(weights.clone(), &batches(), cross_entropy);
+            let plain = without_kernels(|| descend(weights, &batches(), cross_entropy));
+            for (fused, plain) in fused.iter().zip(&plain) {
+                assert!((fused - plain).abs() < 1e-4, "{name:?}: {fused} and {plain}");
+            }
+            assert!(fused[4] < fused[0], "{name:?} learns: {fused:?}");
+        }
+    }
+
+    #[test]
+    fn training_in_16_bits_follows_that_in_32() {
+        let in_bf16 = |weights: &Weights, batch: &Batch| {
+            let gradients =
+                Decoder::in_bf16(weights, &Device::flex()).gradients(batch, Objective::CrossEntropy);
+            assert!(gradients.values.iter().all(|gradient| gradient.iter().all(|value| value.is_finite())));
+            gradients
+        };
+        let weights = Weights::random(&small(), 5).expect("valid config");
+        let wide = descend(weights.clone(), &batches(), cross_entropy);
+        let narrow = descend(weights, &batches(), in_bf16);
+        for (wide, narrow) in wide.iter().zip(&narrow) {
+            // Eight bits of mantissa, and a few layers of them.
+            assert!((wide - narrow).abs() < 0.02 * wide && wide != narrow, "{wide} and {narrow}");
+        }
+    }
+
+    #[test]
+    fn adapters_train_without_kernels_as_with_them() {
+        let weights = Weights::random(&small(), 5).expect("valid config");
+        let config =
+            LoraConfig { r: 3, alpha: 6.0, use_rslora: false, target_modules: vec!["all-linear".to_owned()] };
+        let mut lora = Lora::new(config, &small(), 1).expect("valid");
+        // Matrices `B` that are not zero, so that both factors have gradients.
+        for values in lora.values_mut() {
+            values.iter_mut().enumerate().for_each(|(index, value)| *value += (index % 7) as f32 / 50.0);
+        }
+        let gradients = || {
+            let decoder = Decoder::new(&weights, &Device::flex()).with_adapters(&lora);
+            decoder.gradients(&batches()[0], Objective::CrossEntropy).values
+        };
+        let (fused, plain) = (gradients(), without_kernels(gradients));
+        assert_eq!(fused.len(), plain.len());
+        for (fused, plain) in fused.iter().zip(&plain) {
+            assert!(fused.iter().zip(plain.iter()).all(|(fused, plain)| (fused - plain).abs() < 1e-4));
+        }
     }
 
     #[test]

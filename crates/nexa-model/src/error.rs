@@ -10,6 +10,9 @@ pub enum Error {
     /// Reading or writing a file failed; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// A device cannot be used.
+    #[error(transparent)]
+    Device(#[from] crate::device::Error),
     /// Putting a file in its place failed; the message names the path.
     #[error(transparent)]
     Store(#[from] nexa_core::Error),

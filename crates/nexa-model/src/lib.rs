@@ -4,6 +4,7 @@
 //!   tokenizer, in the files of Hugging Face.
 //! - [`Decoder`] is the model under autodiff, for training. Its slow parts are fused: `ops` makes the
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
+//! - [`device`] names and opens what training computes on.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
 //! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one; [`gguf`] reads and writes the files of llama.cpp.
@@ -16,6 +17,7 @@ mod buffer;
 mod checkpoint;
 mod config;
 mod decoder;
+pub mod device;
 mod error;
 pub mod gguf;
 mod hub;

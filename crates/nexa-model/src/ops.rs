@@ -23,7 +23,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, DispatchDevice, Flex, TensorMetadata, backend_extension};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use crate::kernels::attention::{Attention, Forward, Heads, Saved};
 use crate::kernels::head_norm::{self as head_norm_kernel, Norms};
@@ -109,8 +109,14 @@ pub(crate) fn gather(matrix: Tensor<2>, indices: &Arc<[u32]>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as FusedOps>::gather(matrix.into_dispatch(), indices.clone()))
 }
 
+/// Whether a tensor is one for the kernels: on the CPU, in `f32`.
 fn is_cpu(tensor: &Tensor<2>) -> bool {
+    #[cfg(test)]
+    if tests::IS_PLAIN.get() {
+        return false;
+    }
     matches!(tensor.device().without_autodiff().as_dispatch(), DispatchDevice::Flex(_))
+        && tensor.dtype() == DType::F32
 }
 
 /// The operations as backends see them.
@@ -542,7 +548,9 @@ fn with_slice<R>(tensor: FlexTensor, read: impl FnOnce(&[f32]) -> R) -> R {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::DecoderConfig;
     use crate::config::tests::small;
@@ -551,6 +559,19 @@ mod tests {
 
     use crate::kernels::attention::BLOCK;
     use crate::kernels::lora::Correction;
+
+    thread_local! {
+        /// Whether this thread is to do without the kernels.
+        pub(super) static IS_PLAIN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Does some work as any device without kernels would.
+    pub(crate) fn without_kernels<R>(work: impl FnOnce() -> R) -> R {
+        IS_PLAIN.set(true);
+        let result = work();
+        IS_PLAIN.set(false);
+        result
+    }
 
     /// Numbers without a pattern, the same on every run.
     fn numbers(count: usize, salt: usize) -> Vec<f32> {

@@ -1,15 +1,22 @@
 //! The decoder's operations spelled out in ordinary tensor operations.
 //!
-//! They say what the fused ones must compute, and they run on every device that has no fused form.
+//! They say what the fused ones must compute, and they run on every device that has no fused form. In 16 bits, what
+//! sums over many numbers (norms, softmax and losses) is computed in `f32`, as is the rotation of heads.
 
-use burn::tensor::{Bool, Int, Tensor, TensorData, activation};
+use std::ops::Range;
+
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, activation};
 
 use crate::Buffer;
 use crate::kernels::attention::{Attention, Heads};
 use crate::kernels::distill::Kind;
 use crate::kernels::head::Wanted;
-use crate::kernels::rope::RopeTable;
 use crate::ops::{Adapter, HeadLoss, HeadResult, TeacherHidden, TeacherRows};
+
+/// What stands for a logarithm of zero. It is finite, because shading languages need not know infinities.
+const NEVER: f32 = -1e30;
+/// Logits that are computed at a time: few in tests, so that there are several times.
+const LOGITS: usize = if cfg!(test) { 1000 } else { 1 << 24 };
 
 /// `x weight^T`, plus `residual` where there is one.
 ///
@@ -56,8 +63,10 @@ pub(crate) fn add_bias(x: Tensor<2>, bias: Tensor<2>) -> Tensor<2> {
 /// # Shapes
 /// `x` is `[tokens, hidden]`, `weight` is `[1, hidden]`.
 pub(crate) fn rms_norm(x: Tensor<2>, weight: Tensor<2>, epsilon: f32) -> Tensor<2> {
+    let dtype = x.dtype();
+    let (x, weight) = (x.cast(FloatDType::F32), weight.cast(FloatDType::F32));
     let mean_square = x.clone().square().mean_dim(1); // [tokens, 1]
-    x / (mean_square + epsilon).sqrt() * weight
+    (x / (mean_square + epsilon).sqrt() * weight).cast(dtype)
 }
 
 /// Normalises every query and every key on its own.
@@ -98,56 +107,91 @@ pub(crate) fn swiglu(gate_up: Tensor<2>) -> Tensor<2> {
 /// # Shapes
 /// `matrix` is `[rows, width]`; returns `[indices.len(), width]`.
 pub(crate) fn gather(matrix: Tensor<2>, indices: &[u32]) -> Tensor<2> {
-    let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
-    let indices = Tensor::<1, Int>::from_data(TensorData::from(indices.as_slice()), &matrix.device());
+    let indices = integers(indices, &matrix.device());
     matrix.select(0, indices)
 }
 
-/// The losses of rows of `x weight^T` and the gradients of their sum, by Burn's own autodiff.
+fn integers(values: &[u32], device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.iter().map(|&value| i64::from(value)).collect();
+    Tensor::from_data(TensorData::from(values.as_slice()), device)
+}
+
+/// The losses of rows of `x weight^T` and the gradients of their sum, by Burn's own autodiff, some rows at a time.
 ///
 /// # Shapes
 /// `x` is `[rows, hidden]`, `weight` is `[vocab, hidden]`.
 pub(crate) fn head(x: Tensor<2>, weight: Tensor<2>, loss: HeadLoss<'_>, wanted: Wanted) -> HeadResult {
-    let (x, weight) = (x.autodiff().require_grad(), weight.autodiff().require_grad());
-    let logits = linear(x.clone(), weight.clone(), None);
-    let losses = row_losses(logits, loss); // [rows]
-    let mut gradients = losses.clone().sum().backward();
-    let mut gradient = |of: &Tensor<2>| of.grad_remove(&mut gradients).expect("tracked");
+    let rows = x.dims()[0];
+    let at_once = (LOGITS / weight.dims()[0]).max(1);
+    let mut losses = Vec::with_capacity(rows);
+    let mut x_gradients = Vec::new();
+    let mut weight_gradient: Option<Tensor<2>> = None;
+    for first in (0..rows).step_by(at_once) {
+        let part = first..rows.min(first + at_once);
+        let x = x.clone().narrow(0, first, part.len()).autodiff();
+        let x = if wanted.x { x.require_grad() } else { x };
+        let weight = weight.clone().autodiff();
+        let weight = if wanted.weight { weight.require_grad() } else { weight };
+        let of_part = row_losses(linear(x.clone(), weight.clone(), None), loss, part); // [part]
+        losses.extend(numbers(of_part.clone()));
+        if !(wanted.x || wanted.weight) {
+            continue;
+        }
+        let mut gradients = of_part.sum().backward();
+        x_gradients.extend(x.grad_remove(&mut gradients));
+        if let Some(gradient) = weight.grad_remove(&mut gradients) {
+            let gradient = gradient.cast(FloatDType::F32);
+            weight_gradient = Some(match weight_gradient {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            });
+        }
+    }
     HeadResult {
-        losses: losses.into_data().try_to_vec::<f32>().expect("the decoder computes in f32"),
-        x_gradient: wanted.x.then(|| gradient(&x)),
-        weight_gradient: wanted.weight.then(|| Buffer::from_tensor(gradient(&weight))),
+        losses,
+        x_gradient: wanted.x.then(|| Tensor::cat(x_gradients, 0)),
+        weight_gradient: weight_gradient.map(Buffer::from_tensor),
     }
 }
 
-/// The loss of every row of logits.
-fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
+fn numbers(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("losses are computed in f32")
+}
+
+/// The losses of some rows, from their logits.
+fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>, part: Range<usize>) -> Tensor<1> {
+    let logits = logits.cast(FloatDType::F32);
     let device = logits.device();
     let [rows, vocab] = logits.dims();
     let negative_log_likelihood = |targets: &[u32]| {
-        let targets: Vec<i64> = targets.iter().map(|&target| i64::from(target)).collect();
-        let targets = Tensor::<1, Int>::from_data(TensorData::from(targets.as_slice()), &device);
+        let targets = integers(targets, &device).reshape([rows, 1]);
+        let ids = Tensor::<1, Int>::arange(0..vocab as i64, &device).reshape([1, vocab]);
+        // The backward pass of a selection is a race of additions on some devices; that of a mask is none.
+        let others = ids.expand([rows, vocab]).not_equal(targets.expand([rows, vocab]));
         let all = activation::log_softmax(logits.clone(), 1);
-        all.gather(1, targets.reshape([rows, 1])).reshape([rows]).neg()
+        all.mask_fill(others, 0.0).sum_dim(1).reshape([rows]).neg()
     };
     match loss {
-        HeadLoss::CrossEntropy { targets, weights: None } => negative_log_likelihood(targets),
+        HeadLoss::CrossEntropy { targets, weights: None } => negative_log_likelihood(&targets[part]),
         HeadLoss::CrossEntropy { targets, weights: Some(weights) } => {
-            negative_log_likelihood(targets) * Tensor::from_data(TensorData::from(weights), &device)
+            let weights = Tensor::from_data(TensorData::from(&weights[part.clone()]), &device);
+            negative_log_likelihood(&targets[part]) * weights
         }
         HeadLoss::Distill { targets, teacher, divergence } => {
             let t = divergence.temperature;
             let teacher = match teacher {
                 TeacherRows::Hidden(teacher) => {
                     let TeacherHidden { x, weight } = &**teacher;
-                    activation::log_softmax(linear(x.clone(), weight.clone(), None) / t, 1)
+                    let theirs = linear(x.clone().narrow(0, part.start, rows), weight.clone(), None);
+                    activation::log_softmax(theirs.cast(FloatDType::F32) / t, 1)
                 }
                 TeacherRows::Top { k, token_ids, log_probs } => {
-                    let given = TensorData::new(log_probs.clone(), [rows, *k]);
+                    let stored = part.start * k..part.end * k;
+                    let given = TensorData::new(log_probs[stored.clone()].to_vec(), [rows, *k]);
                     let given = activation::log_softmax(Tensor::<2>::from_data(given, &device) / t, 1);
-                    let mut all = vec![-1e30_f32; rows * vocab];
-                    let given = given.into_data().try_to_vec::<f32>().expect("the decoder computes in f32");
-                    for (index, (id, value)) in token_ids.iter().zip(given).enumerate() {
+                    let mut all = vec![NEVER; rows * vocab];
+                    let given = numbers(given.reshape([rows * k]));
+                    for (index, (id, value)) in token_ids[stored].iter().zip(given).enumerate() {
                         all[index / k * vocab + *id as usize] = value;
                     }
                     Tensor::from_data(TensorData::new(all, [rows, vocab]), &device)
@@ -164,7 +208,7 @@ fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
                 }
             };
             value.reshape([rows]) * (divergence.alpha * t * t)
-                + negative_log_likelihood(targets) * divergence.ce_alpha
+                + negative_log_likelihood(&targets[part]) * divergence.ce_alpha
         }
     }
 }
@@ -174,49 +218,73 @@ fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>) -> Tensor<1> {
 /// # Shapes
 /// `qkv` is `[tokens, qkv_width]`; returns `[tokens, heads * head_dim]`.
 pub(crate) fn attention(qkv: Tensor<2>, attention: &Attention) -> Tensor<2> {
-    let heads = attention.heads;
-    let outputs = attention.offsets.windows(2).zip(attention.rope.iter()).map(|(bounds, rope)| {
-        let (first, tokens) = (bounds[0], bounds[1] - bounds[0]);
-        let rows = qkv.clone().narrow(0, first, tokens);
-        let part = |head: usize, count: usize| {
-            let part = rows.clone().narrow(1, head * heads.head_dim, count * heads.head_dim);
-            part.reshape([tokens, count, heads.head_dim]).swap_dims(0, 1) // [count, tokens, head_dim]
-        };
-        let share = |keys: Tensor<3>| {
-            let shape = [heads.key_value, heads.group(), tokens, heads.head_dim];
-            keys.unsqueeze_dim::<4>(1).expand(shape).reshape([heads.query, tokens, heads.head_dim])
-        };
-        let q = rotate(part(0, heads.query), rope) * heads.scale();
-        let k = share(rotate(part(heads.query, heads.key_value), rope));
-        let v = share(part(heads.query + heads.key_value, heads.key_value));
+    let (heads, tokens) = (attention.heads, qkv.dims()[0]);
+    let part = |head: usize, count: usize| {
+        let part = qkv.clone().narrow(1, head * heads.head_dim, count * heads.head_dim);
+        part.reshape([tokens, count, heads.head_dim]).swap_dims(0, 1) // [count, tokens, head_dim]
+    };
+    let rotation = Rotation::new(attention, &qkv.device());
+    let q = rotation.apply(part(0, heads.query));
+    let k = rotation.apply(part(heads.query, heads.key_value));
+    let v = part(heads.query + heads.key_value, heads.key_value);
 
+    let outputs = attention.offsets.windows(2).map(|bounds| {
+        let (first, tokens) = (bounds[0], bounds[1] - bounds[0]);
+        let share = |keys: &Tensor<3>| {
+            let shape = [heads.key_value, heads.group(), tokens, heads.head_dim];
+            let keys = keys.clone().narrow(1, first, tokens).unsqueeze_dim::<4>(1);
+            keys.expand(shape).reshape([heads.query, tokens, heads.head_dim])
+        };
+        let (q, k, v) = (q.clone().narrow(1, first, tokens), share(&k), share(&v));
         let mut hidden = Tensor::<2, Bool>::tril_mask([tokens, tokens], 0, &qkv.device());
         if let Some(window) = attention.window {
             // Keys that lie `window` tokens or more before the query.
             let past = Tensor::<2, Bool>::triu_mask([tokens, tokens], 1 - window as i64, &qkv.device());
             hidden = hidden.bool_or(past);
         }
-        let scores = q.matmul(k.swap_dims(1, 2)); // [heads, tokens, tokens]
-        let scores = scores
-            .mask_fill(hidden.unsqueeze::<3>().expand([heads.query, tokens, tokens]), f32::NEG_INFINITY);
-        activation::softmax(scores, 2).matmul(v).swap_dims(0, 1).reshape([tokens, heads.output_width()])
+        let hidden = hidden.unsqueeze::<3>().expand([heads.query, tokens, tokens]);
+        let scores = q.matmul(k.swap_dims(1, 2)).cast(FloatDType::F32) * heads.scale(); // [heads, tokens, tokens]
+        let shares = activation::softmax(scores.mask_fill(hidden, NEVER), 2).cast(v.dtype());
+        shares.matmul(v).swap_dims(0, 1).reshape([tokens, heads.output_width()])
     });
     Tensor::cat(outputs.collect(), 0)
 }
 
-/// Rotates heads to the positions `0..tokens`.
-///
-/// # Shapes
-/// `x` is `[heads, tokens, head_dim]`.
-fn rotate(x: Tensor<3>, rope: &RopeTable) -> Tensor<3> {
-    let [_, tokens, head_dim] = x.dims();
-    let half = head_dim / 2;
-    let table =
-        |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, [1, tokens, half]), &x.device());
-    let cos = table((0..tokens).flat_map(|position| rope.at(position).0.to_vec()).collect());
-    let sin = table((0..tokens).flat_map(|position| rope.at(position).1.to_vec()).collect());
-    let (a, b) = (x.clone().narrow(2, 0, half), x.clone().narrow(2, half, half));
-    let rotated_a = a.clone() * cos.clone() - b.clone() * sin.clone();
-    let rotated_b = b * cos + a * sin;
-    Tensor::cat(vec![rotated_a, rotated_b], 2)
+/// The rotations of all tokens.
+struct Rotation {
+    /// `[1, tokens, head_dim / 2]`, as is the other.
+    cos: Tensor<3>,
+    sin: Tensor<3>,
+}
+
+impl Rotation {
+    fn new(attention: &Attention, device: &Device) -> Self {
+        let half = attention.heads.head_dim / 2;
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for (bounds, rope) in attention.offsets.windows(2).zip(attention.rope.iter()) {
+            for position in 0..bounds[1] - bounds[0] {
+                let (cosines, sines) = rope.at(position);
+                cos.extend_from_slice(cosines);
+                sin.extend_from_slice(sines);
+            }
+        }
+        let table = |values: Vec<f32>| {
+            let tokens = values.len() / half;
+            Tensor::<3>::from_data(TensorData::new(values, [1, tokens, half]), device)
+        };
+        Self { cos: table(cos), sin: table(sin) }
+    }
+
+    /// Rotates heads to the positions of their tokens.
+    ///
+    /// # Shapes
+    /// `x` is `[heads, tokens, head_dim]`, as is the result.
+    fn apply(&self, x: Tensor<3>) -> Tensor<3> {
+        let (dtype, half) = (x.dtype(), x.dims()[2] / 2);
+        let x = x.cast(FloatDType::F32);
+        let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
+        let rotated_a = a.clone() * self.cos.clone() - b.clone() * self.sin.clone();
+        let rotated_b = b * self.cos.clone() + a * self.sin.clone();
+        Tensor::cat(vec![rotated_a, rotated_b], 2).cast(dtype)
+    }
 }

@@ -101,6 +101,7 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Device(error) => error.hint(),
             Self::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
                 "a checkpoint is a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json"
                     .to_owned(),
@@ -122,6 +123,7 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Store(error) => error.exit_code(),
+            Self::Device(error) => error.exit_code(),
             Self::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => ExitCode::Storage,
             Self::Config { .. } => ExitCode::Config,
             Self::HubRefused { .. } => ExitCode::Credentials,

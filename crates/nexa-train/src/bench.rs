@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Model;
 use crate::objective::Objective;
 use crate::optimizer::{self, Optimizer, Step, global_norm};
+use crate::placement::Placement;
 use crate::run::{Flops, METRICS_FILE, MicroBatch, TIMING_FILE, peak_flops};
 use crate::{Config, Error, Inputs, Session, train};
 
@@ -55,8 +56,12 @@ pub struct Measured {
     pub seconds: Vec<(&'static str, f64)>,
     /// The most main memory that the process has held, where the system tells.
     pub peak_memory_bytes: Option<u64>,
-    /// The loss of the last step, in nats a token.
-    pub loss: f64,
+    /// The device, and the numbers that products were computed in.
+    pub device: String,
+    /// See [`device`](Self::device).
+    pub precision: &'static str,
+    /// The loss of every step, that which is not measured first, in nats a token.
+    pub losses: Vec<f64>,
 }
 
 /// The shape of SmolLM2-135M, a small model that people fine-tune, with the context of a fine-tuning.
@@ -94,6 +99,7 @@ pub fn smollm2_135m() -> DecoderConfig {
 /// Fails on a configuration or shape that makes no sense.
 pub fn run(bench: &Bench) -> Result<Measured, Error> {
     let Bench { decoder, config, tokens, samples, steps } = bench;
+    let config = &config.resolve().0;
     config.check()?;
     let length = tokens / (*samples).max(1);
     if length < 2 || *steps == 0 {
@@ -101,13 +107,15 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
             format!("leaves {length} tokens for each of {samples} samples; two are needed, and a step");
         return Err(Error::Config { key: "tokens", problem });
     }
-    let mut model = Model::new(config, Weights::random(decoder, config.seed)?)?;
+    let placement = Placement::new(config)?;
+    let mut model = Model::new(config, Weights::random(decoder, config.seed)?, placement)?;
     let mut rule = Optimizer::new(config, &model.parameters())?;
     let micro_batch = micro_batch(decoder.vocab_size as u32, length, *samples);
     let objective = Objective::Likelihood;
 
     let mut step_seconds = Vec::with_capacity(*steps);
-    let (mut loss, mut before, mut updating) = (0.0, profile::seconds(), 0.0);
+    let mut losses = Vec::with_capacity(*steps + 1);
+    let (mut before, mut updating) = (profile::seconds(), 0.0);
     for number in 0..=*steps as u64 {
         if number == 1 {
             // The first step wakes threads and memory.
@@ -120,13 +128,14 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         drop(shared);
         let update_started = Instant::now();
         let terms = objective.terms(&micro_batch) as f64;
+        let loss = gradients.loss / terms;
         let norm = global_norm(gradients.values.iter().map(|gradient| &**gradient)) / terms;
         let clip = optimizer::clip(config.max_grad_norm, norm);
         let step = Step { number: number + 1, learning_rate: config.learning_rate, scale: clip / terms };
         rule.update_all(model.values_mut(), gradients.values, &step);
         updating += update_started.elapsed().as_secs_f64();
         step_seconds.push(started.elapsed().as_secs_f64());
-        loss = gradients.loss / terms;
+        losses.push(loss);
     }
 
     let total: f64 = step_seconds.iter().sum();
@@ -146,7 +155,7 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         micro_batch.batch.trained_tokens() as u64,
         micro_batch.squared_lengths,
     );
-    let peak_flops = peak_flops();
+    let peak_flops = peak_flops(model.placement());
     Ok(Measured {
         tokens: micro_batch.batch.tokens(),
         parameters: model.weights().count(),
@@ -158,7 +167,9 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         seconds,
         peak_memory_bytes: crate::run::peak_memory_bytes(),
         step_seconds,
-        loss,
+        device: config.device.to_string(),
+        precision: model.placement().precision(),
+        losses,
     })
 }
 
@@ -259,7 +270,8 @@ mod tests {
         let mean = measured.step_seconds.iter().sum::<f64>() / 3.0;
         let parts: f64 = measured.seconds.iter().map(|(_, seconds)| seconds).sum();
         assert!((parts - mean).abs() < 1e-9, "{parts} and {mean}");
-        assert!(measured.loss < (100.0_f64).ln() + 1.0, "it learns: {}", measured.loss);
+        let losses = &measured.losses;
+        assert!(losses.len() == 4 && losses[3] < losses[0], "it learns: {losses:?}");
         let error = run(&Bench { tokens: 4, ..bench }).expect_err("too few").to_string();
         assert!(error.contains("`tokens` leaves 1 tokens"), "{error}");
     }

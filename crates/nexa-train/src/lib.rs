@@ -21,6 +21,7 @@ mod error;
 mod model;
 mod objective;
 pub mod optimizer;
+mod placement;
 pub mod plan;
 mod run;
 mod stage;
@@ -29,7 +30,7 @@ pub mod trackers;
 pub mod verify;
 
 pub use config::{
-    Adapter, Config, Divergence, LearningRateGroup, Metric, ModelConfig, Objective, Optimizer,
+    Adapter, Bf16, Config, Divergence, LearningRateGroup, Metric, ModelConfig, Objective, Optimizer,
     PreferenceLoss, Scheduler,
 };
 pub use data::{

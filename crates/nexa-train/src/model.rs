@@ -1,11 +1,12 @@
 //! What is trained: all weights of a model, or adapters over frozen ones.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
-use burn::tensor::Device;
 use nexa_core::files;
 use nexa_model::{Buffer, ChatTokenizer, Checkpoint, Decoder, Lora, Parameter, Weights};
 
+use crate::placement::Placement;
 use crate::{Config, Error};
 
 /// The folder of the adapters beside a finished model.
@@ -16,6 +17,9 @@ const ADAPTER_FOLDER: &str = "adapter";
 pub(crate) struct Model {
     weights: Weights,
     lora: Option<Lora>,
+    placement: Placement,
+    /// The decoder without adapters, where its weights are frozen: they go to the device once.
+    frozen: OnceLock<Decoder>,
 }
 
 impl Model {
@@ -23,9 +27,14 @@ impl Model {
     ///
     /// # Errors
     /// Names the key of the adapters that makes no sense.
-    pub(crate) fn new(config: &Config, weights: Weights) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, weights: Weights, placement: Placement) -> Result<Self, Error> {
         let lora = config.lora().map(|lora| Lora::new(lora, weights.config(), config.seed)).transpose()?;
-        Ok(Self { weights, lora })
+        Ok(Self { weights, lora, placement, frozen: OnceLock::new() })
+    }
+
+    /// Where it is computed.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// The weights, without the adapters.
@@ -61,14 +70,14 @@ impl Model {
         self.values().iter().map(|values| values.len()).sum()
     }
 
-    /// Makes a decoder that shares the numbers; while it is there, changing them copies them.
+    /// Makes a decoder. On the CPU it shares the numbers; while it is there, changing them copies them.
     pub(crate) fn decoder(&self, config: &Config) -> Decoder {
-        let decoder =
-            Decoder::new(&self.weights, &Device::flex()).recompute_blocks(config.gradient_checkpointing);
-        match &self.lora {
-            Some(lora) => decoder.with_adapters(lora),
-            None => decoder,
-        }
+        let place = || self.placement.decoder(&self.weights);
+        let decoder = match &self.lora {
+            Some(lora) => self.frozen.get_or_init(place).clone().with_adapters(lora),
+            None => place(),
+        };
+        decoder.recompute_blocks(config.gradient_checkpointing)
     }
 
     /// Writes the model to a folder: whole, with its adapters merged, and the adapters by themselves beside it.

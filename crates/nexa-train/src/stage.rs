@@ -24,16 +24,19 @@ const CACHE_FOLDER: &str = "cache/tokens";
 #[derive(Debug, Clone)]
 pub struct Train {
     config: Config,
+    /// Why it computes on the CPU although it could be otherwise.
+    reason: Option<String>,
 }
 
 impl Train {
-    /// Takes a configuration that makes sense.
+    /// Takes a configuration that makes sense, and finds the device that it means on this machine.
     ///
     /// # Errors
     /// Names the key whose value cannot be used.
     pub fn new(config: Config) -> Result<Self, Error> {
+        let (config, reason) = config.resolve();
         config.check()?;
-        Ok(Self { config })
+        Ok(Self { config, reason })
     }
 
     fn run_in(&self, context: &Context<'_>) -> Result<(), StageError> {
@@ -47,6 +50,9 @@ impl Train {
             environment: Some(context.services.environment),
             after_micro_batch: &|| {},
         };
+        if let Some(reason) = &self.reason {
+            context.emit(Event::info(format!("computing on the CPU; {reason}")));
+        }
         let outcome = train(&self.config, &inputs, &session)?;
         context.set_tokens(outcome.trained_tokens);
         context.state("steps", outcome.steps)?;
@@ -58,6 +64,7 @@ impl Train {
         context.state("last_loss_nats", outcome.last_loss)?;
         context.state("validation_loss_nats", outcome.validation.map(|validation| validation.loss))?;
         context.state("best_validation", outcome.best)?;
+        context.state("precision", &outcome.precision)?;
         context.state("end", outcome.end)?;
         let note = match outcome.end {
             End::LastStep => "",
@@ -115,6 +122,10 @@ impl Stage for Train {
         self.config.seed
     }
 
+    fn device(&self) -> String {
+        self.config.device.to_string()
+    }
+
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         self.run_in(context)
     }
@@ -168,8 +179,16 @@ impl Stage for Initialise {
     }
 }
 
+/// What determines the result. On the CPU no device is named, as there was no other once: keys stay what they were,
+/// and the run's record tells the device.
 fn config_value(config: &Config) -> Value {
-    serde_json::to_value(config).expect("the configuration holds only numbers, texts and lists")
+    let mut value =
+        serde_json::to_value(config).expect("the configuration holds only numbers, texts and lists");
+    if let Some(keys) = value.as_object_mut().filter(|_| config.device.is_cpu()) {
+        keys.remove("device");
+        keys.remove("bf16");
+    }
+    value
 }
 
 impl Diagnose for Error {
@@ -202,5 +221,27 @@ impl Diagnose for Error {
             Self::Interrupted { .. } => ExitCode::Interrupted,
             Self::Io(_) | Self::Diverged { .. } | Self::Threads(_) | Self::Child(_) => ExitCode::Failure,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bf16;
+
+    #[test]
+    fn a_device_is_in_the_key_where_it_is_not_the_cpu() {
+        let check = |device: &str, bf16, expected: [Option<&str>; 2]| {
+            let config = Config { device: device.parse().expect("a device"), bf16, ..Config::default() };
+            let stage = Train::new(config).expect("makes sense");
+            let value = stage.config();
+            let found = ["device", "bf16"].map(|key| value.get(key).map(Value::to_string));
+            assert_eq!(found.each_ref().map(Option::as_deref), expected, "{device}");
+            stage.device()
+        };
+        assert_eq!(check("cpu", Bf16::Auto, [None, None]), "cpu");
+        assert_eq!(check("cpu", Bf16::Off, [None, None]), "cpu");
+        assert_eq!(check("cuda:1", Bf16::Auto, [Some("\"cuda:1\""), Some("\"auto\"")]), "cuda:1");
+        assert_eq!(check("webgpu", Bf16::Off, [Some("\"webgpu:0\""), Some("false")]), "webgpu:0");
     }
 }

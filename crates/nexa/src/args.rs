@@ -22,6 +22,7 @@ pub(crate) struct Args {
 /// The settings that most people change, for the help.
 const TRAIN_KEYS: &str = "\
 Settings that most people change (KEY=VALUE, or the same in --config):
+  device=auto             cpu, or cuda:N, rocm:N, metal:N, vulkan:N, webgpu:N in a binary built for them (bf16)
   base_model=REF          the model to go on from: a checkpoint of the lab, a folder, a .gguf file, hf:org/name[@rev]
   model.hidden_size=128   the shape of a model from scratch (model.num_hidden_layers, model.intermediate_size, …)
   objective=sft           sft, pretrain, dpo (rl_beta, dpo_loss), distill (kd_divergence, --in teacher=CHECKPOINT)

@@ -11,6 +11,7 @@ use nexa_eval::Leaderboard;
 use nexa_eval::compare::Verdict;
 use nexa_eval::statistics::Estimate;
 use nexa_model::LocalModel;
+use nexa_model::device::{self, DeviceName};
 use nexa_serve::{Engine, EngineConfig};
 use nexa_ui::{self as view, LeaderboardSource, LeaderboardView};
 
@@ -32,9 +33,14 @@ impl ModelLoader for LocalLoader {
     }
 }
 
-/// The devices that this build can compute on.
-pub(crate) fn devices() -> Vec<String> {
-    vec!["cpu".to_owned()]
+/// The devices that this build can train on here, and why `device: auto` is the CPU where it could be another.
+pub(crate) fn devices() -> String {
+    let text = |found: &device::Found| {
+        format!("{}{}", found.name, if found.is_software { " (a software renderer)" } else { "" })
+    };
+    let found: Vec<String> = device::found().iter().map(text).collect();
+    let reason = device::resolve(DeviceName::Auto).reason;
+    format!("{}{}", found.join(", "), reason.map_or_else(String::new, |reason| format!("; {reason}")))
 }
 
 /// Evaluation's leaderboard, in the form of the dashboards.

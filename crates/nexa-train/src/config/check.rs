@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::Config;
+use super::{Bf16, Config};
 use crate::Error;
 
 impl Config {
@@ -77,6 +77,9 @@ impl Config {
 
     fn check_combinations(&self) -> Result<(), Error> {
         self.tracking().check()?;
+        if self.bf16 == Bf16::On && self.device.is_cpu() {
+            return fail("bf16", "is true, but `device` is the CPU, which computes in f32");
+        }
         if let Some(lora) = self.lora() {
             lora.check()?;
         }
@@ -107,6 +110,8 @@ fn fail(key: &'static str, problem: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use nexa_model::device::DeviceName;
+
     use super::super::{Optimizer, Scheduler};
     use super::*;
 
@@ -129,11 +134,19 @@ mod tests {
         check(r#"{"optimizer": "adamw_8bit"}"#, "unknown variant `adamw_8bit`");
         check(r#"{"lr_groups": [{"modules": [], "rate": 1}]}"#, "unknown field `rate`");
         check(r#"{"metric_for_best_model": "accuracy"}"#, "unknown variant `accuracy`");
+        check(r#"{"device": "gpu"}"#, "`gpu` is no device (there are: auto, cpu, cuda:N");
+        check(r#"{"bf16": "yes"}"#, "`yes` is none of auto, true, false");
     }
 
     #[test]
     fn a_resolved_configuration_reads_back_as_itself() {
-        let config = Config { warmup_ratio: Some(0.1), save_steps: Some(3), ..Config::default() };
+        let config = Config {
+            warmup_ratio: Some(0.1),
+            save_steps: Some(3),
+            device: "cuda:1".parse().expect("a device"),
+            bf16: Bf16::On,
+            ..Config::default()
+        };
         let json = serde_json::to_value(&config).expect("numbers, texts and lists");
         assert_eq!(serde_json::from_value::<Config>(json).expect("reads"), config);
     }
@@ -164,6 +177,7 @@ mod tests {
         check(|config| (config.warmup_steps, config.warmup_ratio) = (Some(5), Some(0.1)), "warmup_ratio");
         check(|config| (config.save_steps, config.saves_per_epoch) = (Some(5), Some(1)), "saves_per_epoch");
         check(|config| config.early_stopping_patience = Some(2), "early_stopping_patience");
+        check(|config| (config.device, config.bf16) = (DeviceName::Cpu, Bf16::On), "bf16");
         check(|config| config.mlflow.tracking_uri = Some("sqlite:///a.db".to_owned()), "mlflow.tracking_uri");
         check(
             |config| (config.load_best_model_at_end, config.eval_steps) = (true, Some(0)),

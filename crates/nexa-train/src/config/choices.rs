@@ -97,6 +97,49 @@ pub enum Divergence {
     Jsd,
 }
 
+/// Whether a model is computed in bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Flag", into = "Flag")]
+pub enum Bf16 {
+    /// Where the device can.
+    Auto,
+    /// Yes; a device that cannot is an error.
+    On,
+    /// No: in `f32`.
+    Off,
+}
+
+/// How that is written: `auto`, `true` or `false`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Switch(bool),
+    Word(String),
+}
+
+impl TryFrom<Flag> for Bf16 {
+    type Error = String;
+
+    fn try_from(flag: Flag) -> Result<Self, String> {
+        match flag {
+            Flag::Switch(true) => Ok(Self::On),
+            Flag::Switch(false) => Ok(Self::Off),
+            Flag::Word(word) if word == "auto" => Ok(Self::Auto),
+            Flag::Word(word) => Err(format!("`{word}` is none of auto, true, false")),
+        }
+    }
+}
+
+impl From<Bf16> for Flag {
+    fn from(value: Bf16) -> Self {
+        match value {
+            Bf16::Auto => Self::Word("auto".to_owned()),
+            Bf16::On => Self::Switch(true),
+            Bf16::Off => Self::Switch(false),
+        }
+    }
+}
+
 /// What is trained instead of all weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

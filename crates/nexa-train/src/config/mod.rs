@@ -8,11 +8,12 @@ mod check;
 mod choices;
 mod model;
 
+use nexa_model::device::{self, DeviceName};
 use nexa_model::{LoraConfig, LossMask, TrainOnEos};
 use serde::{Deserialize, Serialize};
 
 pub use choices::{
-    Adapter, Divergence, LearningRateGroup, Metric, Objective, Optimizer, PreferenceLoss, Scheduler,
+    Adapter, Bf16, Divergence, LearningRateGroup, Metric, Objective, Optimizer, PreferenceLoss, Scheduler,
 };
 pub use model::ModelConfig;
 
@@ -28,6 +29,12 @@ pub struct Config {
     pub objective: Objective,
     /// The shape of the model that is trained from scratch, where no model is given to go on from.
     pub model: ModelConfig,
+
+    /// What computes: `auto`, `cpu`, `cuda:N`, `rocm:N`, `metal:N`, `vulkan:N` or `webgpu:N`. `auto`, the best of what
+    /// this binary was built for and this machine has.
+    pub device: DeviceName,
+    /// Whether it computes in bfloat16, over weights in `f32`. `auto`: where the device can, which the CPU cannot.
+    pub bf16: Bf16,
 
     /// What is trained instead of all weights: `lora`. All weights where absent.
     #[serde(alias = "finetuning_type")]
@@ -215,6 +222,8 @@ impl Default for Config {
         Self {
             objective: Objective::Sft,
             model: ModelConfig::default(),
+            device: DeviceName::Auto,
+            bf16: Bf16::Auto,
             adapter: None,
             lora_r: 16,
             lora_alpha: 32.0,
@@ -283,6 +292,13 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Puts the device that it is on this machine in the place of `auto`, and tells why that is the CPU where this
+    /// binary was built for others.
+    pub(crate) fn resolve(&self) -> (Self, Option<String>) {
+        let device::Choice { name, reason } = device::resolve(self.device);
+        (Self { device: name, ..self.clone() }, reason)
+    }
+
     /// The settings of the adapters, where there are some.
     pub(crate) fn lora(&self) -> Option<LoraConfig> {
         self.adapter.map(|Adapter::Lora| LoraConfig {

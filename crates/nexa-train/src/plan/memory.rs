@@ -17,6 +17,8 @@
 //! | down | `f` where it is trained or corrected |
 //!
 //! The last block does this for all tokens up to its attention, and behind it for those that carry loss.
+//!
+//! On another device than the CPU, the blocks keep this and more in that device's memory, of which nothing is said.
 
 use nexa_model::DecoderConfig;
 use serde::Serialize;
@@ -49,6 +51,9 @@ pub struct Memory {
     pub saving: u64,
     /// All of it.
     pub peak: u64,
+    /// The device whose memory holds activations, logits and a copy of the weights, where it is not the CPU; how much
+    /// that takes is unknown.
+    pub device: Option<String>,
 }
 
 /// What a micro-batch holds at its fullest moment.
@@ -87,7 +92,12 @@ impl Memory {
         let data = work.data_tokens * (NUMBER + 1) + work.data_tokens / 8;
 
         let at_once = at_once as u64;
-        let fullest = Blocks::of(config, model.config(), work).fullest(trained);
+        let is_cpu = state.model.placement().is_cpu();
+        let fullest = if is_cpu {
+            Blocks::of(config, model.config(), work).fullest(trained)
+        } else {
+            Fullest { gradients: trained, activations: 0, logits: 0 }
+        };
         let is_summed = config.gradient_accumulation_steps > 1;
         let sums = if is_summed { trained } else { 0 };
         let training = sums + at_once * fullest.sum();
@@ -105,6 +115,7 @@ impl Memory {
             data,
             saving,
             peak: weights + optimizer + data + training + saving,
+            device: (!is_cpu).then(|| config.device.to_string()),
         })
     }
 

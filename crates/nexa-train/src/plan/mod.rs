@@ -8,7 +8,7 @@ mod counts;
 mod memory;
 mod time;
 
-use nexa_core::event::EventSink;
+use nexa_core::event::{Event, EventSink};
 use nexa_core::table::Tables;
 use serde::Serialize;
 
@@ -42,6 +42,10 @@ pub fn estimate(
     tables: &dyn Tables,
     events: &dyn EventSink,
 ) -> Result<Estimate, Error> {
+    let (config, reason) = &config.resolve();
+    if let Some(reason) = reason {
+        events.emit(Event::info(format!("computing on the CPU; {reason}")));
+    }
     let prepared = prepare(config, inputs, tables, events)?;
     let resident = resident_bytes();
     let mut order = Order::new(config, prepared.set.lengths());

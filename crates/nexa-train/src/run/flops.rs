@@ -1,13 +1,14 @@
 //! What a step costs in floating-point operations, and what the machine could do.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use nexa_model::Kind;
 
 use super::batches::StepData;
 use crate::model::Model;
+use crate::placement::Placement;
 
 /// The operations of a model, forward and backward.
 ///
@@ -59,21 +60,43 @@ impl Flops {
     }
 }
 
-/// Measures, once in a process, how many operations a second the machine does in a product of matrices that fits its
-/// caches: what the use of the machine is a share of.
-pub(crate) fn peak() -> f64 {
-    /// Rows and columns of the product.
-    const SIZE: usize = 512;
+/// Measures, once in a process, how many operations a second a device does in products of matrices: what the use of
+/// the device is a share of.
+pub(crate) fn peak(placement: &Placement) -> f64 {
+    static PEAKS: Mutex<Vec<(Placement, f64)>> = Mutex::new(Vec::new());
+    let mut peaks = PEAKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, peak)) = peaks.iter().find(|(known, _)| known == placement) {
+        return *peak;
+    }
+    let peak = measure(placement);
+    peaks.push((placement.clone(), peak));
+    peak
+}
+
+fn measure(placement: &Placement) -> f64 {
+    /// Rows and columns of a product that fits the caches of a CPU.
+    const SMALLEST: usize = 512;
+    /// Those of one that occupies any accelerator.
+    const LARGEST: usize = 8192;
+    /// A product that takes so long is large enough.
+    const LONG_SECONDS: f64 = 5e-3;
     /// The best of so many is taken, the first of which wakes the threads.
     const TRIES: usize = 4;
-    static PEAK: OnceLock<f64> = OnceLock::new();
-    *PEAK.get_or_init(|| {
-        let matrix = Tensor::<2>::ones([SIZE, SIZE], &Device::flex());
+    let mut size = SMALLEST;
+    loop {
+        let options = (placement.device(), placement.dtype());
+        let matrix = Tensor::<2>::ones([size, size], options);
         let seconds = (0..TRIES).map(|_| {
             let started = Instant::now();
-            std::hint::black_box(matrix.clone().matmul(matrix.clone()).into_data());
+            // Reading one number waits for all.
+            let product = matrix.clone().matmul(matrix.clone());
+            std::hint::black_box(product.slice([0..1, 0..1]).into_data());
             started.elapsed().as_secs_f64()
         });
-        2.0 * (SIZE as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min).max(1e-9)
-    })
+        let seconds = seconds.fold(f64::INFINITY, f64::min).max(1e-9);
+        if placement.is_cpu() || seconds > LONG_SECONDS || size == LARGEST {
+            return 2.0 * (size as f64).powi(3) / seconds;
+        }
+        size *= 2;
+    }
 }

@@ -122,6 +122,8 @@ pub struct Outcome {
     pub best: Option<Validation>,
     /// Seconds of training and validation, earlier attempts included.
     pub seconds: f64,
+    /// The numbers that products were computed in: `f32` or `bf16`.
+    pub precision: String,
     /// Why it ended.
     pub end: End,
 }
@@ -147,6 +149,10 @@ pub fn initialise(config: &Config, tokenizer: &Path, output: &Path, seed: u64) -
 /// number, and with [`Error::Interrupted`] when the session is cancelled; the state is saved then.
 pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<Outcome, Error> {
     let events = session.events;
+    let (config, reason) = &config.resolve();
+    if let Some(reason) = reason {
+        events.emit(Event::info(format!("computing on the CPU; {reason}")));
+    }
     let Prepared { tokenizer, set, validation, objective, model, fingerprint } =
         prepare(config, inputs, session.tables, events)?;
     let mut state = State::new(config, model, fingerprint)?;

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::tensor::Device;
-use nexa_core::event::EventSink;
+use nexa_core::event::{Event, EventSink};
 use nexa_core::lm::Tokenizer as _;
 use nexa_core::table::Tables;
-use nexa_model::{ChatTokenizer, Checkpoint, Decoder, Weights};
+use nexa_model::{ChatTokenizer, Checkpoint, Weights};
 
 use super::steps::Validating;
 use super::{Inputs, fingerprint};
 use crate::data::{Samples, Set, Source, load_tokenizer};
 use crate::model::Model;
 use crate::objective::{self, Objective, Sources};
+use crate::placement::Placement;
 use crate::{Config, Error};
 
 /// Model, data and objective.
@@ -45,6 +45,11 @@ pub(crate) fn prepare(
     events: &dyn EventSink,
 ) -> Result<Prepared, Error> {
     config.check()?;
+    // Before anything that takes long: a device may not be there.
+    let placement = Placement::new(config)?;
+    if !placement.is_cpu() {
+        events.emit(Event::info(format!("computing on {} in {}", config.device, placement.precision())));
+    }
     let (tokenizer, weights) = starting_point(config, inputs)?;
     let open = |path: &PathBuf| {
         let options = config.data_options(path);
@@ -73,12 +78,12 @@ pub(crate) fn prepare(
         teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
-    let model = Model::new(config, weights)?;
+    let model = Model::new(config, weights, placement.clone())?;
     let initial = model.decoder(config);
     let sources = Sources {
         initial: &initial,
         initial_hash: initial_hash.as_str(),
-        teacher: teacher.map(|teacher| Arc::new(Decoder::new(&teacher.weights, &Device::flex()))),
+        teacher: teacher.map(|teacher| Arc::new(placement.decoder(&teacher.weights))),
         cache: &inputs.cache,
         events,
     };

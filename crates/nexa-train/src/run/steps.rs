@@ -82,6 +82,7 @@ impl Run<'_> {
             validation,
             best,
             seconds: self.state.measured.seconds,
+            precision: self.state.model.placement().precision().to_owned(),
             end,
         })
     }
@@ -187,7 +188,11 @@ impl Run<'_> {
             padding_waste,
             reward_accuracy,
         })?;
-        self.timing.append(&self.clock.row(&self.state.progress, self.plan.total, flops::peak()))?;
+        self.timing.append(&self.clock.row(
+            &self.state.progress,
+            self.plan.total,
+            flops::peak(self.state.model.placement()),
+        ))?;
         if let Some(trackers) = self.trackers {
             trackers.relay_events();
         }

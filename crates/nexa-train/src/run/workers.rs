@@ -36,7 +36,9 @@ impl Workers {
     pub(crate) fn new(model: &Model, micro_batches: usize) -> Result<Self, Error> {
         let gradient_bytes = model.trained_count() * size_of::<f32>();
         let cores = rayon::current_num_threads();
-        let count = if gradient_bytes > SMALL { 1 } else { cores.min(micro_batches).max(1) };
+        // An accelerator is one, however many wait for it.
+        let is_alone = gradient_bytes > SMALL || !model.placement().is_cpu();
+        let count = if is_alone { 1 } else { cores.min(micro_batches).max(1) };
         let pool = |index: usize| {
             // The first workers take what is left over.
             let threads = cores / count + usize::from(index < cores % count);

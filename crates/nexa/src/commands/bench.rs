@@ -57,8 +57,10 @@ fn show(measured: &Measured) {
         .collect();
     render::out(&table::table(&["part of a step", "time", "share"], &rows));
     render::out(&format!(
-        "{:.0} tokens/s with {} parameters, {} of them trained: {:.1} % of this machine's {:.0} GFLOP/s",
+        "{:.0} tokens/s on {} in {} with {} parameters, {} of them trained: {:.1} % of its {:.0} GFLOP/s",
         measured.tokens_per_s,
+        measured.device,
+        measured.precision,
         format::count(measured.parameters as u64),
         format::count(measured.trained_parameters as u64),
         100.0 * measured.mfu,

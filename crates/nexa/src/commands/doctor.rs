@@ -60,7 +60,7 @@ fn machine_facts(app: Option<&App>) -> Vec<(&'static str, String)> {
         ("cpu", format!("{}, {} threads", host.cpu, host.threads)),
         ("memory", table::size(host.memory_bytes)),
         ("disk", disk),
-        ("devices", crate::wire::devices().join(", ")),
+        ("devices", crate::wire::devices()),
         ("keys", if present.is_empty() { "none".to_owned() } else { present.join(", ") }),
     ]
 }

@@ -89,7 +89,9 @@ fn of_memory(memory: &Memory) -> Vec<(&'static str, String)> {
         .filter(|(bytes, _)| *bytes > 0)
         .map(|(bytes, what)| format!("{what} {}", table::size(*bytes)))
         .collect();
-    vec![("memory", format!("{} at most: {}", table::size(memory.peak), parts.join(", ")))]
+    let elsewhere = memory.device.as_ref();
+    let elsewhere = elsewhere.map_or_else(String::new, |device| format!("; that of {device} is unknown"));
+    vec![("memory", format!("{} at most: {}{elsewhere}", table::size(memory.peak), parts.join(", ")))]
 }
 
 fn of_time(time: &Time) -> Vec<(&'static str, String)> {

@@ -91,6 +91,10 @@ fn stage_of(app: &App, record: &RunRecord) -> Result<Box<dyn Stage>> {
     if let Some(config) = config.as_object_mut().filter(|_| kind.seeded) {
         config.insert("seed".to_owned(), record.seed.into());
     }
+    // Keys name no device where it was the CPU; `auto` might be another here.
+    if let Some(config) = config.as_object_mut().filter(|_| record.stage == "train") {
+        config.entry("device").or_insert_with(|| record.device.clone().into());
+    }
     let place = format!("the record of run {}", record.id);
     Ok((kind.build)(config, &place, &app.lab).map_err(Reported)?)
 }

@@ -71,6 +71,17 @@ fn a_folder_without_a_lab_says_how_to_make_one() {
 }
 
 #[test]
+fn a_device_that_cannot_be_used_says_why() {
+    let shell = Shell::new();
+    let train = |settings: &[&'static str]| [&["bench", "train"], settings].concat();
+    check(&shell, &train(&["device=tpu:0"]), 3, "`tpu:0` is no device (there are: auto, cpu, cuda:N");
+    check(&shell, &train(&["device=cpu", "bf16=true"]), 3, "`bf16` is true, but `device` is the CPU");
+    check(&shell, &train(&["device=cuda:99"]), 6, "device `cuda:99`: ");
+    let ran = shell.run(&["doctor"]);
+    assert!(ran.stdout.contains("devices    cpu"), "{}", ran.stdout);
+}
+
+#[test]
 fn bad_settings_name_their_place() {
     let shell = Shell::in_lab();
     let settings = shell.path("nexa.yaml");
