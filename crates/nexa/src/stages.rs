@@ -42,18 +42,24 @@ pub(crate) struct Role {
     pub(crate) required: bool,
     /// Whether a command fills it with the newest artifact where nothing was said, although it is not required.
     pub(crate) by_default: bool,
+    /// Whether further inputs may play it: `sft_dataset_2`, `sft_dataset_3` …
+    pub(crate) many: bool,
 }
 
 const fn required(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: true, by_default: false }
+    Role { name, kind, required: true, by_default: false, many: false }
 }
 
 const fn optional(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: false }
+    Role { name, kind, required: false, by_default: false, many: false }
 }
 
 const fn default(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: true }
+    Role { name, kind, required: false, by_default: true, many: false }
+}
+
+const fn many(name: &'static str, kind: Kind) -> Role {
+    Role { many: true, ..required(name, kind) }
 }
 
 /// The stages, in the order of the data's way.
@@ -149,7 +155,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Checkpoint,
         name: "student",
         roles: &[
-            required("sft_dataset", Kind::SftDataset),
+            many("sft_dataset", Kind::SftDataset),
             default("tokenizer", Kind::Tokenizer),
             optional("base", Kind::Checkpoint),
             optional("teacher", Kind::Checkpoint),
@@ -181,6 +187,24 @@ pub(crate) fn find(uses: &str) -> Option<&'static StageKind> {
 }
 
 impl StageKind {
+    /// Finds the role of a name, numbered where several inputs may play it.
+    pub(crate) fn role(&self, name: &str) -> Option<&'static Role> {
+        let is_further = |role: &Role| {
+            let number = name.strip_prefix(role.name).and_then(|rest| rest.strip_prefix('_'));
+            role.many && number.and_then(|number| number.parse().ok()).is_some_and(|number: u32| number > 1)
+        };
+        self.roles.iter().find(|role| role.name == name || is_further(role))
+    }
+
+    /// The name under which one more input plays a role.
+    pub(crate) fn next_role(role: &Role, inputs: &Inputs) -> String {
+        let mut names = (2..).map(|number| format!("{}_{number}", role.name));
+        match inputs.get(role.name) {
+            Some(_) if role.many => names.find(|name| inputs.get(name).is_none()).unwrap_or_default(),
+            _ => role.name.to_owned(),
+        }
+    }
+
     /// The name of its artifact where none is given. Evaluations are named for what they evaluate, so that versions
     /// of one name stay comparable.
     pub(crate) fn artifact_name(&self, inputs: &Inputs) -> String {

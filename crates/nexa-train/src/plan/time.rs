@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::counts::{Size, Work};
-use crate::data::{Order, Set};
+use crate::data::Set;
 use crate::objective::Objective;
 use crate::optimizer::Step;
 use crate::run::{Flops, MicroBatch, Plan, Workers};
@@ -50,7 +50,7 @@ pub(super) struct Parts<'a> {
 /// optimizer of the state remembers is worth nothing afterwards.
 pub(super) fn measure(config: &Config, state: &mut State, parts: &Parts<'_>) -> Result<Time, Error> {
     let Parts { set, objective, workers, work, course, cache } = *parts;
-    let picked = Order::new(config, set.lengths()).step(work.longest_step);
+    let picked = set.order(config).step(work.longest_step);
     let micro_batches: Vec<MicroBatch> =
         picked.into_iter().map(|samples| MicroBatch::new(set, samples)).collect();
     let terms: u64 = micro_batches.iter().map(|micro_batch| objective.terms(micro_batch)).sum();

@@ -1,6 +1,5 @@
 //! What a run is made of before its first step.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -11,7 +10,7 @@ use nexa_model::{ChatTokenizer, Checkpoint, Decoder, Weights};
 
 use super::steps::Validating;
 use super::{Inputs, fingerprint};
-use crate::data::{Samples, Set, Source, load_tokenizer};
+use crate::data::{Reading, Set, load_tokenizer};
 use crate::model::Model;
 use crate::objective::{self, Objective, Sources};
 use crate::{Config, Error};
@@ -46,16 +45,13 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, Error> {
     config.check()?;
     let (tokenizer, weights) = starting_point(config, inputs)?;
-    let open = |path: &PathBuf| {
-        let options = config.data_options(path);
-        let source = Source { path, options: &options, tokenizer: &tokenizer, tables };
-        let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
-        Samples::open(&source, cache, events).map(Set::new)
-    };
-    let set = open(&inputs.train)?;
-    let (set, validation) = match &inputs.validation {
-        Some(path) => (set, open(path)?),
-        None => set.split(config),
+    config.check_datasets(&[inputs.train.as_slice(), &inputs.validation].concat())?;
+    let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
+    let reading = Reading { config, tokenizer: &tokenizer, tables, cache, events };
+    let set = Set::open(&inputs.train, &reading)?;
+    let (set, validation) = match inputs.validation.as_slice() {
+        [] => set.split(config),
+        files => (set, Set::open(files, &reading)?),
     };
     let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
     if let Some(teacher) = &teacher {
@@ -64,13 +60,13 @@ pub(crate) fn prepare(
 
     let initial_hash = weights.content_hash();
     let sets = [set.fingerprint(), validation.fingerprint()];
-    let teacher_hash = teacher.as_ref().map(|teacher| teacher.weights_hash.as_str()).unwrap_or_default();
+    let teacher_hash = teacher.as_ref().map(|teacher| teacher.weights_hash.to_string()).unwrap_or_default();
     let parts = [
         &weights.config().to_json(),
         initial_hash.as_str(),
         sets[0].as_str(),
         sets[1].as_str(),
-        teacher_hash,
+        &teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
     let model = Model::new(config, weights)?;
@@ -79,6 +75,7 @@ pub(crate) fn prepare(
         initial: &initial,
         initial_hash: initial_hash.as_str(),
         teacher: teacher.map(|teacher| Arc::new(Decoder::new(&teacher.weights, &Device::flex()))),
+        teacher_hash: &teacher_hash,
         cache: &inputs.cache,
         events,
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use nexa_core::artifact::Kind;
 use nexa_core::{ExitCode, config};
-use nexa_train::{Inspection, Source, Token, inspect, load_tokenizer};
+use nexa_train::{DataFile, Inspection, Source, Token, inspect, load_tokenizer};
 
 use crate::app::App;
 use crate::args::{Global, InspectArgs};
@@ -34,9 +34,9 @@ pub(crate) fn run(global: &Global, mut args: InspectArgs) -> Result<ExitCode> {
         None => tokenizer_folder(&app, args.tokenizer.as_deref())?,
     };
     let tokenizer = load_tokenizer(&config, &folder).map_err(reported)?;
-    let path = data_file(&app, &args)?;
-    let options = config.data_options(&path);
-    let source = Source { path: &path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
+    let file = data_file(&app, &args)?;
+    let options = config.data_options(&file);
+    let source = Source { path: &file.path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
     let inspection = inspect(&source, usize::try_from(args.row)?).map_err(reported)?;
     if global.json {
         render::json(&inspection)?;
@@ -96,10 +96,10 @@ fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
     Ok(app.store().resolve(app.project()?.name(), name)?.path())
 }
 
-fn data_file(app: &App, args: &InspectArgs) -> Result<PathBuf> {
+fn data_file(app: &App, args: &InspectArgs) -> Result<DataFile> {
     let store = app.store();
     let artifact = match args.dataset.as_deref() {
-        Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path)),
+        Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path).into()),
         Some(name) => store.resolve(app.project()?.name(), name)?,
         None => {
             let artifact = store.latest(app.project()?.name(), Kind::SftDataset)?;
@@ -107,7 +107,7 @@ fn data_file(app: &App, args: &InspectArgs) -> Result<PathBuf> {
             artifact
         }
     };
-    Ok(artifact.file(&args.file)?)
+    Ok(DataFile { name: artifact.id().to_string(), path: artifact.file(&args.file)? })
 }
 
 #[cfg(test)]

@@ -200,7 +200,7 @@ fn check_stage(
     })?;
     let mut inputs = BTreeMap::new();
     for (role, source) in &stage.inputs {
-        let known = kind.roles.iter().find(|known| known.name == role).ok_or_else(|| Error::UnknownKey {
+        let known = kind.role(role).ok_or_else(|| Error::UnknownKey {
             place: place.to_owned(),
             key: format!("stages.{name}.in.{role}"),
             nearest: config::nearest(role, kind.roles.iter().map(|role| role.name))
