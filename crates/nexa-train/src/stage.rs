@@ -91,11 +91,11 @@ impl Inputs {
         for (_, artifact) in datasets {
             let name = artifact.id().to_string();
             let split = config.split_of(&name);
-            train.push(DataFile { path: artifact.file(split.file())?, name: name.clone() });
+            train.push(side_of(artifact, name.clone(), split)?);
             // What is trained on tells nothing when it is asked for again.
-            let held_out =
-                artifact.file(Split::Validation.file()).ok().filter(|_| split != Split::Validation);
-            validation.extend(held_out.map(|path| DataFile { path, name }));
+            if split != Split::Validation {
+                validation.extend(side_of(artifact, name, Split::Validation));
+            }
         }
         Ok(Self {
             train,
@@ -106,6 +106,14 @@ impl Inputs {
             cache: lab.state_folder().join(CACHE_FOLDER),
         })
     }
+}
+
+/// The rows of one side: those of its own file in packaged data, of a table those that say so.
+fn side_of(artifact: &Artifact, name: String, split: Split) -> nexa_core::Result<DataFile> {
+    if artifact.manifest.kind == Kind::Dataset {
+        return Ok(DataFile { path: artifact.file("parquet")?, name, split: Some(split) });
+    }
+    Ok(DataFile { path: artifact.file(&format!("{}.jsonl", split.as_str()))?, name, split: None })
 }
 
 /// Which of several data sets plays a role: the first one plays the plain role, every further one a numbered one.

@@ -44,22 +44,39 @@ pub(crate) struct Role {
     pub(crate) by_default: bool,
     /// Whether further inputs may play it: `sft_dataset_2`, `sft_dataset_3` …
     pub(crate) many: bool,
+    /// Another kind that can play it.
+    or: Option<Kind>,
+}
+
+impl Role {
+    /// Whether an artifact of a kind can play it.
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        kind == self.kind || Some(kind) == self.or
+    }
+
+    /// Refuses an artifact that cannot play it.
+    ///
+    /// # Errors
+    /// Says what the artifact is and what was wanted.
+    pub(crate) fn check(&self, artifact: &Artifact) -> nexa_core::Result<()> {
+        if self.takes(artifact.manifest.kind) { Ok(()) } else { artifact.expect_kind(self.kind) }
+    }
 }
 
 const fn required(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: true, by_default: false, many: false }
+    Role { name, kind, required: true, by_default: false, many: false, or: None }
 }
 
 const fn optional(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: false, many: false }
+    Role { name, kind, required: false, by_default: false, many: false, or: None }
 }
 
 const fn default(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: true, many: false }
+    Role { name, kind, required: false, by_default: true, many: false, or: None }
 }
 
-const fn many(name: &'static str, kind: Kind) -> Role {
-    Role { many: true, ..required(name, kind) }
+const fn many(name: &'static str, kind: Kind, or: Kind) -> Role {
+    Role { many: true, or: Some(or), ..required(name, kind) }
 }
 
 /// The stages, in the order of the data's way.
@@ -155,7 +172,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Checkpoint,
         name: "student",
         roles: &[
-            many("sft_dataset", Kind::SftDataset),
+            many("sft_dataset", Kind::SftDataset, Kind::Dataset),
             default("tokenizer", Kind::Tokenizer),
             optional("base", Kind::Checkpoint),
             optional("teacher", Kind::Checkpoint),

@@ -184,7 +184,7 @@ impl Samples {
 impl Source<'_> {
     /// A hash of everything that decides the samples.
     fn key(&self) -> Result<String, Error> {
-        let DataOptions { dataset, sequence_len, excess_length, divides_texts, reads_teacher, mask } =
+        let DataOptions { dataset, split, sequence_len, excess_length, divides_texts, reads_teacher, mask } =
             self.options;
         // Where the rows come from and how often they are seen changes none of them.
         let any = super::DatasetConfig::default();
@@ -197,6 +197,7 @@ impl Source<'_> {
             "name": self.path.file_name().unwrap_or_default().to_string_lossy(),
             "tokenizer": self.tokenizer.fingerprint()?,
             "dataset": dataset,
+            "split": split,
             "sequence_len": sequence_len,
             "excess_length": excess_length,
             "divides_texts": divides_texts,
@@ -214,7 +215,7 @@ impl Source<'_> {
         &self,
         take: &mut dyn FnMut(&Numbered, Fate) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut rows = rows::open(self.path, self.tables)?;
+        let mut rows = rows::open(self.path, self.options.split, self.tables)?;
         let mut encoder = None;
         loop {
             let block: Vec<Numbered> = rows.by_ref().take(BLOCK).collect::<Result<_, Error>>()?;

@@ -44,7 +44,7 @@ pub struct Token {
 /// # Errors
 /// As [`super::Samples::open`], for this row; and when the file has fewer rows.
 pub fn inspect(source: &Source<'_>, row: usize) -> Result<Inspection, Error> {
-    let mut rows = rows::open(source.path, source.tables)?;
+    let mut rows = rows::open(source.path, source.options.split, source.tables)?;
     let first = rows.next().transpose()?;
     let empty = || Error::NoSamples { path: source.path.to_owned(), lines: 0, reason: String::new() };
     let first = first.ok_or_else(empty)?;

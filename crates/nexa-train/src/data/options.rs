@@ -19,7 +19,7 @@ pub struct DatasetConfig {
     /// Its share of the samples of an epoch, in relation to the weights of the others. Absent: every sample is seen once
     /// an epoch.
     pub weight: Option<f64>,
-    /// Which of its files is trained on.
+    /// Which side of it is trained on: a file, or the rows whose column `split` says so.
     pub split: Split,
     /// What a row is. Told by the columns of the first row where absent.
     #[serde(rename = "type")]
@@ -42,7 +42,7 @@ pub struct DatasetConfig {
     pub logprobs_field: Option<String>,
 }
 
-/// A file of a data set.
+/// A side of a data set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
@@ -56,12 +56,12 @@ pub enum Split {
 }
 
 impl Split {
-    /// The file's name.
-    pub fn file(self) -> &'static str {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Train => "train.jsonl",
-            Self::Validation => "validation.jsonl",
-            Self::Test => "test.jsonl",
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
         }
     }
 }
@@ -73,12 +73,14 @@ pub struct DataFile {
     pub name: String,
     /// Where it lies.
     pub path: PathBuf,
+    /// The side whose rows are meant, where those of all sides lie in it.
+    pub split: Option<Split>,
 }
 
 impl From<PathBuf> for DataFile {
     /// A file of no data set is called by its own name.
     fn from(path: PathBuf) -> Self {
-        Self { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path }
+        Self { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path, split: None }
     }
 }
 
@@ -122,6 +124,8 @@ pub enum ExcessLength {
 pub struct DataOptions {
     /// How rows are read.
     pub dataset: DatasetConfig,
+    /// Which rows are read; all where absent.
+    pub split: Option<Split>,
     /// Longest sample in tokens.
     pub sequence_len: usize,
     /// What becomes of longer ones.
@@ -143,6 +147,7 @@ impl Config {
         let dataset = named.or_else(|| self.datasets.iter().find(|dataset| dataset.path.is_none()));
         DataOptions {
             dataset: dataset.cloned().unwrap_or_default(),
+            split: file.split,
             sequence_len: self.sequence_len,
             excess_length: self.excess_length_strategy,
             divides_texts: self.objective == Objective::Pretrain,
@@ -159,7 +164,7 @@ impl Config {
 impl Config {
     /// Which file of a data set is trained on.
     pub(crate) fn split_of(&self, name: &str) -> Split {
-        let file = DataFile { name: name.to_owned(), path: PathBuf::new() };
+        let file = DataFile { name: name.to_owned(), path: PathBuf::new(), split: None };
         self.data_options(&file).dataset.split
     }
 

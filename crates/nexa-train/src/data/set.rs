@@ -73,7 +73,27 @@ impl Set {
             let (name, weight) = (file.name.clone(), options.dataset.weight);
             Ok(Part { name, weight, samples: Arc::new(samples), rows, first: 0 })
         };
-        let parts = files.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        Self::joined(files.iter().map(open).collect::<Result<_, Error>>()?)
+    }
+
+    /// Opens the validation samples of some files, passing over those that have none.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_validation(files: &[DataFile], reading: &Reading<'_>) -> Result<Self, Error> {
+        let mut parts = Vec::new();
+        for file in files {
+            match Self::open(std::slice::from_ref(file), reading) {
+                Ok(set) => parts.extend(set.parts),
+                Err(Error::NoSamples { lines: 0, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Self::joined(parts)
+    }
+
+    /// Puts data sets together that fit each other.
+    fn joined(parts: Vec<Part>) -> Result<Self, Error> {
         if let [first, others @ ..] = parts.as_slice() {
             for other in others {
                 check_pair(first, other)?;

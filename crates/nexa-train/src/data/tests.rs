@@ -311,7 +311,10 @@ fn what_a_teacher_spelled_lies_beside_the_tokens() {
     let end = || json!({"token": "<|im_end|>", "logprob": -0.1});
     check(row(&|content| content.extend([end(), end()])), Err("tokens and the student's"));
     check(
-        row(&|content| content[1]["bytes"] = json!([120, 121])),
+        row(&|content| {
+            content[1]["bytes"] = json!([120, 121]);
+            content[1]["top_logprobs"] = json!([]);
+        }),
         Err("token 2 of the answer is \"xy\" for the teacher"),
     );
     check(

@@ -49,10 +49,8 @@ pub(crate) fn prepare(
     let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
     let reading = Reading { config, tokenizer: &tokenizer, tables, cache, events };
     let set = Set::open(&inputs.train, &reading)?;
-    let (set, validation) = match inputs.validation.as_slice() {
-        [] => set.split(config),
-        files => (set, Set::open(files, &reading)?),
-    };
+    let validation = Set::open_validation(&inputs.validation, &reading)?;
+    let (set, validation) = if validation.is_empty() { set.split(config) } else { (set, validation) };
     let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
     if let Some(teacher) = &teacher {
         objective::check_vocabulary(&tokenizer, &teacher.tokenizer)?;

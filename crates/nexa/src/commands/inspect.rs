@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use nexa_core::artifact::Kind;
+use nexa_core::table::main_table;
 use nexa_core::{ExitCode, config};
 use nexa_train::{DataFile, Inspection, Source, Token, inspect, load_tokenizer};
 
@@ -107,7 +108,12 @@ fn data_file(app: &App, args: &InspectArgs) -> Result<DataFile> {
             artifact
         }
     };
-    Ok(DataFile { name: artifact.id().to_string(), path: artifact.file(&args.file)? })
+    let name = artifact.id().to_string();
+    let file = match artifact.manifest.kind {
+        Kind::Dataset => main_table(&artifact, &app.tables).unwrap_or(&args.file),
+        _ => &args.file,
+    };
+    Ok(DataFile { name, path: artifact.file(file)?, split: None })
 }
 
 #[cfg(test)]

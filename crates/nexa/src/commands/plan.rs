@@ -20,7 +20,7 @@ pub(crate) fn run(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     let kind = stages::find("train").context("the stage of the command exists")?;
     let (mut value, place) = stage::settings(&args, &[])?;
     models::with_base(&app, &mut value, &place, &mut args)?;
-    datasets::with_named(&app, &value, &mut args)?;
+    datasets::with_named(&app, &mut value, &mut args)?;
     let config: Config = config::from_value(value, &place)?;
     let inputs = stage::inputs(&app, kind, &args.inputs, false)?;
     for (_, artifact) in inputs.iter() {

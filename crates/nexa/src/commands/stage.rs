@@ -87,7 +87,7 @@ pub(crate) fn inputs(
                 .map(|role| format!("--in {role}")),
         })?;
         let artifact = app.store().resolve(project.name(), reference)?;
-        artifact.expect_kind(known.kind)?;
+        known.check(&artifact)?;
         if artifact.id().to_string() != reference {
             render::note(&format!("using {} as {role}", artifact.id()));
         }

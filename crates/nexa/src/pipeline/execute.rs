@@ -87,7 +87,7 @@ fn check(pipeline: &Pipeline, services: &Services<'_>) -> Result<Vec<Checked>, S
             if let Source::Artifact(name) = source {
                 let artifact = Store::new(services.lab).resolve(&pipeline.project, name)?;
                 let wanted = node.kind.role(role);
-                wanted.map_or(Ok(()), |wanted| artifact.expect_kind(wanted.kind))?;
+                wanted.map_or(Ok(()), |wanted| wanted.check(&artifact))?;
                 given = given.with(role, artifact);
             }
         }
