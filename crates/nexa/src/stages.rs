@@ -49,6 +49,16 @@ pub(crate) struct Role {
 }
 
 impl Role {
+    /// Lets another kind play it too.
+    const fn or(self, kind: Kind) -> Self {
+        Self { or: Some(kind), ..self }
+    }
+
+    /// Lets further inputs play it.
+    const fn many(self) -> Self {
+        Self { many: true, ..self }
+    }
+
     /// Whether an artifact of a kind can play it.
     pub(crate) fn takes(&self, kind: Kind) -> bool {
         kind == self.kind || Some(kind) == self.or
@@ -73,10 +83,6 @@ const fn optional(name: &'static str, kind: Kind) -> Role {
 
 const fn default(name: &'static str, kind: Kind) -> Role {
     Role { name, kind, required: false, by_default: true, many: false, or: None }
-}
-
-const fn many(name: &'static str, kind: Kind, or: Kind) -> Role {
-    Role { many: true, or: Some(or), ..required(name, kind) }
 }
 
 /// The stages, in the order of the data's way.
@@ -136,7 +142,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "tokenizer.train",
         makes: Kind::Tokenizer,
         name: "tokenizer",
-        roles: &[required("sft_dataset", Kind::SftDataset)],
+        roles: &[required("sft_dataset", Kind::SftDataset).or(Kind::Dataset)],
         seeded: false,
         build: |value, place, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
     },
@@ -172,7 +178,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Checkpoint,
         name: "student",
         roles: &[
-            many("sft_dataset", Kind::SftDataset, Kind::Dataset),
+            required("sft_dataset", Kind::SftDataset).or(Kind::Dataset).many(),
             default("tokenizer", Kind::Tokenizer),
             optional("base", Kind::Checkpoint),
             optional("teacher", Kind::Checkpoint),

@@ -35,7 +35,9 @@ pub(crate) fn run(global: &Global, mut args: InspectArgs) -> Result<ExitCode> {
         None => tokenizer_folder(&app, args.tokenizer.as_deref())?,
     };
     let tokenizer = load_tokenizer(&config, &folder).map_err(reported)?;
-    let file = data_file(&app, &args)?;
+    // Of several data sets, the one that was typed, else the first that the configuration names.
+    let first = config.datasets.iter().find_map(|dataset| dataset.path.as_deref()?.to_str());
+    let file = data_file(&app, &args, args.dataset.as_deref().or(first))?;
     let options = config.data_options(&file);
     let source = Source { path: &file.path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
     let inspection = inspect(&source, usize::try_from(args.row)?).map_err(reported)?;
@@ -97,9 +99,9 @@ fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
     Ok(app.store().resolve(app.project()?.name(), name)?.path())
 }
 
-fn data_file(app: &App, args: &InspectArgs) -> Result<DataFile> {
+fn data_file(app: &App, args: &InspectArgs, named: Option<&str>) -> Result<DataFile> {
     let store = app.store();
-    let artifact = match args.dataset.as_deref() {
+    let artifact = match named {
         Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path).into()),
         Some(name) => store.resolve(app.project()?.name(), name)?,
         None => {
