@@ -15,6 +15,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::kernels::attention::Attention;
 use crate::kernels::distill::Divergence;
+use crate::kernels::dropout;
 use crate::kernels::gather;
 use crate::kernels::head::Wanted;
 use crate::kernels::rope::RopeTable;
@@ -31,6 +32,7 @@ pub struct Batch {
     offsets: Arc<[usize]>,
     rows: Arc<[u32]>,
     targets: Arc<[u32]>,
+    noise: u64,
 }
 
 impl Batch {
@@ -57,7 +59,14 @@ impl Batch {
             offsets: offsets.into(),
             rows: rows.into(),
             targets: targets.into(),
+            noise: 0,
         }
+    }
+
+    /// Sets the key of what is random in a training pass over the batch: the same key gives the same bits.
+    #[must_use]
+    pub fn with_noise(self, key: u64) -> Self {
+        Self { noise: key, ..self }
     }
 
     /// Counts the tokens.
@@ -76,7 +85,8 @@ impl Batch {
 pub struct TeacherRows(ops::TeacherRows);
 
 impl TeacherRows {
-    /// Takes stored log-probabilities, in nats, of the teacher's `k` likeliest tokens before every trained token.
+    /// Takes stored log-probabilities, in nats, of the teacher's `k` likeliest tokens before every trained token. A row
+    /// that has fewer ends with log-probabilities of minus infinity, whose ids are not looked at.
     ///
     /// # Panics
     /// Panics when there are not `k` ids and numbers for each row.
@@ -217,6 +227,12 @@ impl Decoder {
         TeacherRows(ops::TeacherRows::Hidden(Box::new(hidden)))
     }
 
+    /// Finds the `k` likeliest tokens before every trained token and their log-probabilities in nats, likeliest first:
+    /// what [`TeacherRows::top`] takes.
+    pub fn top(&self, batch: &Batch, k: usize) -> (Vec<u32>, Vec<f32>) {
+        ops::top(self.last_hidden(batch), self.head(), k.clamp(1, self.config.vocab_size))
+    }
+
     /// Computes the logits before every trained token.
     ///
     /// # Shapes
@@ -231,15 +247,15 @@ impl Decoder {
     /// passed through it.
     pub fn gradients(&self, batch: &Batch, objective: Objective<'_>) -> Gradients {
         let trains_weights = self.adapters.is_none();
-        let rotations = self.rotations(batch);
+        let pass = &self.pass(batch);
         let mut kept = Vec::with_capacity(self.config.num_hidden_layers);
         let mut x = self.embed(batch);
         for layer in 0..self.config.num_hidden_layers {
             if self.recompute {
                 kept.push(Kept::Input(Box::new(x.clone())));
-                x = self.run(layer, x, &self.block(layer), batch, &rotations);
+                x = self.run(layer, x, &self.training_block(layer, batch), pass);
             } else {
-                let graph = self.track(layer, x, batch, &rotations);
+                let graph = self.track(layer, x, pass);
                 x = graph.output.clone().without_autodiff();
                 kept.push(Kept::Graph(Box::new(graph)));
             }
@@ -260,7 +276,7 @@ impl Decoder {
         let mut values = Vec::new();
         for (layer, kept) in kept.into_iter().enumerate().rev() {
             let Graph { input, leaves, output } = match kept {
-                Kept::Input(input) => self.track(layer, *input, batch, &rotations),
+                Kept::Input(input) => self.track(layer, *input, pass),
                 Kept::Graph(graph) => *graph,
             };
             let mut passed = ops::pull(output, gradient.clone()).backward();
@@ -323,19 +339,19 @@ impl Decoder {
 
     /// Computes the normalised hidden states before every trained token, without a graph.
     fn last_hidden(&self, batch: &Batch) -> Tensor<2> {
-        let rotations = self.rotations(batch);
+        let pass = self.pass(batch);
         let x = (0..self.config.num_hidden_layers)
-            .fold(self.embed(batch), |x, layer| self.run(layer, x, &self.block(layer), batch, &rotations));
+            .fold(self.embed(batch), |x, layer| self.run(layer, x, &self.block(layer), &pass));
         ops::rms_norm(x, self.weights.norm.clone(), self.epsilon())
     }
 
     /// Runs a block in a graph of its own.
-    fn track(&self, layer: usize, input: Tensor<2>, batch: &Batch, rotations: &Rotations) -> Graph {
+    fn track(&self, layer: usize, input: Tensor<2>, pass: &Pass<'_>) -> Graph {
         let trains_weights = self.adapters.is_none();
         let input = input.autodiff();
         let input = if trains_weights || layer > 0 { input.require_grad() } else { input };
-        let leaves = self.block(layer).tracked(trains_weights);
-        let output = self.run(layer, input.clone(), &leaves, batch, rotations);
+        let leaves = self.training_block(layer, pass.batch).tracked(trains_weights);
+        let output = self.run(layer, input.clone(), &leaves, pass);
         Graph { input, leaves, output }
     }
 
@@ -345,8 +361,7 @@ impl Decoder {
         layer: usize,
         mut x: Tensor<2>, // [tokens, hidden]
         Block { weights, adapters }: &Block,
-        batch: &Batch,
-        rotations: &Rotations,
+        Pass { batch, rotations }: &Pass<'_>,
     ) -> Tensor<2> {
         let (heads, epsilon) = (self.config.heads(), self.epsilon());
         let attention = Attention {
@@ -376,14 +391,24 @@ impl Decoder {
         Block { weights: self.weights.blocks[layer].clone(), adapters }
     }
 
+    /// A block with what its adapters drop of their inputs: a function of the batch's key and of the place alone.
+    fn training_block(&self, layer: usize, batch: &Batch) -> Block {
+        let block = self.block(layer);
+        let key = dropout::mix(batch.noise, layer as u64);
+        let drop = |number, adapter: Adapter| adapter.dropping(dropout::mix(key, number as u64));
+        Block { adapters: block.adapters.map(drop), ..block }
+    }
+
     fn head(&self) -> Tensor<2> {
         self.weights.head.as_ref().unwrap_or(&self.weights.embedding).clone()
     }
 
-    /// Returns the rotations of every sequence, in layers with positions and in those without.
-    fn rotations(&self, batch: &Batch) -> Rotations {
-        [&self.rope, &self.still]
-            .map(|rope| batch.offsets.windows(2).map(|bounds| rope.table(0..bounds[1] - bounds[0])).collect())
+    /// Prepares what every block of a pass is told.
+    fn pass<'a>(&self, batch: &'a Batch) -> Pass<'a> {
+        let rotations = [&self.rope, &self.still].map(|rope| {
+            batch.offsets.windows(2).map(|bounds| rope.table(0..bounds[1] - bounds[0])).collect()
+        });
+        Pass { batch, rotations }
     }
 
     fn epsilon(&self) -> f32 {
@@ -391,8 +416,12 @@ impl Decoder {
     }
 }
 
-/// Rotations of every sequence, in layers with positions and in those without.
-type Rotations = [Arc<[Arc<RopeTable>]>; 2];
+/// What every block of a pass is told.
+struct Pass<'a> {
+    batch: &'a Batch,
+    /// The rotations of every sequence, in layers with positions and in those without.
+    rotations: [Arc<[Arc<RopeTable>]>; 2],
+}
 
 /// No gradient is wanted.
 const NOTHING: Wanted = Wanted { x: false, weight: false };
@@ -425,7 +454,7 @@ impl Block {
         if trains_weights {
             return Self { weights: weights.map(&mut { leaf }), adapters };
         }
-        let adapters = adapters.map(|it| Adapter { a: leaf(it.a), b: leaf(it.b), ..it });
+        let adapters = adapters.map(|_, it| Adapter { a: leaf(it.a), b: leaf(it.b), ..it });
         Self { weights: weights.map(&mut Tensor::autodiff), adapters }
     }
 

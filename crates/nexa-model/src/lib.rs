@@ -38,7 +38,9 @@ mod weights;
 
 pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
-pub use config::{Architecture, DecoderConfig, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling};
+pub use config::{
+    Architecture, DecoderConfig, Llama, Llama3Scaling, RopeScaling, SlidingWindow, YarnScaling,
+};
 pub use decoder::{Batch, Decoder, Gradients, LossFunction, Objective, TeacherRows};
 pub use error::Error;
 pub use hub::resolve;

@@ -33,6 +33,8 @@ pub struct LoraConfig {
     pub use_rslora: bool,
     /// The projections: names such as `q_proj`, or `all-linear`.
     pub target_modules: Vec<String>,
+    /// The share of each projection's input that its correction does not see, in training alone.
+    pub dropout: f64,
 }
 
 impl LoraConfig {
@@ -47,6 +49,9 @@ impl LoraConfig {
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return fail("lora_alpha", format!("is {}, it must be positive", self.alpha));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return fail("lora_dropout", format!("is {}, it must be at least 0 and below 1", self.dropout));
         }
         if self.target_modules.is_empty() {
             return fail("lora_target_modules", "names nothing".to_owned());
@@ -86,13 +91,14 @@ pub(crate) struct PerProjection<T> {
 pub(crate) type BlockAdapters = PerProjection<Option<Adapter>>;
 
 impl BlockAdapters {
-    /// Changes every adapter.
-    pub(crate) fn map(self, change: impl Fn(Adapter) -> Adapter) -> Self {
+    /// Changes every adapter, each with its number in the block.
+    pub(crate) fn map(self, change: impl Fn(usize, Adapter) -> Adapter) -> Self {
+        let change = |number, adapter: Option<Adapter>| adapter.map(|adapter| change(number, adapter));
         Self {
-            qkv: self.qkv.map(&change),
-            output: self.output.map(&change),
-            gate_up: self.gate_up.map(&change),
-            down: self.down.map(&change),
+            qkv: change(0, self.qkv),
+            output: change(1, self.output),
+            gate_up: change(2, self.gate_up),
+            down: change(3, self.down),
         }
     }
 
@@ -200,14 +206,16 @@ impl Lora {
             let correction = Arc::new(self.correction(place));
             let (a, b) = (values[0].to_tensor(device), values[1].to_tensor(device));
             let PerProjection { qkv, output, gate_up, down } = &mut blocks[place.layer];
-            *[qkv, output, gate_up, down][place.projection] = Some(Adapter { a, b, correction });
+            *[qkv, output, gate_up, down][place.projection] =
+                Some(Adapter { a, b, correction, dropout: None });
         }
         blocks
     }
 
     fn correction(&self, place: &Place) -> Correction {
         let parts = place.parts.iter().map(|(_, rows)| rows.clone()).collect();
-        Correction { parts, rank: self.config.r, scale: self.config.scale() }
+        let LoraConfig { r: rank, dropout, .. } = self.config;
+        Correction { parts, rank, scale: self.config.scale(), dropout }
     }
 
     /// Adds the corrections to the weights that they belong to.
@@ -234,7 +242,7 @@ impl Lora {
             "base_model_name_or_path": base,
             "r": self.config.r,
             "lora_alpha": self.config.alpha,
-            "lora_dropout": 0.0,
+            "lora_dropout": self.config.dropout,
             "use_rslora": self.config.use_rslora,
             "use_dora": false,
             "target_modules": targets,
@@ -271,6 +279,8 @@ struct PeftConfig {
     peft_type: String,
     r: usize,
     lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
     #[serde(default)]
     use_rslora: bool,
     #[serde(default)]
@@ -324,7 +334,13 @@ impl PeftConfig {
         // PEFT takes any suffix of a module's path; here the last word says it all.
         let target_modules =
             names.iter().map(|name| name.rsplit('.').next().unwrap_or(name).to_owned()).collect();
-        Ok(LoraConfig { r: self.r, alpha: self.lora_alpha, use_rslora: self.use_rslora, target_modules })
+        Ok(LoraConfig {
+            r: self.r,
+            alpha: self.lora_alpha,
+            use_rslora: self.use_rslora,
+            target_modules,
+            dropout: self.lora_dropout,
+        })
     }
 }
 
@@ -360,7 +376,7 @@ mod tests {
 
     fn config(targets: &[&str], use_rslora: bool) -> LoraConfig {
         let target_modules = targets.iter().map(|name| (*name).to_owned()).collect();
-        LoraConfig { r: 4, alpha: 8.0, use_rslora, target_modules }
+        LoraConfig { r: 4, alpha: 8.0, use_rslora, target_modules, dropout: 0.0 }
     }
 
     fn adapters(targets: &[&str], use_rslora: bool) -> Lora {
@@ -431,12 +447,44 @@ mod tests {
     }
 
     #[test]
+    fn with_dropout_gradients_agree_with_finite_differences_under_the_same_mask() {
+        let weights = Weights::random(&small(), 5).expect("valid config");
+        let mut lora = adapters(&["all-linear"], false);
+        lora.config.dropout = 0.3;
+        let gradients_of = |lora: &Lora, key, recompute| {
+            let decoder = Decoder::new(&weights, &Device::flex()).recompute_blocks(recompute);
+            decoder.with_adapters(lora).gradients(&batch().with_noise(key), Objective::CrossEntropy)
+        };
+        let gradients = gradients_of(&lora, 11, false);
+        for (index, gradient) in gradients.values.iter().enumerate() {
+            let loss_at = |step: f32| {
+                let mut moved = lora.clone();
+                for (value, gradient) in moved.values[index].iter_mut().zip(gradient.iter()) {
+                    *value += step * gradient.signum();
+                }
+                gradients_of(&moved, 11, false).loss
+            };
+            let expected: f64 = gradient.iter().map(|gradient| f64::from(gradient.abs())).sum();
+            let estimate = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
+            assert!((estimate - expected).abs() / expected < 0.02, "{index}: {estimate} {expected}");
+        }
+        let recomputed = gradients_of(&lora, 11, true);
+        assert!(recomputed.values == gradients.values, "recomputed blocks meet the same mask");
+        assert_ne!(gradients_of(&lora, 12, false).loss, gradients.loss, "another key is another mask");
+        let decoder = Decoder::new(&weights, &Device::flex()).with_adapters(&lora);
+        let whole = adapters(&["all-linear"], false);
+        let undropped = Decoder::new(&weights, &Device::flex()).with_adapters(&whole);
+        assert_eq!(decoder.token_losses(&batch()), undropped.token_losses(&batch()), "only in training");
+    }
+
+    #[test]
     fn files_of_peft_are_written_and_read_back() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let lora = adapters(&["q_proj", "up_proj"], true);
+        let mut lora = adapters(&["q_proj", "up_proj"], true);
+        lora.config.dropout = 0.05;
         lora.save(folder.path(), "base").expect("saves");
         let read = Lora::load(folder.path(), &small()).expect("loads");
-        assert_eq!(read.values, lora.values);
+        assert_eq!((&read.values, read.config.dropout), (&lora.values, 0.05));
         let bytes = fs_err::read(folder.path().join(WEIGHTS_FILE)).expect("reads");
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
         let name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight";
@@ -455,6 +503,7 @@ mod tests {
         };
         check(LoraConfig { r: 0, ..config(&["q_proj"], false) }, "`lora_r`");
         check(config(&["qproj"], false), "names `qproj`");
+        check(LoraConfig { dropout: 1.0, ..config(&["q_proj"], false) }, "`lora_dropout`");
         check(config(&[], false), "`lora_target_modules`");
     }
 }

@@ -129,7 +129,7 @@ mod tests {
 
     fn adapters() -> Lora {
         let target_modules = vec!["all-linear".to_owned()];
-        let config = LoraConfig { r: 4, alpha: 8.0, use_rslora: false, target_modules };
+        let config = LoraConfig { r: 4, alpha: 8.0, use_rslora: false, target_modules, dropout: 0.0 };
         let mut lora = Lora::new(config, &small(), 3).expect("valid");
         for values in lora.values_mut() {
             for (index, value) in values.iter_mut().enumerate() {

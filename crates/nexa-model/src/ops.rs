@@ -7,12 +7,14 @@
 mod head;
 mod lora;
 mod pull;
+mod top;
 
 use std::sync::Arc;
 
 pub(crate) use head::{HeadLoss, HeadResult, TeacherHidden, TeacherRows, head};
 pub(crate) use lora::{Adapter, lora};
 pub(crate) use pull::pull;
+pub(crate) use top::top;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -676,9 +678,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_low_rank_correction_is_the_plain_one() {
-        let correction = Arc::new(Correction { parts: vec![0..10, 14..20], rank: 3, scale: 0.5 });
-        for rows in [1, 9] {
-            let adapter = |a, b| Adapter { a, b, correction: correction.clone() };
+        for (rows, dropout) in [(1, 0.0), (9, 0.0), (1, 0.4), (9, 0.4)] {
+            let correction =
+                Arc::new(Correction { parts: vec![0..10, 14..20], rank: 3, scale: 0.5, dropout });
+            let adapter = |a, b| Adapter { a, b, correction: correction.clone(), dropout: None }.dropping(5);
             check(
                 [[rows, 12], [rows, 24], [6, 12], [16, 3]],
                 |[x, y, a, b]| lora(x, y, adapter(a, b)),

@@ -30,19 +30,26 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, residual: Option<Tensor<2>
     }
 }
 
-/// `product` with the columns of each part increased by `scale * x A^T B^T`.
+/// `product` with the columns of each part increased by `scale * x A^T B^T`, after dropout of `x` for each part.
 ///
 /// # Shapes
 /// `x` is `[tokens, inputs]`, `product` is `[tokens, outputs]`, as is the result.
 pub(crate) fn lora(x: Tensor<2>, product: Tensor<2>, adapter: Adapter) -> Tensor<2> {
-    let Adapter { a, b, correction } = adapter;
+    let Adapter { a, b, correction, dropout } = adapter;
     let rank = correction.rank;
     let (mut output, mut first) = (product, 0);
     for (index, columns) in correction.parts.iter().enumerate() {
         let a = a.clone().narrow(0, index * rank, rank);
         let b = b.clone().narrow(0, first, columns.len());
         first += columns.len();
-        let change = linear(linear(x.clone(), a, None), b, None) * correction.scale;
+        let x = match dropout {
+            Some(dropout) => {
+                let factors = dropout.of(index).factors(x.dims()[0], x.dims()[1]);
+                x.clone() * Tensor::from_data(TensorData::new(factors, x.dims()), &x.device())
+            }
+            None => x.clone(),
+        };
+        let change = linear(linear(x, a, None), b, None) * correction.scale;
         let corrected = output.clone().narrow(1, columns.start, columns.len()) + change;
         let tokens = 0..output.dims()[0];
         output = output.slice_assign([tokens, columns.clone()], corrected);
@@ -191,7 +198,8 @@ fn row_losses(logits: Tensor<2>, loss: HeadLoss<'_>, part: Range<usize>) -> Tens
                     let given = activation::log_softmax(Tensor::<2>::from_data(given, &device) / t, 1);
                     let mut all = vec![NEVER; rows * vocab];
                     let given = numbers(given.reshape([rows * k]));
-                    for (index, (id, value)) in token_ids[stored].iter().zip(given).enumerate() {
+                    let listed = token_ids[stored].iter().zip(given).enumerate();
+                    for (index, (id, value)) in listed.filter(|(_, (_, value))| value.is_finite()) {
                         all[index / k * vocab + *id as usize] = value;
                     }
                     Tensor::from_data(TensorData::new(all, [rows, vocab]), &device)

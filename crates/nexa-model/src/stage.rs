@@ -1,20 +1,22 @@
-//! The stage `tokenizer.train`: conversations become a tokenizer with its chat template.
+//! The stage `tokenizer.train`: conversations or texts become a tokenizer with its chat template.
 
-use nexa_core::artifact::Kind;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::event::Event;
 use nexa_core::lm::{ChatMessage, Tokenizer as _};
 use nexa_core::stage::{Context, Stage, StageError};
-use nexa_core::table::Row;
+use nexa_core::table::{Row, main_table};
 use nexa_core::{Diagnose, Error as CoreError, ExitCode, columns};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{ChatTokenizer, Error};
 
-/// The role of the conversations.
+/// The role of the data.
 const SFT_ROLE: &str = "sft_dataset";
 /// The split that a tokenizer may see.
 const TRAIN_FILE: &str = "train.jsonl";
+/// The column of plain text.
+const TEXT: &str = "text";
 
 /// How a tokenizer is trained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,14 +64,15 @@ impl Stage for TrainTokenizer {
     }
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
-        let path = context.inputs.require(SFT_ROLE)?.file(TRAIN_FILE)?;
-        let rows = context.services.tables.read(&path)?;
+        let (artifact, tables) = (context.inputs.require(SFT_ROLE)?, context.services.tables);
+        let path = artifact
+            .file(main_table(artifact, tables).filter(|_| is_table(artifact)).unwrap_or(TRAIN_FILE))?;
+        let rows = tables.read(&path)?;
         let mut texts = Vec::new();
-        for (position, row) in rows.iter().enumerate() {
-            let messages = messages(row).map_err(|problem| {
+        for (position, row) in rows.iter().enumerate().filter(|(_, row)| may_be_seen(row)) {
+            texts.extend(texts_of(row).map_err(|problem| {
                 CoreError::malformed(&path, format!("line {}: {problem}", position + 1))
-            })?;
-            texts.extend(messages.into_iter().map(|message| message.content));
+            })?);
         }
         let tokenizer = ChatTokenizer::train(&texts, self.config.vocab_size)?;
         tokenizer.save(context.output)?;
@@ -90,11 +93,27 @@ impl Stage for TrainTokenizer {
     }
 }
 
-/// The conversation of a row.
-fn messages(row: &Row) -> Result<Vec<ChatMessage>, String> {
-    let value =
-        row.get(columns::MESSAGES).ok_or_else(|| format!("column `{}` is missing", columns::MESSAGES))?;
-    Vec::<ChatMessage>::deserialize(value).map_err(|error| format!("column `{}`: {error}", columns::MESSAGES))
+/// Whether all splits lie in one table.
+fn is_table(artifact: &Artifact) -> bool {
+    artifact.manifest.kind == Kind::Dataset
+}
+
+/// Whether a row belongs to the training split; one that does not say so is there to be trained on.
+fn may_be_seen(row: &Row) -> bool {
+    row.get(columns::SPLIT).is_none_or(|split| split.is_null() || split == "train")
+}
+
+/// The texts of a row: what each message of a conversation says, or a plain text.
+fn texts_of(row: &Row) -> Result<Vec<String>, String> {
+    if let Some(Value::String(text)) = row.get(TEXT).filter(|_| !row.contains_key(columns::MESSAGES)) {
+        return Ok(vec![text.clone()]);
+    }
+    let value = row
+        .get(columns::MESSAGES)
+        .ok_or_else(|| format!("columns `{}` and `{TEXT}` are missing", columns::MESSAGES))?;
+    let messages = Vec::<ChatMessage>::deserialize(value);
+    let messages = messages.map_err(|error| format!("column `{}`: {error}", columns::MESSAGES))?;
+    Ok(messages.into_iter().map(|message| message.content).collect())
 }
 
 impl Diagnose for Error {

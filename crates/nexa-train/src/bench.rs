@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use nexa_core::event::Cancel;
 use nexa_core::files;
-use nexa_model::{Architecture, Batch, DecoderConfig, Weights, profile};
+use nexa_model::{Batch, DecoderConfig, Llama, Weights, profile};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Model;
@@ -66,31 +66,15 @@ pub struct Measured {
 
 /// The shape of SmolLM2-135M, a small model that people fine-tune, with the context of a fine-tuning.
 pub fn smollm2_135m() -> DecoderConfig {
-    DecoderConfig {
-        architecture: Architecture::Llama,
+    let sizes = Llama {
         hidden_size: 576,
         intermediate_size: 1536,
-        num_hidden_layers: 30,
-        num_attention_heads: 9,
-        num_key_value_heads: 3,
-        head_dim: 64,
-        max_position_embeddings: 8192,
-        rms_norm_eps: 1e-5,
-        rope_theta: 1e5,
-        rope_scaling: None,
-        no_rope_layers: Vec::new(),
-        sliding_window: None,
-        qk_norm: false,
-        qkv_bias: false,
-        output_bias: false,
-        mlp_bias: false,
-        tie_word_embeddings: true,
+        layers: 30,
+        heads: 9,
+        key_value_heads: 3,
         vocab_size: 49_152,
-        bos_token_id: None,
-        eos_token_ids: Vec::new(),
-        pad_token_id: None,
-        initializer_range: 1.0 / 24.0,
-    }
+    };
+    DecoderConfig { max_position_embeddings: 8192, rope_theta: 1e5, ..DecoderConfig::llama(sizes) }
 }
 
 /// Measures a model.

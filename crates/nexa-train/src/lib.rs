@@ -34,8 +34,8 @@ pub use config::{
     PreferenceLoss, Scheduler,
 };
 pub use data::{
-    DataOptions, DatasetConfig, ExcessLength, Inspection, Mask, MessageProperties, Packing, Report,
-    SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
+    DataFile, DataOptions, DatasetConfig, DatasetCounts, ExcessLength, Inspection, Mask, MessageProperties,
+    Packing, Report, SampleRef, SampleType, Samples, Source, Split, Token, inspect, load_tokenizer, pack,
 };
 pub use error::Error;
 pub use run::{End, Inputs, Outcome, Session, initialise, tracking_of, train};

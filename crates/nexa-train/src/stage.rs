@@ -7,9 +7,9 @@ use nexa_core::stage::{Context, Inputs as StageInputs, Stage, StageError};
 use nexa_core::{Diagnose, ExitCode};
 use serde_json::Value;
 
-use crate::{Config, End, Error, Inputs, Session, initialise, train};
+use crate::{Config, DataFile, End, Error, Inputs, Session, Split, initialise, train};
 
-/// The role of the conversations.
+/// The role of the data.
 const SFT_ROLE: &str = "sft_dataset";
 /// The role of the tokenizer.
 const TOKENIZER_ROLE: &str = "tokenizer";
@@ -40,7 +40,7 @@ impl Train {
     }
 
     fn run_in(&self, context: &Context<'_>) -> Result<(), StageError> {
-        let inputs = Inputs::of(context.inputs, context.services.lab)?;
+        let inputs = Inputs::of(&self.config, context.inputs, context.services.lab)?;
         let session = Session {
             workspace: context.workspace,
             output: context.output,
@@ -57,6 +57,7 @@ impl Train {
         context.set_tokens(outcome.trained_tokens);
         context.state("steps", outcome.steps)?;
         context.state("epochs", outcome.epochs)?;
+        context.state("datasets", &outcome.datasets)?;
         context.state("parameters", outcome.parameters)?;
         context.state("trained_parameters", outcome.trained_parameters)?;
         context.state("tokens_read", outcome.tokens)?;
@@ -87,17 +88,46 @@ impl Inputs {
     ///
     /// # Errors
     /// Fails when an input or the training data in it is missing.
-    pub fn of(inputs: &StageInputs, lab: &Lab) -> nexa_core::Result<Self> {
-        let sft = inputs.require(SFT_ROLE)?;
+    pub fn of(config: &Config, inputs: &StageInputs, lab: &Lab) -> nexa_core::Result<Self> {
+        inputs.require(SFT_ROLE)?;
         let folder = |role| inputs.get(role).map(Artifact::path);
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        let mut datasets: Vec<(u32, &Artifact)> =
+            inputs.iter().filter_map(|(role, artifact)| Some((dataset_number(role)?, artifact))).collect();
+        datasets.sort_by_key(|(number, _)| *number);
+        for (_, artifact) in datasets {
+            let name = artifact.id().to_string();
+            let split = config.split_of(&name);
+            train.push(side_of(artifact, name.clone(), split)?);
+            // What is trained on tells nothing when it is asked for again.
+            if split != Split::Validation {
+                validation.extend(side_of(artifact, name, Split::Validation));
+            }
+        }
         Ok(Self {
-            train: sft.file("train.jsonl")?,
-            validation: sft.file("validation.jsonl").ok(),
+            train,
+            validation,
             tokenizer: folder(TOKENIZER_ROLE),
             base: folder(BASE_ROLE),
             teacher: folder(TEACHER_ROLE),
             cache: lab.state_folder().join(CACHE_FOLDER),
         })
+    }
+}
+
+/// The rows of one side: those of its own file in packaged data, of a table those that say so.
+fn side_of(artifact: &Artifact, name: String, split: Split) -> nexa_core::Result<DataFile> {
+    if artifact.manifest.kind == Kind::Dataset {
+        return Ok(DataFile { path: artifact.file("parquet")?, name, split: Some(split) });
+    }
+    Ok(DataFile { path: artifact.file(&format!("{}.jsonl", split.as_str()))?, name, split: None })
+}
+
+/// Which of several data sets plays a role: the first one plays the plain role, every further one a numbered one.
+fn dataset_number(role: &str) -> Option<u32> {
+    match role.strip_prefix(SFT_ROLE)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('_')?.parse().ok(),
     }
 }
 
@@ -111,7 +141,7 @@ impl Stage for Train {
     }
 
     fn code_version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
-use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role};
+use nexa_core::lm::{ChatMessage, Feed, LanguageModel, Role, Tokenizer as _};
 use nexa_core::table::JsonLines;
 use nexa_model::{ChatTokenizer, Checkpoint, LocalModel};
 use nexa_train::{
@@ -35,8 +35,8 @@ impl Lab {
         let file = folder.path().join("train.jsonl");
         std::fs::write(&file, lines).expect("writes");
         let inputs = Inputs {
-            train: file,
-            validation: None,
+            train: vec![file.into()],
+            validation: Vec::new(),
             tokenizer: Some(tokenizer),
             base: None,
             teacher: None,
@@ -47,6 +47,11 @@ impl Lab {
 
     fn tokenizer(&self) -> PathBuf {
         self.folder.path().join("tokenizer")
+    }
+
+    /// The file of the samples.
+    fn data(&self) -> &Path {
+        &self.inputs.train[0].path
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -326,14 +331,14 @@ fn the_untrained_model_is_the_one_that_training_starts_from() {
 #[test]
 fn samples_that_cannot_be_trained_on_are_counted_and_bad_lines_are_named() {
     let mut lab = Lab::new(10);
-    let good = std::fs::read_to_string(&lab.inputs.train).expect("reads");
+    let good = std::fs::read_to_string(lab.data()).expect("reads");
     let long = "a long story ".repeat(30);
     let extra = [line(&[("user", "alone")]), line(&[("user", &long), ("assistant", "yes")]), "\n".to_owned()]
         .concat();
-    lab.inputs.train = lab.folder.path().join("more.jsonl");
+    lab.inputs.train = vec![lab.folder.path().join("more.jsonl").into()];
     let short = Config { max_steps: Some(1), ..config() };
     let run = |text: &str, name: &str| {
-        std::fs::write(&lab.inputs.train, text).expect("writes");
+        std::fs::write(lab.data(), text).expect("writes");
         let events = Warnings::default();
         let result = lab.train(&short, name, &events, &Cancel::default()).map_err(|error| error.to_string());
         (result, events.text())
@@ -540,21 +545,120 @@ fn every_objective_learns_and_resumes_to_the_same_bits() {
         assert!(lab.result("straight") == lab.result("resumed"), "{name}: equal to the last bit");
     };
     check("adapters", &|config, _| config.adapter = Some(nexa_train::Adapter::Lora));
+    check("adapters with dropout", &|config, _| {
+        (config.adapter, config.lora_dropout) = (Some(nexa_train::Adapter::Lora), 0.2);
+        config.gradient_checkpointing = true;
+    });
+    check("mixed data sets", &|config, lab| mix(config, lab, [3.0, 1.0]));
+    check("mixed and packed data sets", &|config, lab| {
+        mix(config, lab, [3.0, 1.0]);
+        (config.sample_packing, config.micro_batch_size) = (true, 1);
+    });
+    check("likeliest tokens", &|config, lab| {
+        with_teacher(config, lab);
+        config.kd_top_k = Some(12);
+    });
+    check("what a data set holds of its teacher", &|config, lab| {
+        with_teacher(config, lab);
+        lab.inputs.teacher = None;
+        tell(lab);
+    });
     check("recomputed blocks", &|config, _| config.gradient_checkpointing = true);
     check("packing", &|config, _| (config.sample_packing, config.micro_batch_size) = (true, 1));
     for loss in [nexa_train::PreferenceLoss::Sigmoid, nexa_train::PreferenceLoss::Ipo] {
         check("preferences", &|config, lab| {
             (config.objective, config.dpo_loss) = (nexa_train::Objective::Dpo, loss);
-            std::fs::write(&lab.inputs.train, preferences(24)).expect("writes");
+            std::fs::write(lab.data(), preferences(24)).expect("writes");
         });
     }
-    check("distillation", &|config, lab| {
-        let teacher = lab.path("teacher");
-        initialise(config, &lab.tokenizer(), &teacher, 99).expect("writes");
-        lab.inputs.teacher = Some(teacher);
-        config.objective = nexa_train::Objective::Distill;
-        (config.kd_alpha, config.kd_ce_alpha) = (1.0, 0.0);
+    check("distillation", &|config, lab| with_teacher(config, lab));
+}
+
+/// Adds a data set of 8 subtractions and gives both their weights.
+fn mix(config: &mut Config, lab: &mut Lab, weights: [f64; 2]) {
+    let row = |i: usize| {
+        let (question, answer) = (format!("What is {} minus {i}?", 3 * i), format!("It is {}.", 2 * i));
+        line(&[("user", &question), ("assistant", &answer)])
+    };
+    let path = lab.folder.path().join("minus.jsonl");
+    std::fs::write(&path, (0..8).map(row).collect::<String>()).expect("writes");
+    lab.inputs.train.push(path.into());
+    let entry = |(file, weight): (&nexa_train::DataFile, f64)| nexa_train::DatasetConfig {
+        path: Some(file.name.clone().into()),
+        weight: Some(weight),
+        ..Default::default()
+    };
+    config.datasets = lab.inputs.train.iter().zip(weights).map(entry).collect();
+}
+
+/// Makes the objective a distillation from a model of random weights.
+fn with_teacher(config: &mut Config, lab: &mut Lab) {
+    let teacher = lab.path("teacher");
+    initialise(config, &lab.tokenizer(), &teacher, 99).expect("writes");
+    lab.inputs.teacher = Some(teacher);
+    config.objective = nexa_train::Objective::Distill;
+    (config.kd_alpha, config.kd_ce_alpha) = (1.0, 0.0);
+}
+
+/// Puts what a teacher might have thought beside every row.
+fn tell(lab: &Lab) {
+    let tokenizer = ChatTokenizer::load(&lab.tokenizer()).expect("loads");
+    let text = std::fs::read_to_string(lab.data()).expect("reads");
+    let told = text.lines().map(|line| {
+        let mut row: serde_json::Value = serde_json::from_str(line).expect("a row");
+        let answer = row["messages"][1]["content"].as_str().expect("text");
+        let count = tokenizer.encode(answer).expect("encodes").len() + 1;
+        let ids: Vec<[usize; 2]> = (0..count).map(|index| [20 + index % 30, 60]).collect();
+        row["teacher_token_ids"] = serde_json::json!(ids);
+        row["teacher_log_probs"] = serde_json::json!(vec![[-0.3, -2.0]; count]);
+        format!("{row}\n")
     });
+    let told: String = told.collect();
+    std::fs::write(lab.data(), told).expect("writes");
+}
+
+#[test]
+fn all_likeliest_tokens_teach_what_the_teacher_does() {
+    let mut lab = Lab::new(24);
+    let mut config = Config { max_steps: Some(12), gradient_accumulation_steps: 1, ..config() };
+    with_teacher(&mut config, &mut lab);
+    let live = lab.finish(&config, "live");
+    let vocab_size = ChatTokenizer::load(&lab.tokenizer()).expect("loads").vocab_size();
+    for divergence in [nexa_train::Divergence::ForwardKl, nexa_train::Divergence::ReverseKl] {
+        let name = format!("{divergence:?}");
+        let config = Config { kd_divergence: divergence, ..config.clone() };
+        let live = lab.finish(&config, &format!("live-{name}"));
+        let kept = lab.finish(&Config { kd_top_k: Some(vocab_size), ..config }, &format!("kept-{name}"));
+        for (kept, live) in [(kept.first_loss, live.first_loss), (kept.last_loss, live.last_loss)] {
+            assert!((kept - live).abs() < 1e-5, "{name}: {kept} and {live}");
+        }
+    }
+    // The teacher is asked once: what it said stands in the cache, and its weights are not looked at again.
+    let few = Config { kd_top_k: Some(4), ..config.clone() };
+    let first = lab.finish(&few, "few");
+    assert!((first.first_loss - live.first_loss).abs() > 1e-3, "the tail of the distribution is gone");
+    let kept = |entry: &String| entry.starts_with("teacher-");
+    assert_eq!(
+        names(&lab.path("cache")).iter().filter(|name| kept(name)).count(),
+        4,
+        "two sets, two numbers of tokens"
+    );
+    lab.finish(&few, "again");
+    assert_eq!(lab.result("again"), lab.result("few"));
+}
+
+#[test]
+fn weights_say_how_much_of_each_data_set_is_seen() {
+    let mut lab = Lab::new(24);
+    let mut config = Config { val_set_size: 0.0, ..config() };
+    mix(&mut config, &mut lab, [1.0, 3.0]);
+    let outcome = lab.finish(&config, "run");
+    let counts: Vec<_> =
+        outcome.datasets.iter().map(|set| (set.name.as_str(), set.samples, set.in_an_epoch)).collect();
+    assert_eq!(counts, [("train.jsonl", 24, 8), ("minus.jsonl", 8, 24)]);
+    config.datasets.clear();
+    let outcome = lab.finish(&config, "plain");
+    assert_eq!(outcome.datasets.iter().map(|set| set.in_an_epoch).collect::<Vec<_>>(), [24, 8]);
 }
 
 #[test]
@@ -589,10 +693,43 @@ fn data_and_models_that_do_not_fit_the_objective_are_refused() {
     };
     check(&|config, _| config.objective = nexa_train::Objective::Dpo, "no preferences");
     check(
-        &|_, lab| std::fs::write(&lab.inputs.train, preferences(8)).expect("writes"),
+        &|_, lab| std::fs::write(lab.data(), preferences(8)).expect("writes"),
         "the samples are preferences",
     );
     check(&|config, _| config.objective = nexa_train::Objective::Distill, "needs a teacher");
+    let told = |config: &mut Config, lab: &mut Lab| {
+        with_teacher(config, lab);
+        tell(lab);
+    };
+    check(&told, "there are two teachers");
+    check(
+        &|config, lab| {
+            told(config, lab);
+            (lab.inputs.teacher, config.kd_divergence) = (None, nexa_train::Divergence::ReverseKl);
+        },
+        "`kd_divergence` is `reverse_kl`",
+    );
+    check(
+        &|config, lab| {
+            with_teacher(config, lab);
+            config.kd_top_k = Some(999);
+        },
+        "`kd_top_k` is 999, more than",
+    );
+    check(
+        &|config, lab| {
+            mix(config, lab, [1.0, 1.0]);
+            config.datasets[0].weight = None;
+        },
+        "cannot mix `train.jsonl` and `minus.jsonl`: one of them has a `weight`",
+    );
+    check(
+        &|config, lab| {
+            mix(config, lab, [1.0, 1.0]);
+            config.datasets[1].path = Some("mninus".into());
+        },
+        "`datasets` names `mninus`, which is none of the data",
+    );
     check(
         &|config, lab| {
             let (teacher, other) = (lab.path("teacher"), lab.path("other"));

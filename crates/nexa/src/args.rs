@@ -25,14 +25,15 @@ Settings that most people change (KEY=VALUE, or the same in --config):
   device=auto             cpu, or cuda:N, rocm:N, metal:N, vulkan:N, webgpu:N in a binary built for them (bf16)
   base_model=REF          the model to go on from: a checkpoint of the lab, a folder, a .gguf file, hf:org/name[@rev]
   model.hidden_size=128   the shape of a model from scratch (model.num_hidden_layers, model.intermediate_size, …)
-  objective=sft           sft, pretrain, dpo (rl_beta, dpo_loss), distill (kd_divergence, --in teacher=CHECKPOINT)
-  adapter=lora            trains adapters over frozen weights (lora_r, lora_alpha, lora_target_modules)
+  objective=sft           sft, pretrain, dpo (rl_beta, dpo_loss), distill (kd_divergence; --in teacher=CHECKPOINT, kd_top_k)
+  adapter=lora            trains adapters over frozen weights (lora_r, lora_alpha, lora_dropout, lora_target_modules)
   optimizer=adamw         adamw, muon, adafactor (weight_decay, max_grad_norm)
   learning_rate=2e-3      the peak (lr_scheduler: cosine, linear, constant, wsd; warmup_steps or warmup_ratio)
-  sequence_len=512        the longest sample in tokens; longer ones are dropped
+  sequence_len=512        the longest sample in tokens; longer ones are dropped (excess_length_strategy: truncate, raise)
   micro_batch_size=16     samples computed at once (gradient_accumulation_steps, sample_packing, gradient_checkpointing)
   num_epochs=1            or max_steps, max_tokens, max_time_s
-  datasets=[{type: …}]    how rows are read (chat_template, roles_to_train, train_on_inputs, train_on_eos)
+  datasets=[{type: …}]    how rows are read (chat_template, roles_to_train, train_on_inputs, train_on_eos), and mixed:
+                          datasets=[{name: a, weight: 3}, {name: b, weight: 1}]
   eval_steps=100          validations on the way (val_set_size, early_stopping_patience, load_best_model_at_end)
   save_steps=200          what a kill costs at most (save_total_limit)
   report_to=[tensorboard] also mlflow, wandb (mlflow.tracking_uri, tensorboard.log_dir, wandb.dir)";

@@ -3,6 +3,7 @@
 mod app;
 mod args;
 mod commands;
+mod datasets;
 mod legacy;
 mod memory;
 mod models;

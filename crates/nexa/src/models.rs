@@ -56,7 +56,7 @@ pub(crate) fn import(app: &App, named: &str, name: Option<String>, force: bool) 
 }
 
 /// The name of a file, a folder or a repository, in the letters that artifacts may have.
-fn artifact_name(source: &str) -> String {
+pub(crate) fn artifact_name(source: &str) -> String {
     let path = Path::new(source);
     let name = match source.strip_prefix(HUB) {
         Some(repository) => repository.split('@').next().and_then(|id| id.rsplit('/').next()).map(Into::into),

@@ -42,18 +42,47 @@ pub(crate) struct Role {
     pub(crate) required: bool,
     /// Whether a command fills it with the newest artifact where nothing was said, although it is not required.
     pub(crate) by_default: bool,
+    /// Whether further inputs may play it: `sft_dataset_2`, `sft_dataset_3` …
+    pub(crate) many: bool,
+    /// Another kind that can play it.
+    or: Option<Kind>,
+}
+
+impl Role {
+    /// Lets another kind play it too.
+    const fn or(self, kind: Kind) -> Self {
+        Self { or: Some(kind), ..self }
+    }
+
+    /// Lets further inputs play it.
+    const fn many(self) -> Self {
+        Self { many: true, ..self }
+    }
+
+    /// Whether an artifact of a kind can play it.
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        kind == self.kind || Some(kind) == self.or
+    }
+
+    /// Refuses an artifact that cannot play it.
+    ///
+    /// # Errors
+    /// Says what the artifact is and what was wanted.
+    pub(crate) fn check(&self, artifact: &Artifact) -> nexa_core::Result<()> {
+        if self.takes(artifact.manifest.kind) { Ok(()) } else { artifact.expect_kind(self.kind) }
+    }
 }
 
 const fn required(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: true, by_default: false }
+    Role { name, kind, required: true, by_default: false, many: false, or: None }
 }
 
 const fn optional(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: false }
+    Role { name, kind, required: false, by_default: false, many: false, or: None }
 }
 
 const fn default(name: &'static str, kind: Kind) -> Role {
-    Role { name, kind, required: false, by_default: true }
+    Role { name, kind, required: false, by_default: true, many: false, or: None }
 }
 
 /// The stages, in the order of the data's way.
@@ -113,7 +142,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "tokenizer.train",
         makes: Kind::Tokenizer,
         name: "tokenizer",
-        roles: &[required("sft_dataset", Kind::SftDataset)],
+        roles: &[required("sft_dataset", Kind::SftDataset).or(Kind::Dataset)],
         seeded: false,
         build: |value, place, _| boxed(nexa_model::TrainTokenizer::new(parse(value, place)?)),
     },
@@ -149,7 +178,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Checkpoint,
         name: "student",
         roles: &[
-            required("sft_dataset", Kind::SftDataset),
+            required("sft_dataset", Kind::SftDataset).or(Kind::Dataset).many(),
             default("tokenizer", Kind::Tokenizer),
             optional("base", Kind::Checkpoint),
             optional("teacher", Kind::Checkpoint),
@@ -181,6 +210,24 @@ pub(crate) fn find(uses: &str) -> Option<&'static StageKind> {
 }
 
 impl StageKind {
+    /// Finds the role of a name, numbered where several inputs may play it.
+    pub(crate) fn role(&self, name: &str) -> Option<&'static Role> {
+        let is_further = |role: &Role| {
+            let number = name.strip_prefix(role.name).and_then(|rest| rest.strip_prefix('_'));
+            role.many && number.and_then(|number| number.parse().ok()).is_some_and(|number: u32| number > 1)
+        };
+        self.roles.iter().find(|role| role.name == name || is_further(role))
+    }
+
+    /// The name under which one more input plays a role.
+    pub(crate) fn next_role(role: &Role, inputs: &Inputs) -> String {
+        let mut names = (2..).map(|number| format!("{}_{number}", role.name));
+        match inputs.get(role.name) {
+            Some(_) if role.many => names.find(|name| inputs.get(name).is_none()).unwrap_or_default(),
+            _ => role.name.to_owned(),
+        }
+    }
+
     /// The name of its artifact where none is given. Evaluations are named for what they evaluate, so that versions
     /// of one name stay comparable.
     pub(crate) fn artifact_name(&self, inputs: &Inputs) -> String {

@@ -66,6 +66,23 @@ pub struct DecoderConfig {
     pub initializer_range: f64,
 }
 
+/// The sizes of a plain Llama, for [`DecoderConfig::llama`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Llama {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward block's gate.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads; they share the hidden size.
+    pub heads: usize,
+    /// Key-value heads; divides the query heads.
+    pub key_value_heads: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+}
+
 /// A limit to how far back blocks see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlidingWindow {
@@ -76,6 +93,36 @@ pub struct SlidingWindow {
 }
 
 impl DecoderConfig {
+    /// Makes the shape of a plain Llama: no biases, no window, unscaled positions of base 10,000 up to 2,048, a tied
+    /// output layer, and initial weights with the standard deviation `1 / sqrt(hidden_size)`.
+    pub fn llama(sizes: Llama) -> Self {
+        Self {
+            architecture: Architecture::Llama,
+            hidden_size: sizes.hidden_size,
+            intermediate_size: sizes.intermediate_size,
+            num_hidden_layers: sizes.layers,
+            num_attention_heads: sizes.heads,
+            num_key_value_heads: sizes.key_value_heads,
+            head_dim: sizes.hidden_size / sizes.heads.max(1),
+            max_position_embeddings: 2048,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            rope_scaling: None,
+            no_rope_layers: Vec::new(),
+            sliding_window: None,
+            qk_norm: false,
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            tie_word_embeddings: true,
+            vocab_size: sizes.vocab_size,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+            pad_token_id: None,
+            initializer_range: 1.0 / (sizes.hidden_size.max(1) as f64).sqrt(),
+        }
+    }
+
     /// Reads and checks a `config.json`.
     ///
     /// # Errors
@@ -228,30 +275,20 @@ pub(crate) mod tests {
 
     /// A shape with every awkward ratio: grouped heads, a head size that is no multiple of the vector width.
     pub(crate) fn small() -> DecoderConfig {
-        DecoderConfig {
-            architecture: Architecture::Llama,
+        let sizes = Llama {
             hidden_size: 24,
             intermediate_size: 40,
-            num_hidden_layers: 2,
-            num_attention_heads: 4,
-            num_key_value_heads: 2,
-            head_dim: 6,
-            max_position_embeddings: 64,
-            rms_norm_eps: 1e-5,
-            rope_theta: 10_000.0,
-            rope_scaling: None,
-            no_rope_layers: Vec::new(),
-            sliding_window: None,
-            qk_norm: false,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            tie_word_embeddings: true,
+            layers: 2,
+            heads: 4,
+            key_value_heads: 2,
             vocab_size: 50,
-            bos_token_id: None,
+        };
+        DecoderConfig {
+            max_position_embeddings: 64,
             eos_token_ids: vec![1],
             pad_token_id: Some(2),
             initializer_range: 0.2,
+            ..DecoderConfig::llama(sizes)
         }
     }
 

@@ -50,7 +50,8 @@ pub struct Divergence {
 pub(crate) enum Teacher<'a> {
     /// Its last hidden states `[rows, hidden]` and its output layer `[vocab, hidden]`.
     Hidden { x: &'a [f32], weight: &'a [f32], hidden: usize },
-    /// Its `k` likeliest tokens and their log-probabilities, `[rows, k]`; what is left is shared out among them.
+    /// Its `k` likeliest tokens and their log-probabilities, `[rows, k]`; what is left is shared out among them. A row
+    /// of fewer is filled up with minus infinity.
     Top { k: usize, token_ids: &'a [u32], log_probs: &'a [f32] },
 }
 
@@ -82,8 +83,9 @@ impl<'a> Distill<'a> {
             Teacher::Top { k, token_ids, log_probs } => {
                 output.fill(ABSENT);
                 let (ids, values) = (&token_ids[row * k..(row + 1) * k], &log_probs[row * k..(row + 1) * k]);
-                let mut normalised = vec![0.0; k];
-                log_softmax(values, inverse, &mut normalised);
+                let given = values.iter().take_while(|value| value.is_finite()).count();
+                let mut normalised = vec![0.0; given];
+                log_softmax(&values[..given], inverse, &mut normalised);
                 for (&id, value) in ids.iter().zip(normalised) {
                     output[id as usize] = value;
                 }

@@ -3,12 +3,14 @@
 //!
 //! A weight that is several projections in one (queries, keys and values) has a correction for some of them. Their
 //! `A` matrices lie below each other, so that all of them are one product; their `B` matrices lie below each other too
-//! and are multiplied one by one.
+//! and are multiplied one by one. Where a share of the input is dropped, every `A` sees a mask of its own, as if each
+//! projection were a module of its own.
 //!
 //! Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
 
 use std::ops::Range;
 
+use super::dropout::Dropout;
 use super::linear::{Matrix, Output, multiply};
 
 /// Which columns of a product are corrected, and how.
@@ -20,6 +22,8 @@ pub(crate) struct Correction {
     pub(crate) rank: usize,
     /// What the correction is multiplied with.
     pub(crate) scale: f32,
+    /// The share of the input of each `A` that is dropped in training.
+    pub(crate) dropout: f64,
 }
 
 impl Correction {
@@ -48,6 +52,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) a: &'a [f32],
     /// `[columns of all parts, rank]`.
     pub(crate) b: &'a [f32],
+    /// What is dropped of the input on its way to each `A`.
+    pub(crate) dropout: Option<Dropout>,
 }
 
 /// Gradients of the operands, as [`Operands`] lists them.
@@ -66,18 +72,28 @@ pub(crate) struct Gradients {
 /// # Shapes
 /// `product` is `[rows, width]`; returns `[rows, inner]`.
 pub(crate) fn forward(operands: Operands<'_>, correction: &Correction, product: &mut [f32]) -> Vec<f32> {
-    let Operands { x, a, b } = operands;
+    let Operands { x, a, b, dropout } = operands;
     let (inner, rank) = (correction.inner(), correction.rank);
     let inputs = a.len() / inner;
     let rows = x.len() / inputs;
     let width = product.len().checked_div(rows).unwrap_or(0);
     let mut h = vec![0.0; rows * inner];
-    multiply(
-        [rows, inner, inputs],
-        Matrix::rows(x, inputs),
-        Matrix::columns(a, inputs),
-        Output::replace(&mut h, inner),
-    );
+    match dropout {
+        None => {
+            let (x, a) = (Matrix::rows(x, inputs), Matrix::columns(a, inputs));
+            multiply([rows, inner, inputs], x, a, Output::replace(&mut h, inner));
+        }
+        Some(dropout) if rows > 0 => {
+            let mut left = vec![0.0; x.len()];
+            for (part, _) in correction.parts.iter().enumerate() {
+                dropout.of(part).apply(x, inputs, &mut left);
+                let (x, a) =
+                    (Matrix::rows(&left, inputs), Matrix::columns(&a[part * rank * inputs..], inputs));
+                multiply([rows, rank, inputs], x, a, Output::replace(&mut h[part * rank..], inner));
+            }
+        }
+        Some(_) => {}
+    }
     for (columns, row, column) in correction.places() {
         if rows == 0 {
             break;
@@ -97,7 +113,7 @@ pub(crate) fn backward(
     h: &[f32],
     gradient: &[f32],
 ) -> Gradients {
-    let Operands { x, a, b } = operands;
+    let Operands { x, a, b, dropout } = operands;
     let (inner, rank, scale) = (correction.inner(), correction.rank, correction.scale);
     let inputs = a.len() / inner;
     let rows = x.len() / inputs;
@@ -125,10 +141,35 @@ pub(crate) fn backward(
             place,
         );
     }
-    let place = Output::replace(&mut gradients.a, inputs);
-    multiply([inner, inputs, rows], Matrix::columns(&h_gradient, inner), Matrix::rows(x, inputs), place);
-    let place = Output::replace(&mut gradients.x, inputs);
-    multiply([rows, inputs, inner], Matrix::rows(&h_gradient, inner), Matrix::rows(a, inputs), place);
+    let Some(dropout) = dropout else {
+        let place = Output::replace(&mut gradients.a, inputs);
+        multiply([inner, inputs, rows], Matrix::columns(&h_gradient, inner), Matrix::rows(x, inputs), place);
+        let place = Output::replace(&mut gradients.x, inputs);
+        multiply([rows, inputs, inner], Matrix::rows(&h_gradient, inner), Matrix::rows(a, inputs), place);
+        return gradients;
+    };
+    // What was left of the input first, then the gradient of that.
+    let mut left = vec![0.0; x.len()];
+    for (part, _) in correction.parts.iter().enumerate() {
+        let (dropout, first) = (dropout.of(part), part * rank * inputs);
+        let h_gradient = &h_gradient[part * rank..];
+        dropout.apply(x, inputs, &mut left);
+        let place = Output::replace(&mut gradients.a[first..], inputs);
+        multiply(
+            [rank, inputs, rows],
+            Matrix::columns(h_gradient, inner),
+            Matrix::rows(&left, inputs),
+            place,
+        );
+        let place = Output::replace(&mut left, inputs);
+        multiply(
+            [rows, inputs, rank],
+            Matrix::rows(h_gradient, inner),
+            Matrix::rows(&a[first..], inputs),
+            place,
+        );
+        dropout.add(&left, inputs, &mut gradients.x);
+    }
     gradients
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod bias;
 pub(crate) mod cache;
 pub(crate) mod cross_entropy;
 pub(crate) mod distill;
+pub(crate) mod dropout;
 pub(crate) mod gather;
 pub(crate) mod head;
 pub(crate) mod head_norm;

@@ -12,6 +12,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
 use super::{dims, is_cpu, tensor, with_slice};
+use crate::kernels::dropout::Dropout;
 use crate::kernels::lora::{self as kernel, Correction, Operands};
 use crate::plain;
 use crate::profile::{Part, measure};
@@ -25,20 +26,32 @@ pub(crate) struct Adapter {
     pub(crate) b: Tensor<2>,
     /// Which columns are corrected.
     pub(crate) correction: Arc<Correction>,
+    /// What is dropped of the input, in training.
+    pub(crate) dropout: Option<Dropout>,
 }
+
+impl Adapter {
+    /// Drops of the input what the key says.
+    pub(crate) fn dropping(self, key: u64) -> Self {
+        Self { dropout: Dropout::new(self.correction.dropout, key), ..self }
+    }
+}
+
+/// What an adapter does besides its numbers.
+type Change = (Arc<Correction>, Option<Dropout>);
 
 /// Adds a correction to `product`, which was computed from `x`; see [`plain::lora`].
 pub(crate) fn lora(x: Tensor<2>, product: Tensor<2>, adapter: Adapter) -> Tensor<2> {
     if !is_cpu(&x) {
         return plain::lora(x, product, adapter);
     }
-    let Adapter { a, b, correction } = adapter;
+    let Adapter { a, b, correction, dropout } = adapter;
     Tensor::from_dispatch(<Dispatch as LoraOps>::lora(
         x.into_dispatch(),
         product.into_dispatch(),
         a.into_dispatch(),
         b.into_dispatch(),
-        correction,
+        (correction, dropout),
     ))
 }
 
@@ -51,12 +64,13 @@ pub(crate) trait LoraOps: Backend {
         product: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        correction: Arc<Correction>,
+        change: Change,
     ) -> FloatTensor<Self>;
 }
 
 /// Computes the corrected product and the inner activations.
-fn forward([x, product, a, b]: [FlexTensor; 4], correction: &Correction) -> (FlexTensor, FlexTensor) {
+fn forward([x, product, a, b]: [FlexTensor; 4], (correction, dropout): &Change) -> (FlexTensor, FlexTensor) {
+    let dropout = *dropout;
     let (shape, rows) = (dims(&product), dims(&x)[0]);
     let mut output = if product.is_contiguous() { product } else { product.to_contiguous() };
     let h = with_slice(x, |x| {
@@ -64,7 +78,8 @@ fn forward([x, product, a, b]: [FlexTensor; 4], correction: &Correction) -> (Fle
             with_slice(b, |b| {
                 // The product belongs to nobody else, so that this changes it in place.
                 let product = output.storage_mut::<f32>();
-                measure(Part::Adapter, || kernel::forward(Operands { x, a, b }, correction, product))
+                let operands = Operands { x, a, b, dropout };
+                measure(Part::Adapter, || kernel::forward(operands, correction, product))
             })
         })
     });
@@ -73,14 +88,8 @@ fn forward([x, product, a, b]: [FlexTensor; 4], correction: &Correction) -> (Fle
 }
 
 impl LoraOps for Flex {
-    fn lora(
-        x: FlexTensor,
-        product: FlexTensor,
-        a: FlexTensor,
-        b: FlexTensor,
-        correction: Arc<Correction>,
-    ) -> FlexTensor {
-        forward([x, product, a, b], &correction).0
+    fn lora(x: FlexTensor, product: FlexTensor, a: FlexTensor, b: FlexTensor, change: Change) -> FlexTensor {
+        forward([x, product, a, b], &change).0
     }
 }
 
@@ -90,24 +99,24 @@ impl<C: CheckpointStrategy> LoraOps for Autodiff<Flex, C> {
         product: FloatTensor<Self>,
         a: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        correction: Arc<Correction>,
+        change: Change,
     ) -> FloatTensor<Self> {
         #[derive(Debug)]
         struct Step;
         impl Backward<Flex, 4> for Step {
             /// Input, all `A`, all `B`, inner activations.
-            type State = ([FlexTensor; 4], Arc<Correction>);
+            type State = ([FlexTensor; 4], Change);
 
             fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
                 let gradient = grads.consume::<Flex>(&ops.node);
-                let ([x, a, b, h], correction) = ops.state;
+                let ([x, a, b, h], (correction, dropout)) = ops.state;
                 let shapes = [dims(&x), dims(&a), dims(&b)];
                 let made = with_slice(x, |x| {
                     with_slice(a, |a| {
                         with_slice(b, |b| {
                             with_slice(h, |h| {
                                 with_slice(gradient.clone(), |gradient| {
-                                    let operands = Operands { x, a, b };
+                                    let operands = Operands { x, a, b, dropout };
                                     measure(Part::Adapter, || {
                                         kernel::backward(operands, &correction, h, gradient)
                                     })
@@ -132,9 +141,9 @@ impl<C: CheckpointStrategy> LoraOps for Autodiff<Flex, C> {
         let (product, product_node) = product.into_parts();
         let (a, a_node) = a.into_parts();
         let (b, b_node) = b.into_parts();
-        let (output, h) = forward([x.clone(), product, a.clone(), b.clone()], &correction);
+        let (output, h) = forward([x.clone(), product, a.clone(), b.clone()], &change);
         match Step.prepare::<C>([x_node, product_node, a_node, b_node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(([x, a, b, h], correction), output),
+            OpsKind::Tracked(prep) => prep.finish(([x, a, b, h], change), output),
             OpsKind::UnTracked(prep) => prep.finish(output),
         }
     }

@@ -9,6 +9,7 @@
 //! `template` runs templates, `turns` finds what each turn wrote, `encode` makes tokens of it, and `mask` says which
 //! of them carry loss.
 
+mod bytes;
 mod conversation;
 mod encode;
 #[cfg(test)]

@@ -29,6 +29,7 @@ impl Config {
             ("evals_per_epoch", self.evals_per_epoch.unwrap_or(1)),
             ("early_stopping_patience", self.early_stopping_patience.unwrap_or(1)),
             ("loss_watchdog_patience", self.loss_watchdog_patience),
+            ("kd_top_k", self.kd_top_k.unwrap_or(1) as u64),
         ] {
             if value == 0 {
                 return fail(key, "must be at least 1");
@@ -66,6 +67,9 @@ impl Config {
         for group in &self.lr_groups {
             values.push(("lr_groups.lr", group.lr.unwrap_or(1.0), 0.0..=1e3));
             values.push(("lr_groups.weight_decay", group.weight_decay.unwrap_or(0.0), 0.0..=1e3));
+        }
+        for dataset in &self.datasets {
+            values.push(("datasets.weight", dataset.weight.unwrap_or(1.0), POSITIVE..=1e9));
         }
         for (key, value, range) in values {
             if !range.contains(&value) {
@@ -178,6 +182,9 @@ mod tests {
         check(|config| (config.save_steps, config.saves_per_epoch) = (Some(5), Some(1)), "saves_per_epoch");
         check(|config| config.early_stopping_patience = Some(2), "early_stopping_patience");
         check(|config| (config.device, config.bf16) = (DeviceName::Cpu, Bf16::On), "bf16");
+        check(|config| config.kd_top_k = Some(0), "kd_top_k");
+        let without = || vec![crate::DatasetConfig { weight: Some(0.0), ..Default::default() }];
+        assert!(Config { datasets: without(), ..Config::default() }.check().is_err());
         check(|config| config.mlflow.tracking_uri = Some("sqlite:///a.db".to_owned()), "mlflow.tracking_uri");
         check(
             |config| (config.load_best_model_at_end, config.eval_steps) = (true, Some(0)),

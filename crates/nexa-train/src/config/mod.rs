@@ -51,6 +51,9 @@ pub struct Config {
     /// weaken them. False, as most published settings mean the plain factor.
     #[serde(alias = "use_rslora", alias = "lora_use_rslora")]
     pub peft_use_rslora: bool,
+    /// The share of each projection's input that its adapter does not see in a step. 0: on little data most people stop
+    /// early instead.
+    pub lora_dropout: f64,
 
     /// The loss of a preference. `sigmoid`, that of the paper.
     #[serde(alias = "pref_loss", alias = "loss_type")]
@@ -69,8 +72,12 @@ pub struct Config {
     pub kd_ce_alpha: f64,
     /// What logits are divided by before they are compared. 1: the distributions as they are.
     pub kd_temperature: f64,
+    /// The likeliest tokens of which the teacher's probabilities are kept: it is then asked once about every sample, and
+    /// never again. Absent: it is asked about every batch, and the whole distributions are compared.
+    pub kd_top_k: Option<usize>,
 
-    /// Longest sample in tokens; longer ones are dropped, never cut. 512 holds a question with its worked answer.
+    /// Longest sample in tokens; longer ones are dropped (`excess_length_strategy`), and the texts of `pretrain` divided
+    /// into pieces. 512 holds a question with its worked answer.
     #[serde(alias = "max_length", alias = "max_seq_length", alias = "cutoff_len")]
     pub sequence_len: usize,
     /// Samples that are computed at once. 16 short ones fill two cores and stay within their caches.
@@ -178,7 +185,8 @@ pub struct Config {
     #[serde(alias = "train_on_prompt")]
     pub train_on_inputs: bool,
 
-    /// How the rows of data files are read; by their columns where nothing is said.
+    /// The data sets, how their rows are read, and how much of each is seen. By their columns where nothing is said, and
+    /// each sample once an epoch.
     pub datasets: Vec<DatasetConfig>,
     /// The chat template: `chatml`, Jinja, or the path of a file with it. The tokenizer's own where absent.
     #[serde(alias = "chat_template_jinja", alias = "chat_template_path")]
@@ -229,6 +237,7 @@ impl Default for Config {
             lora_alpha: 32.0,
             lora_target_modules: vec!["all-linear".to_owned()],
             peft_use_rslora: false,
+            lora_dropout: 0.0,
             dpo_loss: PreferenceLoss::Sigmoid,
             rl_beta: 0.1,
             kd_divergence: Divergence::ForwardKl,
@@ -236,6 +245,7 @@ impl Default for Config {
             kd_alpha: 0.5,
             kd_ce_alpha: 0.5,
             kd_temperature: 1.0,
+            kd_top_k: None,
             sequence_len: 512,
             micro_batch_size: 16,
             gradient_accumulation_steps: 1,
@@ -306,6 +316,7 @@ impl Config {
             alpha: self.lora_alpha,
             use_rslora: self.peft_use_rslora,
             target_modules: self.lora_target_modules.clone(),
+            dropout: self.lora_dropout,
         })
     }
 

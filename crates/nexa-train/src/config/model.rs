@@ -1,7 +1,7 @@
 //! The shape of a model that is trained from scratch.
 
 use nexa_core::lm::Tokenizer as _;
-use nexa_model::{Architecture, ChatTokenizer, DecoderConfig};
+use nexa_model::{ChatTokenizer, DecoderConfig, Llama};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -64,32 +64,24 @@ impl Config {
                 format!("is {max_position_embeddings}, less than `sequence_len` ({})", self.sequence_len);
             return Err(Error::Config { key: "model.max_position_embeddings", problem });
         }
-        let config = DecoderConfig {
-            architecture: Architecture::Llama,
+        let plain = DecoderConfig::llama(Llama {
             hidden_size: model.hidden_size,
             intermediate_size: model.intermediate_size,
-            num_hidden_layers: model.num_hidden_layers,
-            num_attention_heads: model.num_attention_heads,
-            num_key_value_heads: model.num_key_value_heads,
-            head_dim: model.head_dim.unwrap_or(model.hidden_size / model.num_attention_heads.max(1)),
-            max_position_embeddings,
-            rms_norm_eps: 1e-5,
-            rope_theta: model.rope_theta,
-            rope_scaling: None,
-            no_rope_layers: Vec::new(),
-            sliding_window: None,
-            qk_norm: false,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            tie_word_embeddings: model.tie_word_embeddings,
+            layers: model.num_hidden_layers,
+            heads: model.num_attention_heads,
+            key_value_heads: model.num_key_value_heads,
             vocab_size: tokenizer.vocab_size(),
+        });
+        let config = DecoderConfig {
+            head_dim: model.head_dim.unwrap_or(plain.head_dim),
+            max_position_embeddings,
+            rope_theta: model.rope_theta,
+            tie_word_embeddings: model.tie_word_embeddings,
             bos_token_id: tokenizer.bos_token(),
             eos_token_ids: tokenizer.eos_token().into_iter().collect(),
             pad_token_id: tokenizer.pad_token(),
-            initializer_range: model
-                .initializer_range
-                .unwrap_or(1.0 / (model.hidden_size.max(1) as f64).sqrt()),
+            initializer_range: model.initializer_range.unwrap_or(plain.initializer_range),
+            ..plain
         };
         config.check()?;
         Ok(config)

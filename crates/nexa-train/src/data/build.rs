@@ -9,16 +9,17 @@ use nexa_model::{ChatTokenizer, Stop};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::encode::{Fate, encode, judge};
+use super::encode::{Encoded, Fate, judge};
+use super::encoder::Encoder;
 use super::file::{Footer, Mapped, SampleRef, Writer};
-use super::format::{SampleType, columns};
 use super::options::DataOptions;
 use super::report::Report;
 use super::rows::{self, Numbered};
+use super::top::{TopRef, TopRows, TopWriter};
 use crate::Error;
 
 /// Goes up when the same rows and options give other samples.
-const CODE_VERSION: u32 = 1;
+const CODE_VERSION: u32 = 2;
 /// Rows that are encoded at once; memory does not grow with the file.
 const BLOCK: usize = 1024;
 
@@ -39,6 +40,8 @@ pub struct Source<'a> {
 pub struct Samples {
     mapped: Mapped,
     path: PathBuf,
+    /// What a teacher thought of them, where the rows told.
+    teacher: Option<TopRows>,
 }
 
 impl Samples {
@@ -51,44 +54,64 @@ impl Samples {
         let path = cache.join(format!("{}.tokens", source.key()?));
         nexa_core::files::create_folder(cache)?;
         if path.exists() {
-            if let Some(mapped) = Mapped::open(&path)? {
-                return Self::checked(mapped, path, source, events);
+            if let Some(samples) = Self::read(&path)? {
+                source.check(samples.report(), events)?;
+                return Ok(samples);
             }
             let file = path.display();
             events.emit(Event::warning(format!("{file} is damaged; the data is tokenised again")));
         }
+        Self::write(source, cache, &path)?;
+        let samples = Self::read(&path)?.ok_or_else(|| {
+            std::io::Error::other(format!("{}: what was written cannot be read back", path.display()))
+        })?;
+        source.check(samples.report(), events)?;
+        Ok(samples)
+    }
+
+    /// Maps what was written before; `None` where it is not whole.
+    fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let Some(mapped) = Mapped::open(path)? else { return Ok(None) };
+        let top = top_path(path);
+        let teacher = match mapped.footer.taught {
+            true if !top.exists() => return Ok(None),
+            true => TopRows::open(&top)?.filter(|rows| rows.sequences() == mapped.sequences()),
+            false => None,
+        };
+        let is_whole = teacher.is_some() == mapped.footer.taught;
+        Ok(is_whole.then(|| Self { mapped, path: path.to_owned(), teacher }))
+    }
+
+    /// Tokenises a source. The tokens come last: where they are, all is.
+    fn write(source: &Source<'_>, cache: &Path, path: &Path) -> Result<(), Error> {
         let mut writer = Writer::new(cache)?;
+        let mut teacher: Option<TopWriter> = None;
         let mut report = Report::default();
-        let mut sequences_per_row = 1;
-        source.each(&mut |row, fate| {
+        let mut sequences_per_sample = 1;
+        source.each(&mut |row, mut fate| {
+            let id = row.id(source.path);
+            fate.report.misalignments.iter_mut().for_each(|reason| reason.insert_str(0, &format!("{id}: ")));
             report.add(&fate.report);
-            if !fate.sequences.is_empty() {
-                sequences_per_row = fate.sequences.len();
-                writer.row(&row.id(source.path), &fate.sequences)?;
+            let count = fate.samples.len();
+            for (index, sequences) in fate.samples.iter().enumerate() {
+                sequences_per_sample = sequences.len();
+                let piece = || format!("{id}[{}/{count}]", index + 1);
+                writer.sample(&if count > 1 { piece() } else { id.clone() }, sequences)?;
+                write_teacher(&mut teacher, sequences, cache)?;
             }
             Ok(())
         })?;
-        writer.finish(&path, &Footer { sequences_per_row, report })?;
-        nexa_core::files::sync_folder(cache)?;
-        let mapped = Mapped::open(&path)?.ok_or_else(|| {
-            std::io::Error::other(format!("{}: what was written cannot be read back", path.display()))
-        })?;
-        Self::checked(mapped, path, source, events)
-    }
-
-    fn checked(
-        mapped: Mapped,
-        path: PathBuf,
-        source: &Source<'_>,
-        events: &dyn EventSink,
-    ) -> Result<Self, Error> {
-        source.check(&mapped.footer.report, events)?;
-        Ok(Self { mapped, path })
+        let taught = teacher.is_some();
+        if let Some(teacher) = teacher {
+            teacher.finish(&top_path(path))?;
+        }
+        writer.finish(path, &Footer { sequences_per_sample, taught, report })?;
+        Ok(nexa_core::files::sync_folder(cache)?)
     }
 
     /// Counts the samples; a preference is one.
     pub fn len(&self) -> usize {
-        self.mapped.sequences() / self.mapped.footer.sequences_per_row
+        self.mapped.sequences() / self.mapped.footer.sequences_per_sample
     }
 
     /// Whether there is none; [`Self::open`] refuses that.
@@ -101,7 +124,7 @@ impl Samples {
     /// # Panics
     /// Panics when there are fewer samples.
     pub fn get(&self, index: usize) -> SampleRef<'_> {
-        self.mapped.sequence(index * self.mapped.footer.sequences_per_row)
+        self.mapped.sequence(index * self.mapped.footer.sequences_per_sample)
     }
 
     /// Returns the better and the worse sequence of a preference.
@@ -109,8 +132,28 @@ impl Samples {
     /// # Panics
     /// Panics when there are fewer samples.
     pub fn preference(&self, index: usize) -> Option<[SampleRef<'_>; 2]> {
-        let pairs = self.mapped.footer.sequences_per_row == 2;
-        pairs.then(|| [0, 1].map(|which| self.mapped.sequence(index * 2 + which)))
+        let pair = || [0, 1].map(|which| self.mapped.sequence(index * 2 + which));
+        self.has_preferences().then(pair)
+    }
+
+    /// Whether samples are preferences.
+    pub fn has_preferences(&self) -> bool {
+        self.mapped.footer.sequences_per_sample == 2
+    }
+
+    /// Whether the rows told what a teacher thought of them.
+    pub fn is_taught(&self) -> bool {
+        self.teacher.is_some()
+    }
+
+    /// What the teacher thought of a sample, where the rows told.
+    pub(super) fn teacher(&self, index: usize) -> Option<TopRef<'_>> {
+        self.teacher.as_ref().map(|rows| rows.sequence(index))
+    }
+
+    /// The fewest alternatives that the teacher told of a token, where the rows told.
+    pub(super) fn fewest_told(&self) -> Option<usize> {
+        self.teacher.as_ref().map(TopRows::fewest)
     }
 
     /// Returns what a person finds the row of a sample by: its `id`, else file and line.
@@ -124,7 +167,7 @@ impl Samples {
     /// The length of every sample; of a preference, of both sequences together.
     pub fn lengths(&self) -> Vec<usize> {
         let lengths: Vec<usize> = self.mapped.lengths().collect();
-        lengths.chunks(self.mapped.footer.sequences_per_row).map(|both| both.iter().sum()).collect()
+        lengths.chunks(self.mapped.footer.sequences_per_sample).map(|both| both.iter().sum()).collect()
     }
 
     /// What became of the rows.
@@ -141,8 +184,12 @@ impl Samples {
 impl Source<'_> {
     /// A hash of everything that decides the samples.
     fn key(&self) -> Result<String, Error> {
-        let DataOptions { dataset, sequence_len, excess_length, mask } = self.options;
-        let dataset = super::DatasetConfig { path: None, ..dataset.clone() };
+        let DataOptions { dataset, split, sequence_len, excess_length, divides_texts, reads_teacher, mask } =
+            self.options;
+        // Where the rows come from and how often they are seen changes none of them.
+        let any = super::DatasetConfig::default();
+        let dataset =
+            super::DatasetConfig { path: any.path, weight: any.weight, split: any.split, ..dataset.clone() };
         let key = json!({
             "code": CODE_VERSION,
             "data": ContentHash::of_file(self.path)?.as_str(),
@@ -150,8 +197,11 @@ impl Source<'_> {
             "name": self.path.file_name().unwrap_or_default().to_string_lossy(),
             "tokenizer": self.tokenizer.fingerprint()?,
             "dataset": dataset,
+            "split": split,
             "sequence_len": sequence_len,
             "excess_length": excess_length,
+            "divides_texts": divides_texts,
+            "reads_teacher": reads_teacher,
             "roles_to_train": mask.roles_to_train,
             "train_on_eos": mask.train_on_eos,
             "train_on_inputs": mask.train_on_inputs,
@@ -165,49 +215,32 @@ impl Source<'_> {
         &self,
         take: &mut dyn FnMut(&Numbered, Fate) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut rows = rows::open(self.path, self.tables)?;
-        let mut kind = self.options.dataset.sample_type;
+        let mut rows = rows::open(self.path, self.options.split, self.tables)?;
+        let mut encoder = None;
         loop {
             let block: Vec<Numbered> = rows.by_ref().take(BLOCK).collect::<Result<_, Error>>()?;
             let Some(first) = block.first() else { return Ok(()) };
-            let kind = match kind {
-                Some(kind) => kind,
-                None => *kind.insert(self.sample_type(first)?),
+            let encoder = match &encoder {
+                Some(encoder) => encoder,
+                None => encoder.insert(Encoder::new(self, first)?),
             };
-            let fates: Vec<Fate> =
-                block.par_iter().map(|row| self.encode(row, kind)).collect::<Result<_, Error>>()?;
+            let fate = |row: &Numbered| {
+                judge(encoder.encode(row)?, self.options).map_err(|problem| row.error(self.path, problem))
+            };
+            let fates: Vec<Fate> = block.par_iter().map(fate).collect::<Result<_, Error>>()?;
             for (row, fate) in block.iter().zip(fates) {
                 take(row, fate)?;
             }
         }
     }
 
-    /// What the rows are, told by the columns of one.
-    pub(super) fn sample_type(&self, row: &Numbered) -> Result<SampleType, Error> {
-        let dataset = &self.options.dataset;
-        dataset.sample_type.or_else(|| SampleType::of(&row.row, dataset)).ok_or_else(|| {
-            let columns = columns(&row.row);
-            let problem = format!(
-                "the columns fit no format (there are: {columns}); name one with `datasets: [{{type: …}}]` and its fields"
-            );
-            row.error(self.path, problem)
-        })
-    }
-
-    fn encode(&self, row: &Numbered, kind: SampleType) -> Result<Fate, Error> {
-        let example = kind
-            .read(&row.row, &self.options.dataset, self.tokenizer.has_template())
-            .map_err(|problem| row.error(self.path, problem))?;
-        let encoded = encode(&example, self.options, self.tokenizer)
-            .map_err(|error| row.error(self.path, error.to_string()))?;
-        judge(encoded, self.options).map_err(|problem| row.error(self.path, problem))
-    }
-
     /// Refuses data that teaches nothing or never teaches to stop, and tells what else is wrong with it.
     pub(super) fn check(&self, report: &Report, events: &dyn EventSink) -> Result<(), Error> {
         let sequence_len = self.options.sequence_len;
         if report.samples == 0 {
-            let reasons = report.left_out(sequence_len).join(", ");
+            let mut reasons = report.left_out(sequence_len);
+            reasons.extend(report.misalignments.first().cloned());
+            let reasons = reasons.join(", ");
             let reason = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
             return Err(Error::NoSamples { path: self.path.to_owned(), lines: report.rows as usize, reason });
         }
@@ -224,9 +257,32 @@ impl Source<'_> {
             );
             return Err(Error::Config { key: "chat_template", problem });
         }
+        for note in report.notes(sequence_len) {
+            events.emit(Event::info(format!("{}: {note}", self.path.display())));
+        }
         for warning in report.warnings(sequence_len) {
             events.emit(Event::warning(format!("{}: {warning}", self.path.display())));
         }
         Ok(())
     }
+}
+
+/// The file of what a teacher thought, beside that of the tokens.
+fn top_path(tokens: &Path) -> PathBuf {
+    tokens.with_extension("top")
+}
+
+/// Appends what a teacher thought of some sequences, where they tell.
+fn write_teacher(writer: &mut Option<TopWriter>, sequences: &[Encoded], cache: &Path) -> Result<(), Error> {
+    for rows in sequences.iter().filter_map(|sequence| sequence.teacher.as_ref()?.as_ref().ok()) {
+        let writer = match writer {
+            Some(writer) => writer,
+            None => writer.insert(TopWriter::new(cache)?),
+        };
+        for row in rows {
+            writer.row(row.iter().copied())?;
+        }
+        writer.end_sequence()?;
+    }
+    Ok(())
 }

@@ -5,7 +5,8 @@ use nexa_model::Stop;
 use serde::Serialize;
 
 use super::build::Source;
-use super::encode::{encode, judge};
+use super::encode::judge;
+use super::encoder::Encoder;
 use super::format::SampleType;
 use super::options::ExcessLength;
 use super::rows;
@@ -21,7 +22,7 @@ pub struct Inspection {
     /// What a row of the file is.
     #[serde(rename = "type")]
     pub sample_type: SampleType,
-    /// Its sequences: one, or the better and the worse one of a preference.
+    /// Its sequences: one, or the better and the worse one of a preference, or the pieces of a long text.
     pub sequences: Vec<Vec<Token>>,
     /// What training would leave out, cut or miss.
     pub warnings: Vec<String>,
@@ -43,11 +44,11 @@ pub struct Token {
 /// # Errors
 /// As [`super::Samples::open`], for this row; and when the file has fewer rows.
 pub fn inspect(source: &Source<'_>, row: usize) -> Result<Inspection, Error> {
-    let mut rows = rows::open(source.path, source.tables)?;
+    let mut rows = rows::open(source.path, source.options.split, source.tables)?;
     let first = rows.next().transpose()?;
     let empty = || Error::NoSamples { path: source.path.to_owned(), lines: 0, reason: String::new() };
     let first = first.ok_or_else(empty)?;
-    let kind = source.sample_type(&first)?;
+    let encoder = Encoder::new(source, &first)?;
     let found = if row <= 1 { Some(first) } else { rows.nth(row - 2).transpose()? };
     let found = found.ok_or_else(|| Error::Sample {
         path: source.path.to_owned(),
@@ -56,8 +57,7 @@ pub fn inspect(source: &Source<'_>, row: usize) -> Result<Inspection, Error> {
     })?;
     let failed = |problem: String| found.error(source.path, problem);
     let options = source.options;
-    let example = kind.read(&found.row, &options.dataset, source.tokenizer.has_template()).map_err(failed)?;
-    let encoded = encode(&example, options, source.tokenizer).map_err(|error| failed(error.to_string()))?;
+    let encoded = encoder.encode(&found)?;
     let mut warnings = Vec::new();
     for (number, turn) in encoded.iter().flat_map(|sequence| sequence.turns.iter().enumerate()) {
         let number = number + 1;
@@ -82,7 +82,9 @@ pub fn inspect(source: &Source<'_>, row: usize) -> Result<Inspection, Error> {
     if fate.report.truncated > 0 {
         warnings.push(format!("cut to {} tokens", options.sequence_len));
     }
-    let shown = if fate.report.truncated > 0 { fate.sequences } else { encoded };
+    warnings.extend(fate.report.misalignments);
+    let is_changed = fate.report.truncated + fate.report.divided > 0;
+    let shown = if is_changed { fate.samples.concat() } else { encoded };
     let sequences = shown
         .iter()
         .map(|sequence| {
@@ -91,7 +93,8 @@ pub fn inspect(source: &Source<'_>, row: usize) -> Result<Inspection, Error> {
             tokens.map(|((&id, &trained), text)| Token { id, text, trained }).collect()
         })
         .collect();
-    Ok(Inspection { id: found.id(source.path), line: found.line, sample_type: kind, sequences, warnings })
+    let sample_type = encoder.kind;
+    Ok(Inspection { id: found.id(source.path), line: found.line, sample_type, sequences, warnings })
 }
 
 /// What each token adds to the text before it.

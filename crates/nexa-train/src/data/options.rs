@@ -6,14 +6,21 @@ use nexa_model::{ChatTokenizer, LossMask};
 use serde::{Deserialize, Serialize};
 
 use super::format::SampleType;
+use crate::config::Objective;
 use crate::{Config, Error};
 
 /// A data set and how its rows are to be read, in the words of Axolotl.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetConfig {
-    /// The file that this is about; every file where absent.
+    /// The data set that this is about, by its name in the lab, or a file; every one where absent.
+    #[serde(alias = "name")]
     pub path: Option<PathBuf>,
+    /// Its share of the samples of an epoch, in relation to the weights of the others. Absent: every sample is seen once
+    /// an epoch.
+    pub weight: Option<f64>,
+    /// Which side of it is trained on: a file, or the rows whose column `split` says so.
+    pub split: Split,
     /// What a row is. Told by the columns of the first row where absent.
     #[serde(rename = "type")]
     pub sample_type: Option<SampleType>,
@@ -31,6 +38,63 @@ pub struct DatasetConfig {
     pub field_output: Option<String>,
     /// The column of plain text; `text` where absent.
     pub field: Option<String>,
+    /// The column of the log-probabilities that a teacher gave the tokens of the answer; `logprobs` where absent.
+    pub logprobs_field: Option<String>,
+}
+
+/// A side of a data set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// What models are trained on.
+    #[default]
+    Train,
+    /// What they are chosen by.
+    Validation,
+    /// What they are judged by.
+    Test,
+}
+
+impl Split {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// A file of rows and the data set that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// The id of the data set, `project/name_v1`, or what else a person calls the file.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The side whose rows are meant, where those of all sides lie in it.
+    pub split: Option<Split>,
+}
+
+impl From<PathBuf> for DataFile {
+    /// A file of no data set is called by its own name.
+    fn from(path: PathBuf) -> Self {
+        Self { name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path, split: None }
+    }
+}
+
+impl DataFile {
+    /// Whether a `path` of the configuration means this file: the id of its data set, with or without project and
+    /// version, or the name of the file.
+    pub fn is_meant_by(&self, path: &Path) -> bool {
+        let name = self.name.rsplit('/').next().unwrap_or_default();
+        let stem = name.rsplit_once("_v").filter(|(_, version)| version.parse::<u32>().is_ok());
+        let names = [Some(self.name.as_str()), Some(name), stem.map(|(stem, _)| stem)];
+        path == self.path
+            || path.file_name() == self.path.file_name()
+            || names.iter().flatten().any(|name| path == Path::new(name))
+    }
 }
 
 /// The keys of a message, where they are not those of its format.
@@ -56,38 +120,65 @@ pub enum ExcessLength {
 }
 
 /// Everything that decides how a row becomes tokens, besides the tokenizer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DataOptions {
     /// How rows are read.
     pub dataset: DatasetConfig,
+    /// Which rows are read; all where absent.
+    pub split: Option<Split>,
     /// Longest sample in tokens.
     pub sequence_len: usize,
     /// What becomes of longer ones.
     pub excess_length: ExcessLength,
+    /// Whether rows are plain texts, of which long ones are divided into pieces.
+    pub divides_texts: bool,
+    /// Whether rows may hold what a teacher thought of them, and that is read.
+    pub reads_teacher: bool,
     /// Which tokens carry loss.
     pub mask: LossMask,
 }
 
 impl Config {
     /// The options for a file: the entry of `datasets` that names it, else the one that names none.
-    pub fn data_options(&self, path: &Path) -> DataOptions {
-        let named = self.datasets.iter().find(|dataset| {
-            dataset
-                .path
-                .as_deref()
-                .is_some_and(|named| named == path || named.file_name() == path.file_name())
-        });
+    pub fn data_options(&self, file: &DataFile) -> DataOptions {
+        let is_named =
+            |dataset: &&DatasetConfig| dataset.path.as_deref().is_some_and(|path| file.is_meant_by(path));
+        let named = self.datasets.iter().find(is_named);
         let dataset = named.or_else(|| self.datasets.iter().find(|dataset| dataset.path.is_none()));
         DataOptions {
             dataset: dataset.cloned().unwrap_or_default(),
+            split: file.split,
             sequence_len: self.sequence_len,
             excess_length: self.excess_length_strategy,
+            divides_texts: self.objective == Objective::Pretrain,
+            reads_teacher: self.objective == Objective::Distill,
             mask: LossMask {
                 roles_to_train: self.roles_to_train.clone(),
                 train_on_eos: self.train_on_eos,
                 train_on_inputs: self.train_on_inputs,
             },
         }
+    }
+}
+
+impl Config {
+    /// Which file of a data set is trained on.
+    pub(crate) fn split_of(&self, name: &str) -> Split {
+        let file = DataFile { name: name.to_owned(), path: PathBuf::new(), split: None };
+        self.data_options(&file).dataset.split
+    }
+
+    /// Refuses an entry of `datasets` that names none of the files.
+    pub(crate) fn check_datasets(&self, files: &[DataFile]) -> Result<(), Error> {
+        let is_there = |path: &Path| files.iter().any(|file| file.is_meant_by(path));
+        let Some(path) =
+            self.datasets.iter().filter_map(|dataset| dataset.path.as_deref()).find(|p| !is_there(p))
+        else {
+            return Ok(());
+        };
+        let names = files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+        let problem = format!("names `{}`, which is none of the data (there is: {names})", path.display());
+        Err(Error::Config { key: "datasets", problem })
     }
 }
 

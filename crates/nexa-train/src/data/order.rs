@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::mix::Mix;
 use super::packing::pack;
 use crate::Config;
 
@@ -13,12 +14,15 @@ use crate::Config;
 #[derive(Debug)]
 pub(crate) struct Order {
     lengths: Vec<usize>,
+    mix: Mix,
     /// Tokens of a packed sequence; absent where units are samples.
     capacity: Option<usize>,
     seed: u64,
     per_micro_batch: usize,
     micro_batches: usize,
     epoch: Epoch,
+    /// The first unit of every epoch up to the one after the last that was asked for.
+    starts: Vec<u64>,
 }
 
 /// The units of one epoch.
@@ -30,17 +34,20 @@ struct Epoch {
 
 impl Order {
     /// Orders samples of these lengths as a configuration says.
-    pub(crate) fn new(config: &Config, lengths: Vec<usize>) -> Self {
-        let capacity = config.sample_packing.then_some(config.sequence_len);
-        let units = units(&lengths, capacity, config.seed, 0);
-        Self {
+    pub(crate) fn new(config: &Config, lengths: Vec<usize>, mix: Mix) -> Self {
+        let mut order = Self {
             lengths,
-            capacity,
+            mix,
+            capacity: config.sample_packing.then_some(config.sequence_len),
             seed: config.seed,
             per_micro_batch: config.micro_batch_size,
             micro_batches: config.gradient_accumulation_steps,
-            epoch: Epoch { number: 0, units },
-        }
+            epoch: Epoch { number: 0, units: Vec::new() },
+            starts: vec![0],
+        };
+        order.epoch.units = order.units(0);
+        order.starts.push(order.epoch.units.len() as u64);
+        order
     }
 
     /// Returns the samples of every micro-batch of a step, counted from 0.
@@ -51,10 +58,10 @@ impl Order {
         units.chunks(self.per_micro_batch).map(<[Vec<usize>]>::concat).collect()
     }
 
-    /// Counts the steps of an epoch, a fraction.
+    /// Counts the steps of an epoch, a fraction. Where the samples of mixed data sets are packed, epochs differ a
+    /// little, and it is that of the first.
     pub(crate) fn steps_per_epoch(&self) -> f64 {
-        // Packing sorts by length, so the number of sequences is the same in every epoch.
-        self.epoch.units.len() as f64 / (self.per_micro_batch * self.micro_batches) as f64
+        self.starts[1] as f64 / (self.per_micro_batch * self.micro_batches) as f64
     }
 
     /// Counts the steps after which a number of tokens has been seen, or `most` where that is less.
@@ -77,22 +84,42 @@ impl Order {
     }
 
     fn unit(&mut self, position: u64) -> Vec<usize> {
-        let count = self.epoch.units.len() as u64;
-        let (number, index) = (position / count, (position % count) as usize);
-        if self.epoch.number != number {
-            let units = units(&self.lengths, self.capacity, self.seed, number);
-            self.epoch = Epoch { number, units };
-        }
+        let (number, index) = self.place(position);
+        self.go_to(number);
         self.epoch.units[index].clone()
     }
-}
 
-fn units(lengths: &[usize], capacity: Option<usize>, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
-    match capacity {
-        Some(capacity) => pack(lengths, capacity, seed, epoch).bins,
-        None => {
-            permutation(lengths.len(), seed, "train", epoch).into_iter().map(|sample| vec![sample]).collect()
+    /// The epoch of a unit, and the unit's place in it.
+    fn place(&mut self, position: u64) -> (u64, usize) {
+        if self.capacity.is_none() || !self.mix.varies() {
+            // Packing sorts by length, so equal samples give equally many sequences.
+            return (position / self.starts[1], (position % self.starts[1]) as usize);
         }
+        let mut known = self.starts.len() - 1;
+        while self.starts[known] <= position {
+            self.go_to(known as u64);
+            self.starts.push(self.starts[known] + self.epoch.units.len() as u64);
+            known += 1;
+        }
+        let number = self.starts.partition_point(|&start| start <= position) - 1;
+        (number as u64, (position - self.starts[number]) as usize)
+    }
+
+    fn go_to(&mut self, number: u64) {
+        if self.epoch.number != number {
+            self.epoch = Epoch { number, units: self.units(number) };
+        }
+    }
+
+    fn units(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let samples = self.mix.epoch(self.seed, epoch);
+        let Some(capacity) = self.capacity else {
+            let order = permutation(samples.len(), self.seed, "train", epoch);
+            return order.into_iter().map(|place| vec![samples[place]]).collect();
+        };
+        let lengths: Vec<usize> = samples.iter().map(|&sample| self.lengths[sample]).collect();
+        let bins = pack(&lengths, capacity, self.seed, epoch).bins;
+        bins.into_iter().map(|bin| bin.into_iter().map(|place| samples[place]).collect()).collect()
     }
 }
 
@@ -119,7 +146,7 @@ mod tests {
     fn order(change: fn(&mut Config)) -> Order {
         let mut config = Config { micro_batch_size: 2, sequence_len: 10, ..Config::default() };
         change(&mut config);
-        Order::new(&config, (0..12).map(|index| 1 + index % 5).collect())
+        Order::new(&config, (0..12).map(|index| 1 + index % 5).collect(), Mix::even(12))
     }
 
     #[test]
@@ -140,6 +167,27 @@ mod tests {
         };
         check(|_| {});
         check(|config| config.gradient_accumulation_steps = 3);
+        check(|config| (config.sample_packing, config.micro_batch_size) = (true, 1));
+    }
+
+    #[test]
+    fn mixed_data_sets_have_their_shares_and_can_be_gone_into_anywhere() {
+        let check = |change: fn(&mut Config)| {
+            let mut config = Config { micro_batch_size: 2, sequence_len: 10, ..Config::default() };
+            change(&mut config);
+            let lengths: Vec<usize> = (0..12).map(|index| 1 + index % 5).collect();
+            let mix = Mix::weighted(&[(0..9, 1.0), (9..12, 2.0)]);
+            let order = || Order::new(&config, lengths.clone(), mix.clone());
+            let mut from_the_start = order();
+            let steps: Vec<_> = (0..60).map(|step| from_the_start.step(step)).collect();
+            let all = steps.concat().concat();
+            let share = all.iter().filter(|&&sample| sample >= 9).count() as f64 / all.len() as f64;
+            assert!((share - 2.0 / 3.0).abs() < 0.03, "{share}");
+            for step in [0, 1, 13, 59] {
+                assert_eq!(order().step(step), steps[step as usize], "step {step}");
+            }
+        };
+        check(|_| {});
         check(|config| (config.sample_packing, config.micro_batch_size) = (true, 1));
     }
 

@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Rows whose reasons are kept.
+const REASONS: usize = 10;
+
 /// Counts of rows, samples and what was left out or looks wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Rows of the file.
     pub rows: u64,
-    /// Rows that can be trained on.
+    /// Samples that can be trained on: rows, or pieces of them.
     pub samples: u64,
     /// Tokens of the samples.
     pub tokens: u64,
@@ -19,6 +22,14 @@ pub struct Report {
     pub too_long: u64,
     /// Rows left out because no token of them carries loss.
     pub nothing_trained: u64,
+    /// Texts that were divided into pieces of at most `sequence_len`, each a sample.
+    pub divided: u64,
+    /// Rows left out because what their teacher thought cannot be put beside their tokens.
+    pub misaligned: u64,
+    /// Why, for the first of them.
+    pub misalignments: Vec<String>,
+    /// Samples of whose last token the teacher says nothing but that it came: it is taken as certain.
+    pub certain_ends: u64,
     /// Samples that were cut to `sequence_len`.
     pub truncated: u64,
     /// Rows left out because the cut took every token that carries loss.
@@ -39,6 +50,8 @@ impl Report {
     /// Adds the counts of other rows.
     pub(super) fn add(&mut self, other: &Self) {
         self.longest = self.longest.max(other.longest);
+        let room = REASONS - self.misalignments.len();
+        self.misalignments.extend(other.misalignments.iter().take(room).cloned());
         for (sum, more) in [
             (&mut self.rows, other.rows),
             (&mut self.samples, other.samples),
@@ -46,6 +59,9 @@ impl Report {
             (&mut self.trained_tokens, other.trained_tokens),
             (&mut self.too_long, other.too_long),
             (&mut self.nothing_trained, other.nothing_trained),
+            (&mut self.divided, other.divided),
+            (&mut self.misaligned, other.misaligned),
+            (&mut self.certain_ends, other.certain_ends),
             (&mut self.truncated, other.truncated),
             (&mut self.answer_cut_away, other.answer_cut_away),
             (&mut self.stop_cut_away, other.stop_cut_away),
@@ -64,6 +80,10 @@ impl Report {
             (self.too_long, format!("{} are longer than `sequence_len` ({sequence_len})", self.too_long)),
             (self.nothing_trained, format!("{} have no turn to be trained", self.nothing_trained)),
             (
+                self.misaligned,
+                format!("{} have a teacher whose tokens do not line up with the student's", self.misaligned),
+            ),
+            (
                 self.answer_cut_away,
                 format!(
                     "{} lose their whole answer to the cut at `sequence_len` ({sequence_len})",
@@ -74,12 +94,38 @@ impl Report {
         reasons.into_iter().filter(|(count, _)| *count > 0).map(|(_, reason)| reason).collect()
     }
 
+    /// What a person may want to know although nothing is wrong with it, in words.
+    pub fn notes(&self, sequence_len: usize) -> Vec<String> {
+        let notes = [
+            (
+                self.divided,
+                format!(
+                    "{} texts are longer than `sequence_len` ({sequence_len}); with the others they are {} pieces",
+                    self.divided, self.samples
+                ),
+            ),
+            (
+                self.certain_ends,
+                format!(
+                    "the teacher's list says nothing of the last token of {} samples but that it came, which is taken as certain",
+                    self.certain_ends
+                ),
+            ),
+        ];
+        notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note).collect()
+    }
+
     /// Everything that a person should know, in words.
     pub fn warnings(&self, sequence_len: usize) -> Vec<String> {
         let left_out = self.left_out(sequence_len);
         let mut warnings = Vec::new();
         if !left_out.is_empty() {
             warnings.push(format!("of {} samples, {}; they are left out", self.rows, left_out.join(", ")));
+        }
+        warnings.extend(self.misalignments.iter().cloned());
+        let untold = self.misaligned - self.misalignments.len() as u64;
+        if untold > 0 {
+            warnings.push(format!("… and {untold} more, whose reasons `nexa data inspect` shows row by row"));
         }
         let further = [
             (self.truncated, format!("{} samples are cut to {sequence_len} tokens", self.truncated)),

@@ -3,9 +3,11 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
+use nexa_core::columns::SPLIT;
 use nexa_core::table::{Row, Tables};
 use serde_json::Value;
 
+use super::options::Split;
 use crate::Error;
 
 /// A row and where it stands.
@@ -26,17 +28,32 @@ impl Numbered {
         }
     }
 
+    /// Whether the row belongs to a side of its table. One that does not say is there to be trained on.
+    fn belongs_to(&self, split: Split) -> bool {
+        match self.row.get(SPLIT) {
+            None | Some(Value::Null) => split == Split::Train,
+            Some(side) => side == split.as_str(),
+        }
+    }
+
     /// An error about the row.
     pub(super) fn error(&self, path: &Path, problem: impl Into<String>) -> Error {
         Error::Sample { path: path.to_owned(), line: self.line, problem: problem.into() }
     }
 }
 
+/// Rows as they come.
+type Rows = Box<dyn Iterator<Item = Result<Numbered, Error>>>;
+
+/// Opens a file and passes over the rows that belong to another side of it, where one is asked for.
+pub(super) fn open(path: &Path, split: Option<Split>, tables: &dyn Tables) -> Result<Rows, Error> {
+    let rows = open_all(path, tables)?;
+    let Some(split) = split else { return Ok(rows) };
+    Ok(Box::new(rows.filter(move |row| row.as_ref().map_or(true, |row| row.belongs_to(split)))))
+}
+
 /// Opens a file: lines of JSON are read as they are asked for, other tables as a whole.
-pub(super) fn open(
-    path: &Path,
-    tables: &dyn Tables,
-) -> Result<Box<dyn Iterator<Item = Result<Numbered, Error>>>, Error> {
+fn open_all(path: &Path, tables: &dyn Tables) -> Result<Rows, Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !name.ends_with("jsonl") {
         let rows = tables.read(path)?.into_iter().enumerate();

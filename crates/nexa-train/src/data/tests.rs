@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use nexa_core::event::{Event, EventSink, NoEvents};
+use nexa_core::lm::Tokenizer as _;
 use nexa_core::table::JsonLines;
 use nexa_model::{ChatTokenizer, TrainOnEos};
 use serde_json::{Value, json};
@@ -32,14 +33,14 @@ impl Lab {
     }
 
     fn open(&self, events: &dyn EventSink) -> Result<Samples, Error> {
-        let (path, options) = (self.path(), self.config.data_options(&self.path()));
+        let (path, options) = (self.path(), self.config.data_options(&self.path().into()));
         let source =
             Source { path: &path, options: &options, tokenizer: &self.tokenizer, tables: &JsonLines };
         Samples::open(&source, &self.folder.path().join("cache"), events)
     }
 
     fn inspect(&self, row: usize) -> Result<Inspection, Error> {
-        let (path, options) = (self.path(), self.config.data_options(&self.path()));
+        let (path, options) = (self.path(), self.config.data_options(&self.path().into()));
         let source =
             Source { path: &path, options: &options, tokenizer: &self.tokenizer, tables: &JsonLines };
         inspect(&source, row)
@@ -237,4 +238,155 @@ fn the_template_of_the_config_is_saved_with_the_tokenizer() {
     let again = load_tokenizer(&Config::default(), &saved).expect("loads");
     assert_eq!(again.fingerprint().expect("hashes"), tokenizer.fingerprint().expect("hashes"));
     assert_ne!(again.fingerprint().expect("hashes"), lab.tokenizer.fingerprint().expect("hashes"));
+}
+
+/// A row whose answer a teacher spelled token by token, as servers return it, with two alternatives each.
+fn told(tokenizer: &ChatTokenizer, answer: &str, change: impl Fn(&mut Vec<Value>)) -> Value {
+    let ids = tokenizer.encode(answer).expect("encodes");
+    let entry = |id: u32, logprob: f64| {
+        let bytes = tokenizer.token_bytes(id).expect("a token");
+        json!({"token": String::from_utf8_lossy(&bytes), "bytes": bytes, "logprob": logprob})
+    };
+    let mut content: Vec<Value> = ids
+        .iter()
+        .map(|&id| {
+            let mut token = entry(id, -0.5);
+            token["top_logprobs"] = json!([entry(id, -0.5), entry(if id == 40 { 41 } else { 40 }, -1.5)]);
+            token
+        })
+        .collect();
+    change(&mut content);
+    let mut row = chat("two?", answer);
+    row["logprobs"] = json!({"content": content});
+    row
+}
+
+#[test]
+fn what_a_teacher_spelled_lies_beside_the_tokens() {
+    let mut lab = Lab::new(&[]);
+    lab.config.objective = crate::Objective::Distill;
+    let check = |row: Value, expected: Result<usize, &str>| {
+        // The first row says that there is a teacher, and lets the file have a sample.
+        let rows = [told(&lab.tokenizer, "four", |_| {}), row];
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        let path = lab.path();
+        let _ = fs_err::remove_file(&path);
+        fs_err::write(&path, text).expect("writes");
+        let samples = lab.open(&NoEvents).map_err(|error| error.to_string());
+        match (samples, expected) {
+            (Ok(samples), Ok(rows)) => {
+                assert_eq!((samples.len(), samples.report().misaligned), (2, 0), "{:?}", samples.report());
+                assert_eq!(samples.get(1).trained.iter().skip(1).filter(|&trained| trained).count(), rows);
+                assert!(samples.is_taught() && samples.teacher(1).is_some());
+                assert_eq!(samples.report().certain_ends, 2);
+            }
+            (Ok(samples), Err(reason)) => {
+                let report = samples.report();
+                assert_eq!((report.samples, report.misaligned), (1, 1));
+                assert!(report.misalignments[0].starts_with("train.jsonl:2: "), "{report:?}");
+                assert!(report.misalignments[0].contains(reason), "{report:?}");
+                assert!(
+                    report.warnings(64).join("\n").contains("1 have a teacher whose tokens"),
+                    "{report:?}"
+                );
+                assert!(lab.inspect(2).expect("is read").warnings.join("\n").contains(reason));
+            }
+            (Err(error), Err(reason)) => assert!(error.contains(reason), "{error}"),
+            (Err(error), Ok(_)) => panic!("{error}"),
+        }
+    };
+    let tokenizer = ChatTokenizer::train(&["What is two plus two? four"], 280).expect("trains");
+    let answer = "four two?";
+    let tokens = tokenizer.encode(answer).expect("encodes").len();
+    let row = |change: &dyn Fn(&mut Vec<Value>)| told(&tokenizer, answer, change);
+    // The end of the turn is a row of its own.
+    check(row(&|_| {}), Ok(tokens + 1));
+    check(row(&|content| content[0]["token"] = json!("")), Ok(tokens + 1));
+    check(chat("two?", "four"), Err("holds nothing of its teacher"));
+    check(row(&|content| drop(content.pop())), Err("is missing in the teacher's list"));
+    check(
+        row(&|content| content.extend_from_within(..3)),
+        Err("for the teacher and \"<|im_end|>\" for the student"),
+    );
+    let end = || json!({"token": "<|im_end|>", "logprob": -0.1});
+    check(row(&|content| content.extend([end(), end()])), Err("tokens and the student's"));
+    check(
+        row(&|content| {
+            content[1]["bytes"] = json!([120, 121]);
+            content[1]["top_logprobs"] = json!([]);
+        }),
+        Err("token 2 of the answer is \"xy\" for the teacher"),
+    );
+    check(
+        row(&|content| content[0]["top_logprobs"][1]["bytes"] = json!([240, 159, 166, 128])),
+        Err("the alternative \"🦀\" is no token of the student"),
+    );
+    check(
+        row(&|content| content[0]["logprob"] = json!("x")),
+        Err("train.jsonl:2: column `logprobs`: token 1: `logprob`"),
+    );
+    check(row(&|content| content[0]["top_logprobs"][1]["logprob"] = json!(-0.1)), Err("add up to 1.511"));
+}
+
+#[test]
+fn what_a_teacher_gave_by_ids_lies_beside_the_tokens() {
+    let mut lab = Lab::new(&[]);
+    lab.config.objective = crate::Objective::Distill;
+    let trained = lab.tokenizer.encode("four").expect("encodes").len() + 1;
+    let check = |ids: Value, log_probs: Value, expected: Result<(), &str>| {
+        let mut row = chat("two?", "four");
+        (row["teacher_token_ids"], row["teacher_log_probs"]) = (ids, log_probs);
+        let path = lab.path();
+        let _ = fs_err::remove_file(&path);
+        fs_err::write(&path, format!("{row}\n")).expect("writes");
+        match (lab.open(&NoEvents), expected) {
+            (Ok(samples), Ok(())) => assert!(samples.is_taught()),
+            (Err(error), Err(reason)) => assert!(error.to_string().contains(reason), "{error}"),
+            (found, _) => panic!("{:?}", found.map(|samples| samples.report().clone())),
+        }
+    };
+    let lists = |count: usize, list: Value| Value::Array(vec![list; count]);
+    let fit = (lists(trained, json!([1, 2])), lists(trained, json!([-0.2, -3.0])));
+    check(fit.0.clone(), fit.1.clone(), Ok(()));
+    check(json!(fit.0.to_string()), json!(fit.1.to_string()), Ok(()));
+    let (fewer, numbers) = (lists(1, json!([1, 2])), lists(1, json!([-0.2, -3.0])));
+    check(fewer, numbers, Err("speaks of 1 tokens, and "));
+    check(lists(trained, json!([1, 280])), fit.1.clone(), Err("token 280 is outside a vocabulary of 280"));
+    check(lists(trained, json!([1, 1])), fit.1.clone(), Err("id 1 is listed twice"));
+    check(fit.0.clone(), lists(trained, json!([-0.2])), Err("2 ids and 1 numbers"));
+    check(fit.0.clone(), Value::Null, Err("column `teacher_log_probs` is missing"));
+    check(fit.0, lists(trained, json!([0.5, -3.0])), Err("0.5 is no log-probability"));
+}
+
+#[test]
+fn long_texts_are_divided_and_every_token_is_trained_but_the_first_of_a_piece() {
+    let texts: Vec<String> = (1..90).map(|words| "four ".repeat(words)).collect();
+    let rows: Vec<Value> = texts.iter().map(|text| json!({ "text": text })).collect();
+    let mut lab = Lab::new(&rows);
+    (lab.config.objective, lab.config.sequence_len) = (crate::Objective::Pretrain, 16);
+    let said = Said::default();
+    let samples = lab.open(&said).expect("tokenises");
+    let expected: Vec<Vec<u32>> =
+        texts.iter().map(|text| lab.tokenizer.encode_document(text).expect("encodes")).collect();
+    let pieces: Vec<SampleRef<'_>> = (0..samples.len()).map(|index| samples.get(index)).collect();
+    let together = pieces.iter().flat_map(|piece| piece.token_ids).copied().collect::<Vec<u32>>();
+    assert_eq!(together, expected.concat(), "no token is lost, and none is there twice");
+    assert!(pieces.iter().all(|piece| (2..=16).contains(&piece.token_ids.len())));
+    assert!(pieces.iter().all(|piece| piece.trained.iter().all(|trained| trained)));
+    let report = samples.report();
+    let long = expected.iter().filter(|text| text.len() > 16).count() as u64;
+    assert_eq!((report.rows, report.divided, report.too_long), (89, long, 0));
+    assert_eq!(report.tokens as usize, expected.concat().len());
+    assert!(said.0.lock().expect("nothing panics").join("").contains("pieces"));
+    assert_eq!(samples.id(0), "train.jsonl:1");
+    assert!(
+        samples.id(samples.len() - 1).starts_with("train.jsonl:89["),
+        "{}",
+        samples.id(samples.len() - 1)
+    );
+
+    let mut conversations = Lab::new(&[chat("two?", "four")]);
+    conversations.config.objective = crate::Objective::Pretrain;
+    let error = conversations.open(&NoEvents).expect_err("no text").to_string();
+    assert!(error.contains("`objective` is `pretrain`, which learns plain text"), "{error}");
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nexa_core::event::EventSink;
-use nexa_model::{Decoder, Gradients, Objective as Loss, TeacherRows};
+use nexa_model::{Decoder, Gradients, Objective as Loss};
 
 use self::distillation::Distillation;
 pub(crate) use self::distillation::check_vocabulary;
@@ -38,6 +38,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) initial_hash: &'a str,
     /// The teacher.
     pub(crate) teacher: Option<Arc<Decoder>>,
+    /// A hash of the teacher.
+    pub(crate) teacher_hash: &'a str,
     /// Where what is slow to compute is kept.
     pub(crate) cache: &'a Path,
     /// Where events go.
@@ -63,7 +65,7 @@ impl Objective {
         Ok(match config.objective {
             config::Objective::Pretrain | config::Objective::Sft => Self::Likelihood,
             config::Objective::Dpo => Self::Preference(Preference::new(config, set, sources)?),
-            config::Objective::Distill => Self::Distillation(Distillation::new(config, sources)?),
+            config::Objective::Distill => Self::Distillation(Distillation::new(config, set, sources)?),
         })
     }
 
@@ -76,7 +78,7 @@ impl Objective {
                 decoder.gradients(batch, Loss::Of(&|losses| preference.loss(micro_batch, losses)))
             }
             Self::Distillation(distillation) => {
-                let teacher: TeacherRows = distillation.teach(batch);
+                let teacher = distillation.teach(micro_batch);
                 decoder.gradients(batch, Loss::Distill(&teacher, distillation.divergence()))
             }
         }
@@ -90,7 +92,7 @@ impl Objective {
             Self::Likelihood => sum(decoder.token_losses(batch)),
             Self::Preference(preference) => preference.loss(micro_batch, &decoder.token_losses(batch)).0,
             Self::Distillation(distillation) => {
-                let teacher = distillation.teach(batch);
+                let teacher = distillation.teach(micro_batch);
                 sum(decoder.divergences(batch, &teacher, distillation.divergence()))
             }
         }

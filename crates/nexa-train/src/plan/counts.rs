@@ -3,7 +3,7 @@
 use nexa_core::lm::Tokenizer as _;
 use serde::Serialize;
 
-use crate::data::{Order, Set};
+use crate::data::{DatasetCounts, Order, Set};
 use crate::model::Model;
 use crate::run::{Flops, Plan, Prepared};
 
@@ -14,8 +14,10 @@ pub struct Counts {
     pub parameters: usize,
     /// Numbers that are trained: all weights, or those of the adapters.
     pub trained_parameters: usize,
-    /// Samples of an epoch.
+    /// Samples of the data.
     pub samples: usize,
+    /// What each data set gives to an epoch.
+    pub datasets: Vec<DatasetCounts>,
     /// Samples that the model is validated with.
     pub validation_samples: usize,
     /// Steps of the run; `max_time_s` and `early_stopping_patience` may end it sooner.
@@ -85,6 +87,7 @@ pub(super) struct Work {
     /// Tokens of the data.
     pub(super) data_tokens: u64,
     samples: usize,
+    datasets: Vec<DatasetCounts>,
     validation_samples: usize,
     vocabulary: usize,
     padding_waste: f64,
@@ -103,6 +106,7 @@ impl Work {
             longest_step: 0,
             data_tokens: sizes.iter().chain(&validation).map(|size| size.tokens).sum(),
             samples: sizes.len(),
+            datasets: prepared.set.counts(),
             validation_samples: validation.len(),
             vocabulary: prepared.tokenizer.vocab_size(),
             padding_waste: 0.0,
@@ -131,6 +135,7 @@ impl Work {
             parameters: model.weights().count(),
             trained_parameters: model.trained_count(),
             samples: self.samples,
+            datasets: self.datasets.clone(),
             validation_samples: self.validation_samples,
             steps: course.total,
             epochs: course.total as f64 / course.steps_per_epoch,

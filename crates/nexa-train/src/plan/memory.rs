@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use super::counts::Work;
 use crate::state::State;
-use crate::{Config, Error, Inputs, Objective};
+use crate::{Config, Error, Inputs};
 
 /// Bytes of a number.
 const NUMBER: u64 = size_of::<f32>() as u64;
@@ -83,9 +83,12 @@ impl Memory {
         let trained = state.model.trained_count() as u64 * NUMBER;
         let own = model.count() as u64 * NUMBER;
         let adapters = if config.adapter.is_some() { trained } else { 0 };
+        // One that is asked once is gone before the first step.
         let teacher = match &inputs.teacher {
-            Some(folder) => bytes_of(&DecoderConfig::load(&folder.join("config.json"))?),
-            None => 0,
+            Some(folder) if config.kd_top_k.is_none() => {
+                bytes_of(&DecoderConfig::load(&folder.join("config.json"))?)
+            }
+            _ => 0,
         };
         let weights = own + adapters + teacher;
         let optimizer: u64 = state.optimizer.state().map(|(_, values)| values.len() as u64 * NUMBER).sum();
@@ -94,7 +97,7 @@ impl Memory {
         let at_once = at_once as u64;
         let is_cpu = state.model.placement().is_cpu();
         let fullest = if is_cpu {
-            Blocks::of(config, model.config(), work).fullest(trained)
+            Blocks::of(config, model.config(), work, inputs.teacher.is_some()).fullest(trained)
         } else {
             Fullest { gradients: trained, activations: 0, logits: 0 }
         };
@@ -156,7 +159,8 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn of(config: &Config, decoder: &DecoderConfig, work: &Work) -> Self {
+    fn of(config: &Config, decoder: &DecoderConfig, work: &Work, has_teacher: bool) -> Self {
+        let asks_every_batch = has_teacher && config.kd_top_k.is_none();
         let mixed = (decoder.num_attention_heads * decoder.head_dim) as u64;
         let keys_and_values = (2 * decoder.num_key_value_heads * decoder.head_dim) as u64;
         let lora = config.lora();
@@ -181,7 +185,7 @@ impl Blocks {
             kept: kept.map(is_kept),
             recompute: config.gradient_checkpointing,
             trains_weights: lora.is_none(),
-            models: if config.objective == Objective::Distill { 2 } else { 1 },
+            models: if asks_every_batch { 2 } else { 1 },
         }
     }
 

@@ -15,7 +15,6 @@ use serde::Serialize;
 pub use self::counts::Counts;
 pub use self::memory::Memory;
 pub use self::time::Time;
-use crate::data::Order;
 use crate::run::{Plan, Workers, prepare, resident_bytes};
 use crate::state::State;
 use crate::{Config, Error, Inputs};
@@ -48,7 +47,7 @@ pub fn estimate(
     }
     let prepared = prepare(config, inputs, tables, events)?;
     let resident = resident_bytes();
-    let mut order = Order::new(config, prepared.set.lengths());
+    let mut order = prepared.set.order(config);
     let course = Plan::new(config, &mut order);
     let work = counts::Work::of(&prepared, &mut order, &course);
     let workers = Workers::new(&prepared.model, config.gradient_accumulation_steps)?;

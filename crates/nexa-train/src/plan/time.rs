@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::counts::{Size, Work};
-use crate::data::{Order, Set};
+use crate::data::Set;
 use crate::objective::Objective;
 use crate::optimizer::Step;
 use crate::run::{Flops, MicroBatch, Plan, Workers};
@@ -95,7 +95,7 @@ impl Measured {
     /// count where there are others.
     fn of(config: &Config, state: &mut State, parts: &Parts<'_>) -> Self {
         let Parts { set, objective, workers, work, course, .. } = *parts;
-        let mut order = Order::new(config, set.lengths());
+        let mut order = set.order(config);
         let mut measured = Self { steps: 0, size: Size::default(), passes: 0.0, updates: 0.0 };
         for (index, step) in spread(work.longest_step, course.total).enumerate() {
             let picked = order.step(step);

@@ -2,16 +2,19 @@
 
 use std::ops::Range;
 
+use nexa_core::event::{Event, EventSink};
+use nexa_core::format;
 use nexa_model::Batch;
 
 use crate::Config;
-use crate::data::{Order, Set};
+use crate::data::{DatasetCounts, Order, Set};
 
 /// The training data, in the order in which steps take it.
 #[derive(Debug)]
 pub(super) struct Batches {
     set: Set,
     order: Order,
+    seed: u64,
 }
 
 /// What is computed at once.
@@ -39,12 +42,31 @@ pub(super) struct StepData {
 impl Batches {
     /// Orders samples as the config says.
     pub(super) fn new(config: &Config, set: Set) -> Self {
-        Self { order: Order::new(config, set.lengths()), set }
+        Self { order: set.order(config), set, seed: config.seed }
     }
 
     /// The order of the samples.
     pub(super) fn order(&mut self) -> &mut Order {
         &mut self.order
+    }
+
+    /// What each data set gives to an epoch.
+    pub(super) fn datasets(&self) -> Vec<DatasetCounts> {
+        self.set.counts()
+    }
+
+    /// Says what each of several data sets gives to an epoch.
+    pub(super) fn tell(&self, events: &dyn EventSink) {
+        let datasets = self.datasets();
+        for DatasetCounts { name, samples, tokens, in_an_epoch } in
+            datasets.iter().filter(|_| datasets.len() > 1)
+        {
+            let [samples, in_an_epoch] = [*samples, *in_an_epoch].map(|count| format::count(count as u64));
+            let tokens = format::count(*tokens);
+            let text =
+                format!("{name}: {samples} samples of {tokens} tokens, {in_an_epoch} samples an epoch");
+            events.emit(Event::info(text));
+        }
     }
 
     /// Puts the data of a step together, counted from 0.
@@ -53,7 +75,15 @@ impl Batches {
         let empty: f64 = picked.iter().map(|samples| self.order.empty_share(samples)).sum();
         StepData {
             padding_waste: empty / picked.len() as f64,
-            micro_batches: picked.into_iter().map(|samples| MicroBatch::new(&self.set, samples)).collect(),
+            micro_batches: picked
+                .into_iter()
+                .enumerate()
+                .map(|(index, samples)| {
+                    let noise = noise(self.seed, step, index as u64);
+                    let micro_batch = MicroBatch::new(&self.set, samples);
+                    MicroBatch { batch: micro_batch.batch.with_noise(noise), ..micro_batch }
+                })
+                .collect(),
         }
     }
 
@@ -62,6 +92,12 @@ impl Batches {
         let samples = data.micro_batches.iter().flat_map(|micro_batch| &micro_batch.samples);
         samples.map(|&sample| self.set.id(sample)).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// The key of what is random in a micro-batch.
+fn noise(seed: u64, step: u64, index: u64) -> u64 {
+    let hash = blake3::hash(&[seed, step, index].map(u64::to_le_bytes).concat());
+    hash.as_bytes().iter().take(8).fold(0, |key, &byte| key << 8 | u64::from(byte))
 }
 
 impl MicroBatch {

@@ -41,6 +41,7 @@ use self::steps::Run;
 pub use self::tracking::tracking_of;
 use self::watchdog::Watchdog;
 pub(crate) use self::workers::Workers;
+use crate::data::{DataFile, DatasetCounts};
 use crate::state::{State, generations};
 use crate::{Config, Error, Validation};
 
@@ -52,10 +53,10 @@ pub(crate) const TIMING_FILE: &str = "timing.jsonl";
 /// The files that training reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inputs {
-    /// SFT data: one JSON object with `messages` a line.
-    pub train: PathBuf,
-    /// Validation data of the same form.
-    pub validation: Option<PathBuf>,
+    /// The training data: a file of each data set.
+    pub train: Vec<DataFile>,
+    /// Validation data; none where it is to be taken from the training data, if at all.
+    pub validation: Vec<DataFile>,
     /// A folder with a tokenizer; that of `base` where absent.
     pub tokenizer: Option<PathBuf>,
     /// The model to go on from; one of random weights where absent.
@@ -104,6 +105,8 @@ pub struct Outcome {
     pub steps: u64,
     /// Passes over the data, a fraction.
     pub epochs: f64,
+    /// What each data set gives to an epoch.
+    pub datasets: Vec<DatasetCounts>,
     /// Tokens seen.
     pub tokens: u64,
     /// Tokens seen that carry loss.
@@ -162,6 +165,7 @@ pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<
     }
     fs_err::create_dir_all(session.workspace)?;
     let mut batches = Batches::new(config, set);
+    batches.tell(events);
     let metrics = Log::open(&session.workspace.join(METRICS_FILE), state.progress.metrics_bytes)?;
     let timing = Log::open(&session.workspace.join(TIMING_FILE), state.measured.timing_bytes)?;
     // They begin with what the logs hold, so the logs must have been cut back to the state.

@@ -78,12 +78,13 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Mix;
 
     /// Ten samples of ten tokens each, five steps an epoch.
     fn plan(change: fn(&mut Config)) -> Plan {
         let mut config = Config { micro_batch_size: 2, ..Config::default() };
         change(&mut config);
-        Plan::new(&config, &mut Order::new(&config, vec![10; 10]))
+        Plan::new(&config, &mut Order::new(&config, vec![10; 10], Mix::even(10)))
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What a run is made of before its first step.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use nexa_core::event::{Event, EventSink};
@@ -10,7 +9,7 @@ use nexa_model::{ChatTokenizer, Checkpoint, Weights};
 
 use super::steps::Validating;
 use super::{Inputs, fingerprint};
-use crate::data::{Samples, Set, Source, load_tokenizer};
+use crate::data::{Reading, Set, load_tokenizer};
 use crate::model::Model;
 use crate::objective::{self, Objective, Sources};
 use crate::placement::Placement;
@@ -51,17 +50,12 @@ pub(crate) fn prepare(
         events.emit(Event::info(format!("computing on {} in {}", config.device, placement.precision())));
     }
     let (tokenizer, weights) = starting_point(config, inputs)?;
-    let open = |path: &PathBuf| {
-        let options = config.data_options(path);
-        let source = Source { path, options: &options, tokenizer: &tokenizer, tables };
-        let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
-        Samples::open(&source, cache, events).map(Set::new)
-    };
-    let set = open(&inputs.train)?;
-    let (set, validation) = match &inputs.validation {
-        Some(path) => (set, open(path)?),
-        None => set.split(config),
-    };
+    config.check_datasets(&[inputs.train.as_slice(), &inputs.validation].concat())?;
+    let cache = config.dataset_prepared_path.as_ref().unwrap_or(&inputs.cache);
+    let reading = Reading { config, tokenizer: &tokenizer, tables, cache, events };
+    let set = Set::open(&inputs.train, &reading)?;
+    let validation = Set::open_validation(&inputs.validation, &reading)?;
+    let (set, validation) = if validation.is_empty() { set.split(config) } else { (set, validation) };
     let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
     if let Some(teacher) = &teacher {
         objective::check_vocabulary(&tokenizer, &teacher.tokenizer)?;
@@ -69,13 +63,13 @@ pub(crate) fn prepare(
 
     let initial_hash = weights.content_hash();
     let sets = [set.fingerprint(), validation.fingerprint()];
-    let teacher_hash = teacher.as_ref().map(|teacher| teacher.weights_hash.as_str()).unwrap_or_default();
+    let teacher_hash = teacher.as_ref().map(|teacher| teacher.weights_hash.to_string()).unwrap_or_default();
     let parts = [
         &weights.config().to_json(),
         initial_hash.as_str(),
         sets[0].as_str(),
         sets[1].as_str(),
-        teacher_hash,
+        &teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
     let model = Model::new(config, weights, placement.clone())?;
@@ -84,6 +78,7 @@ pub(crate) fn prepare(
         initial: &initial,
         initial_hash: initial_hash.as_str(),
         teacher: teacher.map(|teacher| Arc::new(placement.decoder(&teacher.weights))),
+        teacher_hash: &teacher_hash,
         cache: &inputs.cache,
         events,
     };

@@ -73,6 +73,7 @@ impl Run<'_> {
         Ok(Outcome {
             steps: progress.step,
             epochs: self.epoch(),
+            datasets: self.batches.datasets(),
             tokens: progress.tokens,
             trained_tokens: progress.trained_tokens,
             parameters: self.state.model.weights().count(),

@@ -35,8 +35,8 @@ pub(crate) fn sft(args: &BenchSftArgs) -> Result<ExitCode> {
     config::apply_overrides(&mut value, &args.overrides)?;
     let config: nexa_train::Config = config::from_value(value, "command line")?;
     let inputs = Inputs {
-        train: args.data.clone(),
-        validation: None,
+        train: vec![args.data.clone().into()],
+        validation: Vec::new(),
         tokenizer: None,
         base: Some(args.model.clone()),
         teacher: None,

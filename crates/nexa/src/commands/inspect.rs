@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use nexa_core::artifact::Kind;
+use nexa_core::table::main_table;
 use nexa_core::{ExitCode, config};
-use nexa_train::{Inspection, Source, Token, inspect, load_tokenizer};
+use nexa_train::{DataFile, Inspection, Source, Token, inspect, load_tokenizer};
 
 use crate::app::App;
 use crate::args::{Global, InspectArgs};
@@ -34,9 +35,11 @@ pub(crate) fn run(global: &Global, mut args: InspectArgs) -> Result<ExitCode> {
         None => tokenizer_folder(&app, args.tokenizer.as_deref())?,
     };
     let tokenizer = load_tokenizer(&config, &folder).map_err(reported)?;
-    let path = data_file(&app, &args)?;
-    let options = config.data_options(&path);
-    let source = Source { path: &path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
+    // Of several data sets, the one that was typed, else the first that the configuration names.
+    let first = config.datasets.iter().find_map(|dataset| dataset.path.as_deref()?.to_str());
+    let file = data_file(&app, &args, args.dataset.as_deref().or(first))?;
+    let options = config.data_options(&file);
+    let source = Source { path: &file.path, options: &options, tokenizer: &tokenizer, tables: &app.tables };
     let inspection = inspect(&source, usize::try_from(args.row)?).map_err(reported)?;
     if global.json {
         render::json(&inspection)?;
@@ -96,10 +99,10 @@ fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
     Ok(app.store().resolve(app.project()?.name(), name)?.path())
 }
 
-fn data_file(app: &App, args: &InspectArgs) -> Result<PathBuf> {
+fn data_file(app: &App, args: &InspectArgs, named: Option<&str>) -> Result<DataFile> {
     let store = app.store();
-    let artifact = match args.dataset.as_deref() {
-        Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path)),
+    let artifact = match named {
+        Some(path) if Path::new(path).is_file() => return Ok(PathBuf::from(path).into()),
         Some(name) => store.resolve(app.project()?.name(), name)?,
         None => {
             let artifact = store.latest(app.project()?.name(), Kind::SftDataset)?;
@@ -107,7 +110,12 @@ fn data_file(app: &App, args: &InspectArgs) -> Result<PathBuf> {
             artifact
         }
     };
-    Ok(artifact.file(&args.file)?)
+    let name = artifact.id().to_string();
+    let file = match artifact.manifest.kind {
+        Kind::Dataset => main_table(&artifact, &app.tables).unwrap_or(&args.file),
+        _ => &args.file,
+    };
+    Ok(DataFile { name, path: artifact.file(file)?, split: None })
 }
 
 #[cfg(test)]

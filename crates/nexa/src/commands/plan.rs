@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 use nexa_core::{ExitCode, config};
 use nexa_train::plan::{self, Counts, Estimate, Memory, Time};
-use nexa_train::{Config, Inputs};
+use nexa_train::{Config, DatasetCounts, Inputs};
 use serde_json::json;
 
 use super::stage;
 use crate::app::App;
 use crate::args::{Global, StageArgs};
+use crate::datasets;
 use crate::models;
 use crate::render::{self, error::reported, table};
 use crate::stages;
@@ -19,12 +20,13 @@ pub(crate) fn run(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     let kind = stages::find("train").context("the stage of the command exists")?;
     let (mut value, place) = stage::settings(&args, &[])?;
     models::with_base(&app, &mut value, &place, &mut args)?;
+    datasets::with_named(&app, &mut value, &mut args)?;
     let config: Config = config::from_value(value, &place)?;
     let inputs = stage::inputs(&app, kind, &args.inputs, false)?;
     for (_, artifact) in inputs.iter() {
         artifact.verify()?;
     }
-    let inputs = Inputs::of(&inputs, &app.lab)?;
+    let inputs = Inputs::of(&config, &inputs, &app.lab)?;
     let sink = app.screen.sink("plan");
     let estimate = plan::estimate(&config, &inputs, &app.tables, &sink).map_err(reported)?;
     let price = app.lab.settings().prices.machine_usd_per_hour;
@@ -46,6 +48,10 @@ fn show(estimate: &Estimate, usd: Option<f64>) {
     );
     for (name, value) in facts.into_iter().chain([("cost", cost)]) {
         render::out(&format!("{name:<13} {value}"));
+    }
+    if counts.datasets.len() > 1 {
+        let rows: Vec<Vec<String>> = counts.datasets.iter().map(of_dataset).collect();
+        render::out(&table::table(&["data set", "samples", "tokens", "samples an epoch"], &rows));
     }
 }
 
@@ -71,6 +77,12 @@ fn of_counts(counts: &Counts) -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+fn of_dataset(counts: &DatasetCounts) -> Vec<String> {
+    let DatasetCounts { name, samples, tokens, in_an_epoch } = counts;
+    let count = |number: usize| table::count(number as u64);
+    vec![name.clone(), count(*samples), table::count(*tokens), count(*in_an_epoch)]
 }
 
 fn of_memory(memory: &Memory) -> Vec<(&'static str, String)> {

@@ -80,18 +80,19 @@ pub(crate) fn inputs(
         let (role, reference) = text.split_once('=').ok_or_else(|| {
             Error::config("command line", format!("`--in {text}` is not of the form ROLE=ARTIFACT"))
         })?;
-        let known = kind.roles.iter().find(|known| known.name == role).ok_or_else(|| Error::UnknownKey {
+        let known = kind.role(role).ok_or_else(|| Error::UnknownKey {
             place: "command line".to_owned(),
             key: format!("--in {role}"),
             nearest: config::nearest(role, kind.roles.iter().map(|role| role.name))
                 .map(|role| format!("--in {role}")),
         })?;
         let artifact = app.store().resolve(project.name(), reference)?;
-        artifact.expect_kind(known.kind)?;
+        known.check(&artifact)?;
         if artifact.id().to_string() != reference {
             render::note(&format!("using {} as {role}", artifact.id()));
         }
-        inputs = inputs.with(role, artifact);
+        let role = if role == known.name { StageKind::next_role(known, &inputs) } else { role.to_owned() };
+        inputs = inputs.with(&role, artifact);
     }
     for role in kind.roles {
         let wanted = role.required || (role.by_default && !reads_files && named.is_empty());

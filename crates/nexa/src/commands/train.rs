@@ -13,6 +13,7 @@ use nexa_train::{Error, Inputs};
 use super::stage;
 use crate::app::App;
 use crate::args::{Global, StageArgs, TrainArgs};
+use crate::datasets;
 use crate::models;
 use crate::render::{self, error::reported};
 use crate::stages;
@@ -35,6 +36,7 @@ fn train(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
     let (mut value, place) = stage::settings(&args, &[])?;
     models::with_base(&app, &mut value, &place, &mut args)?;
+    datasets::with_named(&app, &mut value, &mut args)?;
     let outcome = stage::execute(&app, kind, value, &place, &args)?;
     stage::show(&app, global, &outcome)
 }
@@ -45,12 +47,13 @@ fn verify_resume(global: &Global, mut args: TrainArgs) -> Result<ExitCode> {
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
     let (mut value, place) = stage::settings(&args.stage, &[])?;
     models::with_base(&app, &mut value, &place, &mut args.stage)?;
+    datasets::with_named(&app, &mut value, &mut args.stage)?;
     let config: nexa_train::Config = config::from_value(value, &place)?;
     let inputs = stage::inputs(&app, kind, &args.stage.inputs, false)?;
     for (_, artifact) in inputs.iter() {
         artifact.verify()?;
     }
-    let inputs = Inputs::of(&inputs, &app.lab)?;
+    let inputs = Inputs::of(&config, &inputs, &app.lab)?;
 
     const NAME: &str = "verify-resume";
     let _lock = run::lock(&app.lab, NAME, "the verification of resuming", false)?;

@@ -86,8 +86,8 @@ fn check(pipeline: &Pipeline, services: &Services<'_>) -> Result<Vec<Checked>, S
         for (role, source) in &node.inputs {
             if let Source::Artifact(name) = source {
                 let artifact = Store::new(services.lab).resolve(&pipeline.project, name)?;
-                let wanted = node.kind.roles.iter().find(|known| known.name == role);
-                wanted.map_or(Ok(()), |wanted| artifact.expect_kind(wanted.kind))?;
+                let wanted = node.kind.role(role);
+                wanted.map_or(Ok(()), |wanted| wanted.check(&artifact))?;
                 given = given.with(role, artifact);
             }
         }

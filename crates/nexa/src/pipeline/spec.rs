@@ -200,7 +200,7 @@ fn check_stage(
     })?;
     let mut inputs = BTreeMap::new();
     for (role, source) in &stage.inputs {
-        let known = kind.roles.iter().find(|known| known.name == role).ok_or_else(|| Error::UnknownKey {
+        let known = kind.role(role).ok_or_else(|| Error::UnknownKey {
             place: place.to_owned(),
             key: format!("stages.{name}.in.{role}"),
             nearest: config::nearest(role, kind.roles.iter().map(|role| role.name))
@@ -209,7 +209,7 @@ fn check_stage(
         let source = match order.iter().position(|&position| all[position].0 == *source) {
             Some(position) => {
                 let given = stages::find(&all[order[position]].1.uses).map(|kind| kind.makes);
-                if given.is_some_and(|given| given != known.kind) {
+                if given.is_some_and(|given| !known.takes(given)) {
                     let message = format!(
                         "stage `{name}`: `in.{role}` wants a {}, but `{source}` does not make one",
                         known.kind

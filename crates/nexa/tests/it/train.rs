@@ -77,3 +77,41 @@ fn a_finished_run_is_reproduced_or_the_difference_is_named() {
     assert!(ran.stderr.contains("model.safetensors: metrics.jsonl line 1 (step 1)"), "{}", ran.stderr);
     assert!(ran.stderr.contains("hint: the copy is kept in"), "{}", ran.stderr);
 }
+
+#[test]
+fn several_data_sets_are_mixed_and_each_is_in_the_lineage() {
+    let shell = lab();
+    let row = |index: usize, sign: char| {
+        let turn = |role: &str, content: String| serde_json::json!({"role": role, "content": content});
+        let question = turn("user", format!("What is {index} {sign} 1?"));
+        serde_json::json!({"messages": [question, turn("assistant", "Some number.".to_owned())]}).to_string()
+    };
+    for (name, sign, rows) in [("plus.jsonl", '+', 12), ("minus.jsonl", '-', 4)] {
+        let text: Vec<String> = (0..rows).map(|index| row(index, sign)).collect();
+        shell.write(name, &text.join("\n"));
+    }
+    let datasets = "datasets=[{path: plus.jsonl, weight: 1}, {name: minus.jsonl, weight: 3}]";
+    let ran = shell.run(&["train", "--config", "student.yaml", datasets]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let manifest = shell.run(&["train", "--config", "student.yaml", "--json", datasets]);
+    assert!(manifest.stderr.is_empty() || !manifest.stderr.contains("made:"), "{}", manifest.stderr);
+    let manifest: serde_json::Value = serde_json::from_str(&manifest.stdout).unwrap();
+    let counts: Vec<_> = manifest["summary"]["datasets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|set| (set["name"].as_str().unwrap(), set["samples"].as_u64(), set["in_an_epoch"].as_u64()))
+        .collect();
+    let expected = [("tutor/plus_v1", Some(12), Some(4)), ("tutor/minus_v1", Some(4), Some(12))];
+    assert_eq!(counts, expected);
+    let lineage = shell.run(&["lineage", ran.stdout.trim()]).stdout;
+    assert!(lineage.contains("plus_v1") && lineage.contains("minus_v1"), "{lineage}");
+
+    let planned = shell.run(&["plan", "--config", "student.yaml", datasets]);
+    assert!(planned.stdout.contains("samples an epoch"), "{}{}", planned.stdout, planned.stderr);
+    let named = ["--in", "sft_dataset=plus", "--in", "sft_dataset=minus"];
+    let planned = shell.run(&[&["plan", "--config", "student.yaml"], &named[..]].concat());
+    assert!(planned.stdout.contains("tutor/minus_v1"), "{}{}", planned.stdout, planned.stderr);
+    let ran = shell.run(&["train", "--config", "student.yaml", "datasets=[{name: plsu, weight: 1}]"]);
+    assert!(ran.stderr.contains("`datasets` names `plsu`, which is none of the data"), "{}", ran.stderr);
+}
