@@ -190,7 +190,7 @@ impl Decoder {
     pub fn with_adapters(mut self, adapters: &Lora) -> Self {
         let dtype = self.weights.embedding.dtype();
         let blocks = adapters.place(self.config.num_hidden_layers, &self.device).into_iter();
-        let as_weights = |it: Adapter| Adapter { a: it.a.cast(dtype), b: it.b.cast(dtype), ..it };
+        let as_weights = |_, it: Adapter| Adapter { a: it.a.cast(dtype), b: it.b.cast(dtype), ..it };
         self.adapters = Some(blocks.map(|block| block.map(as_weights)).collect());
         self
     }
@@ -643,8 +643,8 @@ mod tests {
     #[test]
     fn adapters_train_without_kernels_as_with_them() {
         let weights = Weights::random(&small(), 5).expect("valid config");
-        let config =
-            LoraConfig { r: 3, alpha: 6.0, use_rslora: false, target_modules: vec!["all-linear".to_owned()] };
+        let target_modules = vec!["all-linear".to_owned()];
+        let config = LoraConfig { r: 3, alpha: 6.0, dropout: 0.0, use_rslora: false, target_modules };
         let mut lora = Lora::new(config, &small(), 1).expect("valid");
         // Matrices `B` that are not zero, so that both factors have gradients.
         for values in lora.values_mut() {
