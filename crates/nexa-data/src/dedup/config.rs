@@ -89,7 +89,8 @@ impl Config {
             }
         }
         if permutations > MAX_PERMUTATIONS {
-            let message = format!("`bands` times `rows_per_band`: {permutations} is above {MAX_PERMUTATIONS}");
+            let message =
+                format!("`bands` times `rows_per_band`: {permutations} is above {MAX_PERMUTATIONS}");
             return Err(Error::config(NAME, message).into());
         }
         if !(self.min_similarity > 0.0 && self.min_similarity <= 1.0) {

@@ -88,8 +88,8 @@ impl Dedup {
 
     fn dedup_in(&self, context: &Context<'_>, source: &Source, folder: &std::path::Path) -> Result<()> {
         let mut fingerprints = Fingerprints::begin(&self.config, &source.path, folder)?;
-        let rows = Pass { context, source, note: "reading" }
-            .run(|first, batch| fingerprints.take(first, &batch))?;
+        let rows =
+            Pass { context, source, note: "reading" }.run(|first, batch| fingerprints.take(first, &batch))?;
         if rows == 0 {
             return Err(CoreError::malformed(&source.path, "the table has no rows").into());
         }
@@ -182,9 +182,10 @@ impl Duplicates {
 /// What is added to a row that does not stay.
 fn rejection(member: &Member, cluster: &Cluster) -> Row {
     let (gate, reason) = match member.standing {
-        Standing::Similar(similarity) => {
-            ("dedup.near", format!("{:.1} % of the shingles are those of `{}`", 100.0 * similarity, cluster.survivor))
-        }
+        Standing::Similar(similarity) => (
+            "dedup.near",
+            format!("{:.1} % of the shingles are those of `{}`", 100.0 * similarity, cluster.survivor),
+        ),
         Standing::Survivor | Standing::Equal => {
             ("dedup.exact", format!("it says the same as `{}`", cluster.survivor))
         }

@@ -112,7 +112,8 @@ fn clusters_are_told_for_splits() {
     assert_eq!(column(&clusters, "id"), ["b", "a"]);
     assert_eq!(column(&clusters, "cluster"), ["a", "a"]);
     // 56 shingles each, of which the last two words change two.
-    let similarity = clusters.iter().find(|row| row["id"] != row["survivor_id"]).unwrap()["similarity"].clone();
+    let similarity =
+        clusters.iter().find(|row| row["id"] != row["survivor_id"]).unwrap()["similarity"].clone();
     assert_eq!(similarity, json!(54.0 / 58.0));
 }
 
@@ -166,8 +167,9 @@ fn neither_threads_nor_memory_change_a_byte() {
 #[test]
 fn a_bucket_that_is_too_large_is_bounded_and_told() {
     // Each row shares nearly all with each.
-    let rows: Vec<Value> =
-        (0..300).map(|n| json!({"id": format!("{n}"), "text": format!("{} {}", text(1, 0), letters(n))})).collect();
+    let rows: Vec<Value> = (0..300)
+        .map(|n| json!({"id": format!("{n}"), "text": format!("{} {}", text(1, 0), letters(n))}))
+        .collect();
     let (lab, made) = dedup(&rows, "{}");
     assert_eq!(made.manifest.counts.rows, Some(1));
     assert!(lab.events.warnings().iter().any(|text| text.contains("only neighbours")));

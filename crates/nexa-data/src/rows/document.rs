@@ -36,7 +36,8 @@ impl Document {
         }
         let found = KNOWN.iter().find(|names| names.iter().any(|name| first.contains_key(*name)));
         let Some(names) = found else {
-            let message = format!("no column is known to hold texts; name some in `columns`: {}", names(first));
+            let message =
+                format!("no column is known to hold texts; name some in `columns`: {}", names(first));
             return Err(Error::malformed(place, message).into());
         };
         let columns = names.iter().filter(|name| first.contains_key(**name));

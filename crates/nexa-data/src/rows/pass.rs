@@ -50,6 +50,9 @@ impl Pass<'_> {
             for batch in &receiver {
                 check_cancel(self.context)?;
                 let batch = batch?;
+                if batch.is_empty() {
+                    break;
+                }
                 let first = done;
                 done += batch.len() as u64;
                 work(first, batch)?;
