@@ -60,17 +60,11 @@ pub struct Config {
     /// The most rows of each split, chosen by the seed. Default: all.
     pub max_rows: MaxRows,
     /// Packages rows that were not held against the lab's evaluation sets (`evaluation_sets` of `nexa.yaml`). Default
-    /// false.
-    #[serde(skip_serializing_if = "is_off")]
+    /// false; only then is it left out of the key, as it changes no row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_contaminated: bool,
     /// Decides which group goes where. Default 0.
     pub seed: u64,
-}
-
-/// Whether a switch that is left out of the key is off: what it lets through is packaged all the same.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_off(switch: &bool) -> bool {
-    !switch
 }
 
 /// The most rows of each split.

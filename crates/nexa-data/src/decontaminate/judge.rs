@@ -137,9 +137,13 @@ fn overlap<'a>(hits: impl Iterator<Item = &'a Hit>, weights: &[f64]) -> f64 {
             usize::try_from(hit.diagonal + hit.start as i64).expect("a place in an item is not negative");
         is_covered[at..at + hit.length].fill(true);
     }
-    let total: f64 = weights.iter().sum();
-    let covered: f64 = weights.iter().zip(is_covered).filter(|(_, covered)| *covered).map(|(w, _)| w).sum();
-    if total > 0.0 { covered / total } else { 0.0 }
+    // From a fold over plain zeros: the sum of no numbers at all would be the negative one.
+    let sum = |is_counted: &dyn Fn(usize) -> bool| {
+        let counted = weights.iter().enumerate().filter(|(at, _)| is_counted(*at));
+        counted.fold(0.0, |sum, (_, weight)| sum + weight)
+    };
+    let total = sum(&|_| true);
+    if total > 0.0 { sum(&|at| is_covered[at]) / total } else { 0.0 }
 }
 
 /// The longest stretch of a row that hits of one diagonal cover without a gap: its first word, and how many.

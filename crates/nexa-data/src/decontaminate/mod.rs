@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 pub use config::{Config, HeldOut};
 
-use crate::rows::{Document, Pass, Source, Words, id_of, require_column};
+use crate::rows::{Document, Pass, Source, Words, id_of};
 use crate::tables::{Records, Schema};
 use crate::{Result, catalog};
 use index::Index;
@@ -158,9 +158,6 @@ impl Decontaminate {
         let rows = Pass { context, source, note: "looking for evaluation items" }.run(|first, batch| {
             if document.is_none() {
                 document = Some(Document::choose(&self.config.columns, &batch[0], &source.path)?);
-                if let Some(held_out) = &self.config.held_out {
-                    require_column(&held_out.column, &batch[0], &source.path)?;
-                }
             }
             let Some(document) = &document else { return Ok(()) };
             for row in &batch {

@@ -5,7 +5,7 @@ use std::path::Path;
 use nexa_core::columns::{ID, REJECTION_GATE, REJECTION_REASON};
 use nexa_core::decontamination::CheckedSet;
 use nexa_core::stage::Context;
-use nexa_core::table::{Row, Tables};
+use nexa_core::table::Row;
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,8 +13,8 @@ use super::items::Items;
 use super::judge::{Match, Reason};
 use super::{EVALUATION_ID, EVALUATION_SET, METHOD};
 use crate::Result;
-use crate::rows::{Partition, Pass, Source};
-use crate::tables::{FileTables, Schema};
+use crate::rows::{Partition, Pass, Source, write_table};
+use crate::tables::Schema;
 
 /// Words of a span that a reason cites; `matches.parquet` has all.
 const CITED_WORDS: usize = 16;
@@ -70,23 +70,25 @@ struct SetReport<'a> {
 impl Judged {
     /// Writes every pair of a row and an item that was found.
     pub(super) fn write_matches(&self, items: &Items, path: &Path) -> Result<()> {
-        let row = |row: &Contaminated, found: &Match| {
-            let item = &items.all[found.item as usize];
-            Row::from_iter([
-                (ID.to_owned(), json!(row.id)),
-                (EVALUATION_SET.to_owned(), json!(items.sets[item.set].name)),
-                (EVALUATION_ID.to_owned(), json!(item.id)),
-                ("reason".to_owned(), json!(found.reason.as_str())),
-                ("question_overlap".to_owned(), json!(found.question_overlap)),
-                ("answer_overlap".to_owned(), json!(found.answer_overlap)),
-                ("span".to_owned(), json!(found.span)),
-                ("span_start".to_owned(), json!(found.span_start)),
-                ("span_words".to_owned(), json!(found.span.split(' ').count())),
-            ])
+        let of_row = |row: &Contaminated| {
+            row.matches
+                .iter()
+                .map(|found| {
+                    let item = &items.all[found.item as usize];
+                    match_row((&row.id, &items.sets[item.set].name, &item.id), found)
+                })
+                .collect::<Vec<_>>()
         };
-        let of_row = |found: &Contaminated| found.matches.iter().map(|m| row(found, m)).collect::<Vec<_>>();
         let rows: Vec<Row> = self.contaminated.iter().flat_map(of_row).collect();
-        Ok(FileTables.write(path, &rows)?)
+        let example = Match {
+            item: 0,
+            reason: Reason::Border,
+            question_overlap: 0.5,
+            answer_overlap: 0.5,
+            span: String::new(),
+            span_start: 0,
+        };
+        write_table(path, &match_row(("", "", ""), &example), rows)
     }
 
     /// The second pass: every row to its table.
@@ -116,6 +118,21 @@ impl Judged {
         })?;
         partition.finish()
     }
+}
+
+/// A pair of a row and an item, whose ids are given with the name of the item's set between them.
+fn match_row((id, set, item): (&str, &str, &str), found: &Match) -> Row {
+    Row::from_iter([
+        (ID.to_owned(), json!(id)),
+        (EVALUATION_SET.to_owned(), json!(set)),
+        (EVALUATION_ID.to_owned(), json!(item)),
+        ("reason".to_owned(), json!(found.reason.as_str())),
+        ("question_overlap".to_owned(), json!(found.question_overlap)),
+        ("answer_overlap".to_owned(), json!(found.answer_overlap)),
+        ("span".to_owned(), json!(found.span)),
+        ("span_start".to_owned(), json!(found.span_start)),
+        ("span_words".to_owned(), json!(found.span.split(' ').count())),
+    ])
 }
 
 /// What is added to a row that is taken out.

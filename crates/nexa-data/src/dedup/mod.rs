@@ -24,15 +24,14 @@ use nexa_core::artifact::Kind;
 use nexa_core::columns::{ID, REJECTION_GATE, REJECTION_REASON};
 use nexa_core::event::Event;
 use nexa_core::stage::{Context, Stage, StageError};
-use nexa_core::table::{Row, Tables};
+use nexa_core::table::Row;
 use nexa_core::{Error as CoreError, files};
 use serde_json::{Value, json};
 
 pub use config::{Config, Prefer};
 
 use crate::Result;
-use crate::rows::{Partition, Pass, Source, id_of};
-use crate::tables::FileTables;
+use crate::rows::{Partition, Pass, Source, id_of, write_table};
 use cluster::Search;
 use fingerprint::{Fingerprinted, Fingerprints};
 use report::Report;
@@ -102,7 +101,12 @@ impl Dedup {
         let (clusters, members) = survivor::choose(clusters, &qualities, &spool)?;
         let duplicates = Duplicates { clusters, members };
         duplicates.write_clusters(context, &spool)?;
-        let partition = Partition::create(context, &schema, &self.kept_example(), &rejected_example())?;
+        let partition = Partition::create(
+            context,
+            &schema,
+            &self.kept_example(),
+            &rejection(&EXAMPLE, &Cluster::default()),
+        )?;
         let written = self.write(context, source, &duplicates, partition)?;
         let mut report = Report::of(&self.config, &duplicates.clusters, &duplicates.members);
         report.columns = columns;
@@ -167,16 +171,25 @@ impl Duplicates {
         let mut reader = spool.open()?;
         let mut rows = Vec::with_capacity(self.members.len());
         for member in &self.members {
-            let cluster = &self.clusters[member.cluster as usize];
-            rows.push(Row::from_iter([
-                (ID.to_owned(), json!(reader.read(member.row)?.id)),
-                (CLUSTER.to_owned(), json!(cluster.name)),
-                (SURVIVOR_ID.to_owned(), json!(cluster.survivor)),
-                (SIMILARITY.to_owned(), json!(member.standing.similarity())),
-            ]));
+            let id = reader.read(member.row)?.id;
+            rows.push(membership(&id, member, &self.clusters[member.cluster as usize]));
         }
-        Ok(FileTables.write(&context.output.join(CLUSTERS_FILE), &rows)?)
+        let example = membership("", &EXAMPLE, &Cluster::default());
+        write_table(&context.output.join(CLUSTERS_FILE), &example, rows)
     }
+}
+
+/// A member whose rows have every column.
+const EXAMPLE: Member = Member { row: 0, cluster: 0, standing: Standing::Similar(0.5) };
+
+/// The cluster of a row, and its similarity to the survivor.
+fn membership(id: &str, member: &Member, cluster: &Cluster) -> Row {
+    Row::from_iter([
+        (ID.to_owned(), json!(id)),
+        (CLUSTER.to_owned(), json!(cluster.name)),
+        (SURVIVOR_ID.to_owned(), json!(cluster.survivor)),
+        (SIMILARITY.to_owned(), json!(member.standing.similarity())),
+    ])
 }
 
 /// What is added to a row that does not stay.
@@ -197,11 +210,6 @@ fn rejection(member: &Member, cluster: &Cluster) -> Row {
         (REJECTION_GATE.to_owned(), json!(gate)),
         (REJECTION_REASON.to_owned(), json!(reason)),
     ])
-}
-
-fn rejected_example() -> Row {
-    let cluster = Cluster { name: String::new(), survivor: String::new(), members: 0 };
-    rejection(&Member { row: 0, cluster: 0, standing: Standing::Similar(0.5) }, &cluster)
 }
 
 impl Stage for Dedup {

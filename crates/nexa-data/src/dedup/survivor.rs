@@ -13,7 +13,7 @@ use crate::Result;
 const CHUNK_CLUSTERS: usize = 256;
 
 /// A set of rows that are the same.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Cluster {
     /// The id that comes first of all in it.
     pub(super) name: String,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::stage::Inputs;
+use nexa_core::table::Tables;
 use nexa_core::{Diagnose, ExitCode};
 
 use super::*;
 use crate::ingest::{self, Ingest};
+use crate::tables::FileTables;
 use crate::test_lab::TestLab;
 
 fn config(yaml: &str) -> Config {

@@ -58,6 +58,17 @@ impl Partition {
     }
 }
 
+/// Writes a table whose columns are those of an example, also where there are no rows.
+///
+/// # Errors
+/// Fails with the path when it cannot be written.
+pub(crate) fn write_table(path: &Path, example: &Row, rows: Vec<Row>) -> Result<()> {
+    let mut table = Table::create(path, &Schema::default(), example)?;
+    rows.into_iter().try_for_each(|row| table.append(row))?;
+    table.finish()?;
+    Ok(())
+}
+
 struct Table {
     writer: ParquetWriter,
     batch: Vec<Row>,

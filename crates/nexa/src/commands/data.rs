@@ -49,7 +49,7 @@ fn sift(global: &Global, uses: &str, args: SiftArgs) -> Result<ExitCode> {
         render::note(&format!("using {}", source.id()));
         stage.inputs.push(format!("{}={}", source.manifest.kind, source.id()));
     }
-    stage::run(global, uses, &stage, &[])
+    stage::run_in(&app, global, uses, (&stage, &[]))
 }
 
 fn list(global: &Global) -> Result<ExitCode> {
