@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -25,10 +26,21 @@ def run(command, folder):
     return done.stdout
 
 
-def timed(command, folder):
-    started = time.perf_counter()
-    output = run(command, folder)
-    return time.perf_counter() - started, output
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class Timed:
+    """A command that was run: its output, the time that passed, and the processor time that it and its children took."""
+
+    def __init__(self, command, folder):
+        started, cpu = time.perf_counter(), cpu_seconds()
+        self.output = run(command, folder)
+        self.wall, self.cpu = time.perf_counter() - started, cpu_seconds() - cpu
+
+    def __str__(self):
+        return f"{self.wall:.1f} s ({self.cpu:.1f} s of processor time)"
 
 
 class Lab:
@@ -40,12 +52,12 @@ class Lab:
 
     def ingest(self, paths):
         listed = ", ".join(str(path) for path in paths)
-        return timed([self.nexa, "data", "ingest", "--output", "documents", f"paths=[{listed}]"], self.folder)[0]
+        return Timed([self.nexa, "data", "ingest", "--output", "documents", f"paths=[{listed}]"], self.folder)
 
     def dedup(self, name, *settings):
         command = [self.nexa, "data", "dedup", "--from", "documents", "--output", name, "--json", *settings]
-        seconds, output = timed(command, self.folder)
-        return seconds, json.loads(output)["summary"]
+        timed = Timed(command, self.folder)
+        return timed, json.loads(timed.output)["summary"]
 
     def clusters(self, name):
         command = [self.nexa, "data", "show", name, "--file", "clusters.parquet", "-n", "10000000", "--json"]
@@ -75,22 +87,25 @@ def speed(arguments, folder):
         ingest = lab.ingest(sorted(source.iterdir()))
         ours, summary = lab.dedup(f"unique{count}")
         print(f"{count:,} documents, {size / 1e6:.0f} MB, {threads} threads or workers")
-        print(f"ours: {ours:.1f} s, and {ingest:.1f} s for ingest before it; removed {summary['removed']:,}", flush=True)
-        rates.append((count, ours, ours + ingest))
+        print(f"ours: {ours}, and {ingest} for ingest before it; removed {summary['removed']:,}", flush=True)
+        rates.append((count, ours, ours.wall + ingest.wall))
 
     peer_count, ours, with_ingest = rates[0]
     peer = [arguments.venv / "bin/python", HERE / "peer.py", folder / f"jsonl-{peer_count}", folder / "peer", threads]
-    stages = json.loads(run(peer, folder).splitlines()[-1])
+    theirs = Timed(peer, folder)
+    stages = json.loads(theirs.output.splitlines()[-1])
     removed = 0
     for path in glob.glob(str(folder / "peer/removed/*.gz")):
         with gzip.open(path) as lines:
             removed += sum(1 for _ in lines)
     told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())
-    theirs = sum(stages.values())
-    print(f"datatrove, {peer_count:,} documents: {theirs:.1f} s ({told}); removed {removed:,}")
-    print(f"ratio: {theirs / ours:.1f}x, with ingest {theirs / with_ingest:.1f}x (goal 10x)")
+    print(f"datatrove, {peer_count:,} documents: {theirs}; {told}; removed {removed:,}")
+    # What starting Python takes is not held against the peer.
+    wall = sum(stages.values())
+    print(f"ratio: {wall / ours.wall:.1f}x, with ingest {wall / with_ingest:.1f}x (goal 10x)")
+    print(f"ratio of processor time: {theirs.cpu / ours.cpu:.1f}x")
     for count, ours, _ in rates[1:]:
-        print(f"documents a second: ours {count / ours:,.0f} of {count:,}, datatrove {peer_count / theirs:,.0f}", flush=True)
+        print(f"documents a second: ours {count / ours.wall:,.0f} of {count:,}, datatrove {peer_count / wall:,.0f}", flush=True)
 
 
 def recall(arguments, folder):
