@@ -26,9 +26,9 @@ pub struct Config {
     pub rows_per_band: usize,
     /// From which similarity of their shingles (Jaccard) on two rows that share a band are the same. Default 0.75.
     pub min_similarity: f64,
-    /// Whether numbers count as the same number. Default true, as for pages of the web; problems that differ in nothing
-    /// but their numbers need false.
-    pub mask_numbers: bool,
+    /// Whether numbers count as the same number. Default: true where the column `text` alone is compared, as for pages of
+    /// the web; false for prompts and answers, as problems may differ in nothing else.
+    pub mask_numbers: Option<bool>,
     /// The number by which the row of a cluster that stays is chosen. Default: the length of its text.
     pub score_column: Option<String>,
     /// Whether the highest or the lowest score stays. Default `highest`.
@@ -60,7 +60,7 @@ impl Default for Config {
             bands: 14,
             rows_per_band: 8,
             min_similarity: 0.75,
-            mask_numbers: true,
+            mask_numbers: None,
             score_column: None,
             prefer: Prefer::Highest,
             remove: true,
@@ -70,6 +70,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether numbers are masked where these columns are compared.
+    pub(super) fn masks_numbers(&self, columns: &[String]) -> bool {
+        self.mask_numbers.unwrap_or_else(|| columns == ["text"])
+    }
+
     /// The memory of all buffers.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.memory_limit_mib.saturating_mul(1024 * 1024)

@@ -85,13 +85,14 @@ impl<'a> Fingerprints<'a> {
         }
         let Some(document) = &self.document else { return Ok(()) };
         let (config, minhash, place) = (self.config, &self.minhash, self.place);
+        let mask_numbers = config.masks_numbers(document.columns());
         let scratch = || (String::new(), Words::default());
         let found: Vec<Result<Fingerprint>> = rows
             .par_iter()
             .enumerate()
             .map_init(scratch, |(text, words), (at, row)| {
                 document.read(row, text);
-                words.read(text, config.mask_numbers);
+                words.read(text, mask_numbers);
                 let id = id_of(row, first + at as u64, place)?;
                 let mut set = Vec::new();
                 if config.near {

@@ -109,6 +109,7 @@ impl Dedup {
         )?;
         let written = self.write(context, source, &duplicates, partition)?;
         let mut report = Report::of(&self.config, &duplicates.clusters, &duplicates.members);
+        report.mask_numbers = self.config.masks_numbers(&columns);
         report.columns = columns;
         report.rows = rows;
         report.without_text = found.without_text;

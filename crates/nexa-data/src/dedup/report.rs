@@ -17,6 +17,8 @@ const CURVE: [f64; 6] = [0.5, 0.6, 0.7, 0.75, 0.8, 0.9];
 pub(super) struct Report {
     /// The columns that were compared.
     pub(super) columns: Vec<String>,
+    /// Whether numbers counted as the same number.
+    pub(super) mask_numbers: bool,
     /// Rows that were read.
     pub(super) rows: u64,
     /// Those without a word, which were compared with nothing.
@@ -54,6 +56,7 @@ impl Report {
         };
         Self {
             columns: Vec::new(),
+            mask_numbers: false,
             rows: 0,
             without_text: 0,
             short: 0,
@@ -77,6 +80,7 @@ impl Report {
         context.state("clusters", self.clusters)?;
         context.state("largest_cluster", self.largest_cluster)?;
         context.state("columns", &self.columns)?;
+        context.state("mask_numbers", self.mask_numbers)?;
         Ok(())
     }
 }

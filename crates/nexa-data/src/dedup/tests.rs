@@ -119,6 +119,21 @@ fn clusters_are_told_for_splits() {
     assert_eq!(similarity, json!(54.0 / 58.0));
 }
 
+#[test]
+fn problems_that_differ_in_numbers_are_different_and_pages_are_not() {
+    let rows = |column: &str| -> Vec<Value> {
+        let text = |n: usize| format!("Ann has {n} pens and buys {n} more pens in the shop at the corner.");
+        (10..13).map(|n| json!({"id": format!("r{n}"), column: text(n)})).collect()
+    };
+    let check = |column: &str, yaml: &str, expected: u64| {
+        assert_eq!(dedup(&rows(column), yaml).1.manifest.counts.rows, Some(expected), "{column} {yaml}");
+    };
+    check("question", "{}", 3);
+    check("text", "{}", 1);
+    check("question", "{mask_numbers: true}", 1);
+    check("text", "{mask_numbers: false}", 3);
+}
+
 /// Rows of many clusters, of which some chain.
 fn many() -> Vec<Value> {
     (0..400).map(|n| json!({"id": format!("r{n:03}"), "text": text(n / 4, n % 4)})).collect()
