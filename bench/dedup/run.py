@@ -32,7 +32,10 @@ def cpu_seconds():
 
 
 class Timed:
-    """A command that was run: its output, the time that passed, and the processor time that it and its children took."""
+    """A command that was run: its output, the time that passed, and the processor time that it took.
+
+    Processes that it leaves to a server of its own, as the peer does, are not in the processor time.
+    """
 
     def __init__(self, command, folder):
         started, cpu = time.perf_counter(), cpu_seconds()
@@ -92,18 +95,16 @@ def speed(arguments, folder):
 
     peer_count, ours, with_ingest = rates[0]
     peer = [arguments.venv / "bin/python", HERE / "peer.py", folder / f"jsonl-{peer_count}", folder / "peer", threads]
-    theirs = Timed(peer, folder)
-    stages = json.loads(theirs.output.splitlines()[-1])
+    stages = json.loads(run(peer, folder).splitlines()[-1])
     removed = 0
     for path in glob.glob(str(folder / "peer/removed/*.gz")):
         with gzip.open(path) as lines:
             removed += sum(1 for _ in lines)
     told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in stages.items())
-    print(f"datatrove, {peer_count:,} documents: {theirs}; {told}; removed {removed:,}")
     # What starting Python takes is not held against the peer.
     wall = sum(stages.values())
+    print(f"datatrove, {peer_count:,} documents: {wall:.1f} s ({told}); removed {removed:,}")
     print(f"ratio: {wall / ours.wall:.1f}x, with ingest {wall / with_ingest:.1f}x (goal 10x)")
-    print(f"ratio of processor time: {theirs.cpu / ours.cpu:.1f}x")
     for count, ours, _ in rates[1:]:
         print(f"documents a second: ours {count / ours.wall:,.0f} of {count:,}, datatrove {peer_count / wall:,.0f}", flush=True)
 
