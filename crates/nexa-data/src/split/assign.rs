@@ -87,7 +87,7 @@ mod tests {
         let group = |n: usize| Group {
             name: format!("g{n}"),
             rows: 1 + n as u64 % 3,
-            stratum: Some(if n % 10 == 0 { "rare" } else { "common" }.to_owned()),
+            stratum: Some(if n.is_multiple_of(10) { "rare" } else { "common" }.to_owned()),
         };
         (0..count).map(group).collect()
     }
