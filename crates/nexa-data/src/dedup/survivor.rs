@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::cluster::Clusters;
 use super::minhash::jaccard;
-use super::spool::{Spool, Spooled};
+use super::spool::{Spool, SpoolReader, Spooled};
 use crate::Result;
 
 /// Clusters that one thread looks at at a time.
@@ -98,13 +98,18 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn judge_all(&self, number: usize, groups: &[&[(u32, u32)]]) -> Result<Vec<(Cluster, Vec<Member>)>> {
-        let judge = |(at, group): (usize, &&[(u32, u32)])| self.judge(number + at, group);
+        let mut reader = self.spool.open()?;
+        let judge = |(at, group): (usize, &&[(u32, u32)])| self.judge(number + at, group, &mut reader);
         groups.iter().enumerate().map(judge).collect()
     }
 
-    fn judge(&self, number: usize, group: &[(u32, u32)]) -> Result<(Cluster, Vec<Member>)> {
+    fn judge(
+        &self,
+        number: usize,
+        group: &[(u32, u32)],
+        reader: &mut SpoolReader<'_>,
+    ) -> Result<(Cluster, Vec<Member>)> {
         let cluster = u32::try_from(number).expect("there are fewer clusters than rows");
-        let mut reader = self.spool.open()?;
         let mut best: Option<(u32, Spooled)> = None;
         let mut name: Option<String> = None;
         for (_, row) in group {
