@@ -39,7 +39,7 @@ fn rows_are_sifted_without_arguments_one_command_after_the_other() {
     assert_eq!((&unique["exact_duplicates"], &unique["near_duplicates"]), (&1.into(), &0.into()));
     let clean = summary(&["data", "decontaminate", "--json"]);
     assert_eq!((&clean["rows_in"], &clean["removed"]), (&41.into(), &1.into()));
-    let split = summary(&["data", "split", "test_share=0.3", "--json"]);
+    let split = summary(&["data", "split", "test_share=0.3", "validation_share=0.3", "--json"]);
     assert!(split["rows"]["test"].as_u64().unwrap() > 0);
 
     let shown = shell.run(&["data", "show", "decontaminated", "--file", "rejected.parquet", "--json"]);
