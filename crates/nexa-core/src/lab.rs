@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Prices;
+use crate::decontamination::EvaluationSet;
 use crate::{Error, Result, config, files, scan};
 
 /// The file that marks the root of a lab.
@@ -36,11 +37,19 @@ pub struct Settings {
     pub prices: Prices,
     /// Ceilings that are checked before money is spent.
     pub budget: Budget,
+    /// What models are judged by: rows that overlap it are kept out of what is packaged for training.
+    pub evaluation_sets: Vec<EvaluationSet>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lab_version: LAB_VERSION, project: None, prices: Prices::default(), budget: Budget::default() }
+        Self {
+            lab_version: LAB_VERSION,
+            project: None,
+            prices: Prices::default(),
+            budget: Budget::default(),
+            evaluation_sets: Vec::new(),
+        }
     }
 }
 
@@ -110,7 +119,10 @@ impl Lab {
                  #   models:\n\
                  #     openai/gpt-4o: {{input_usd_per_million: 2.50, output_usd_per_million: 10.00}}\n\
                  # budget:\n\
-                 #   max_usd_per_run: 5.00\n"
+                 #   max_usd_per_run: 5.00\n\
+                 # What models are judged by; packaging asks for `nexa data decontaminate` against it.\n\
+                 # evaluation_sets:\n\
+                 #   - {{path: data/raw/gsm8k/test.jsonl, question: [question], answer: [answer]}}\n"
             );
             files::write_atomic(&file, text.as_bytes())?;
         }

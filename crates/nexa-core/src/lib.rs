@@ -6,6 +6,8 @@ pub mod artifact;
 pub mod columns;
 pub mod config;
 pub mod cost;
+pub mod decontamination;
+pub mod draw;
 pub mod env;
 pub mod error;
 pub mod event;

@@ -39,6 +39,14 @@ pub enum Error {
         /// Rows that were rejected.
         rejected: u64,
     },
+    /// A table has more rows than a stage can number.
+    #[error("{}: it has more than {max} rows", place.display())]
+    TooManyRows {
+        /// The table.
+        place: PathBuf,
+        /// Rows that can be numbered.
+        max: u32,
+    },
 }
 
 /// A result whose error is [`enum@Error`].
@@ -52,13 +60,14 @@ impl Diagnose for Error {
                 Some("mend the lines that the reject file names, or raise `max_reject_share`".to_owned())
             }
             Self::NoRows { .. } => Some("check that `paths` names the files that hold the data".to_owned()),
+            Self::TooManyRows { .. } => Some("split the table and take its parts one by one".to_owned()),
         }
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Core(error) => error.exit_code(),
-            Self::TooManyRejected { .. } | Self::NoRows { .. } => ExitCode::Input,
+            Self::TooManyRejected { .. } | Self::NoRows { .. } | Self::TooManyRows { .. } => ExitCode::Input,
         }
     }
 }

@@ -4,8 +4,12 @@
 //! [`Tables`](nexa_core::table::Tables), which [`FileTables`](tables::FileTables) implements.
 
 pub mod catalog;
+pub mod decontaminate;
+pub mod dedup;
 pub mod error;
 pub mod ingest;
+mod rows;
+pub mod split;
 pub mod stats;
 pub mod tables;
 #[cfg(test)]

@@ -201,6 +201,14 @@ pub enum Error {
         /// Where they went.
         message: String,
     },
+    /// Rows were not held against what models are judged by.
+    #[error("package {input}: it was not held against {}", sets.join(", "))]
+    NotDecontaminated {
+        /// The rows.
+        input: nexa_core::artifact::ArtifactId,
+        /// The evaluation sets of the lab that are missing.
+        sets: Vec<String>,
+    },
     /// A split names values that no row has.
     #[error("{}: no row has `{column}` = `{value}`", place.display())]
     NoSuchSplit {
@@ -264,6 +272,10 @@ impl Diagnose for Error {
                 Some("loosen what removes them, or look at the answers themselves".to_owned())
             }
             Self::NoSuchSplit { found, .. } => Some(format!("there are: {found}")),
+            Self::NotDecontaminated { input, .. } => Some(format!(
+                "run `nexa data decontaminate --from {input}` and package what it makes (`--in dataset=decontaminated`), \
+                 or set `allow_contaminated=true`"
+            )),
         }
     }
 
@@ -278,7 +290,9 @@ impl Diagnose for Error {
             | Self::BadTeacher { .. }
             | Self::UnknownModel { .. }
             | Self::NoSuchSplit { .. } => ExitCode::Config,
-            Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
+            Self::UnknownColumn { .. } | Self::NothingLeft { .. } | Self::NotDecontaminated { .. } => {
+                ExitCode::Input
+            }
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
             Self::EndpointDown { .. }

@@ -13,7 +13,6 @@
 //! - what a gate rejects is kept, with the gate and the reason, and the counts add up;
 //! - a problem and its paraphrases never stand on two sides of a split.
 
-mod draw;
 mod error;
 mod table;
 mod text;
@@ -29,3 +28,5 @@ pub mod problems;
 pub mod teacher;
 
 pub use error::{Error, Result};
+
+use nexa_core::draw;

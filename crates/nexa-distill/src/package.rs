@@ -1,6 +1,7 @@
 //! Packages rows as conversations to train on, split so that no problem stands on two sides.
 
 mod cluster;
+mod contamination;
 mod split;
 
 use std::collections::BTreeMap;
@@ -28,9 +29,11 @@ const STAGE: &str = "distill.package";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The column of the user's turn. Default: `user_prompt` for filtered answers, `question` for a dataset.
+    /// The column of the user's turn. Default: `user_prompt` for filtered answers, `question` for a dataset, or
+    /// `user_prompt` where it has that instead.
     pub prompt_column: Option<String>,
-    /// The column of the assistant's turn. Default: `teacher_output` for filtered answers, `answer` for a dataset.
+    /// The column of the assistant's turn. Default: `teacher_output` for filtered answers, `answer` for a dataset, or
+    /// `teacher_output` where it has that instead.
     pub completion_column: Option<String>,
     /// The column of what stands before the conversation. Default: `system_prompt` where there is one.
     pub system_prompt_column: Option<String>,
@@ -56,6 +59,10 @@ pub struct Config {
     pub strip_calculator_annotations: bool,
     /// The most rows of each split, chosen by the seed. Default: all.
     pub max_rows: MaxRows,
+    /// Packages rows that were not held against the lab's evaluation sets (`evaluation_sets` of `nexa.yaml`). Default
+    /// false; only then is it left out of the key, as it changes no row.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_contaminated: bool,
     /// Decides which group goes where. Default 0.
     pub seed: u64,
 }
@@ -97,6 +104,7 @@ impl Default for Config {
             paraphrase_similarity: 0.5,
             strip_calculator_annotations: false,
             max_rows: MaxRows::default(),
+            allow_contaminated: false,
             seed: 0,
         }
     }
@@ -161,6 +169,9 @@ impl Package {
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
         let (source, prompt, completion) = source(context)?;
+        if !self.config.allow_contaminated {
+            contamination::require_checked(context, source)?;
+        }
         let rows = table::read(context, source)?;
         let place = source.file("parquet")?;
         let items = self.items(&rows, (prompt, completion), &place)?;
@@ -188,6 +199,11 @@ impl Package {
         let column = |named: &'_ Option<String>, defaults: &[&'static str]| {
             table::column(named.as_deref(), defaults, first, place).map(|found| found.map(str::to_owned))
         };
+        // A data set may have been made of answers that were filtered.
+        let from_teacher = (columns::USER_PROMPT, columns::TEACHER_OUTPUT);
+        let has =
+            |(prompt, completion): (&str, &str)| first.contains_key(prompt) && first.contains_key(completion);
+        let defaults = if !has(defaults) && has(from_teacher) { from_teacher } else { defaults };
         let system_prompt = column(&config.system_prompt_column, &[columns::SYSTEM_PROMPT])?;
         let reference = column(&config.reference_column, &[columns::REFERENCE])?;
         let split_column = column(&config.split_column, &[])?;

@@ -245,6 +245,21 @@ pub(crate) struct TrainArgs {
 pub(crate) enum DataCommand {
     /// Ingests raw files to a data set.
     Ingest(StageArgs),
+    /// Removes rows that say the same as another, or nearly.
+    #[command(
+        after_help = "Settings: columns, near, min_similarity, mask_numbers, score_column, prefer, remove,\n\
+        shingle_words, bands, rows_per_band, memory_limit_mib."
+    )]
+    Dedup(SiftArgs),
+    /// Removes rows that hold what models are judged by.
+    #[command(
+        after_help = "Settings: evaluation_sets (else those of nexa.yaml), held_out, columns, min_overlap,\n\
+        ngram_words, border_words, min_words."
+    )]
+    Decontaminate(SiftArgs),
+    /// Gives every row to train, validation or test, and no group to two of them.
+    #[command(after_help = "Settings: group_columns, validation_share, test_share, stratify_column, seed.")]
+    Split(SiftArgs),
     /// Lists data sets.
     List,
     /// Shows rows of a data set.
@@ -279,6 +294,16 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         file: Option<String>,
     },
+}
+
+/// Options of the commands that sift the rows of a table.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SiftArgs {
+    /// The rows: an artifact by id, name or path; the project's newest data set where it is left out.
+    #[arg(long, value_name = "ARTIFACT")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, ClapArgs)]

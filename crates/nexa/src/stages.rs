@@ -32,7 +32,7 @@ pub(crate) struct StageKind {
 }
 
 /// An input of a stage.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Role {
     /// The word in `in:`.
     pub(crate) name: &'static str,
@@ -85,6 +85,14 @@ const fn default(name: &'static str, kind: Kind) -> Role {
     Role { name, kind, required: false, by_default: true, many: false, or: None }
 }
 
+/// What the stages that sift rows read: one of these, whose name is that of its kind.
+pub(crate) const SIFTED: &[Role] = &[
+    optional("dataset", Kind::Dataset),
+    optional("filtered", Kind::Filtered),
+    optional("teacher_outputs", Kind::TeacherOutputs),
+    optional("teacher_inputs", Kind::TeacherInputs),
+];
+
 /// The stages, in the order of the data's way.
 pub(crate) static STAGES: &[StageKind] = &[
     StageKind {
@@ -102,6 +110,39 @@ pub(crate) static STAGES: &[StageKind] = &[
         roles: &[default("raw", Kind::Raw)],
         seeded: false,
         build: |value, place, lab| boxed(nexa_data::ingest::Ingest::new(lab, parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "data.dedup",
+        makes: Kind::Dataset,
+        name: "deduplicated",
+        roles: SIFTED,
+        seeded: false,
+        build: |value, place, _| boxed(nexa_data::dedup::Dedup::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "data.decontaminate",
+        makes: Kind::Dataset,
+        name: "decontaminated",
+        roles: &[
+            SIFTED[0],
+            SIFTED[1],
+            SIFTED[2],
+            SIFTED[3],
+            optional("evaluation", Kind::Dataset),
+            optional("sft_dataset", Kind::SftDataset),
+        ],
+        seeded: false,
+        build: |value, place, lab| {
+            boxed(nexa_data::decontaminate::Decontaminate::new(lab, parse(value, place)?)?)
+        },
+    },
+    StageKind {
+        uses: "data.split",
+        makes: Kind::Dataset,
+        name: "split",
+        roles: SIFTED,
+        seeded: true,
+        build: |value, place, _| boxed(nexa_data::split::Split::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.inputs",

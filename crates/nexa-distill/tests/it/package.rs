@@ -1,8 +1,10 @@
 //! Packaging: neither a problem nor its paraphrase on two sides, and texts as they were.
 
 use nexa_core::artifact::{Artifact, Kind};
-use nexa_core::stage::Inputs;
-use nexa_core::table::Row;
+use nexa_core::decontamination::{CheckedSet, SUMMARY_KEY};
+use nexa_core::hash::ContentHash;
+use nexa_core::stage::{Context, Inputs, Stage, StageError};
+use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_core::{ExitCode, config};
 use nexa_distill::package::{Config, Package};
 use serde_json::{Value, json};
@@ -124,4 +126,68 @@ fn nothing_to_train_on_is_an_error() {
         (error.exit_code(), error.to_string().as_str()),
         (ExitCode::Input, "distill.package: no row is left of 1: none was left to train on")
     );
+}
+
+/// A stage that hands rows on and states that they were held against a file.
+struct Checked(ContentHash);
+
+impl Stage for Checked {
+    fn name(&self) -> &'static str {
+        "test.checked"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Dataset
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        json!({ "set": self.0 })
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let rows = JsonLines.read(&context.inputs.require("dataset")?.file("parquet")?)?;
+        JsonLines.write(&context.output.join("parquet"), &rows)?;
+        let set = CheckedSet { name: "test".to_owned(), hash: self.0.clone(), items: 1, too_short: 0 };
+        Ok(context.state(SUMMARY_KEY, [set])?)
+    }
+}
+
+#[test]
+fn rows_that_were_not_held_against_the_evaluation_sets_are_refused() {
+    let lab = TestLab::with("evaluation_sets: [{path: exam.jsonl}]", &[]);
+    let exam = lab.folder.path().join("exam.jsonl");
+    std::fs::write(&exam, "{\"question\": \"How?\"}\n").unwrap();
+    let rows_in = vec![row(0, "How many?", "#### 1", "a.jsonl")];
+    let dataset = lab.put(Kind::Dataset, "dataset", rows_in);
+    let on = |artifact: &Artifact| Inputs::none().with("dataset", artifact.clone());
+    let strict = stage("{test_share: 0, validation_share: 0}");
+    let package = |artifact: &Artifact| lab.execute(&strict, "sft", &on(artifact));
+
+    let error = package(&dataset).unwrap_err();
+    assert_eq!(error.to_string(), "package tutor/dataset_v1: it was not held against exam.jsonl");
+    assert!(error.hint().unwrap().contains("nexa data decontaminate --from tutor/dataset_v1"));
+    assert_eq!(error.exit_code(), ExitCode::Input);
+    let lenient = stage("{test_share: 0, validation_share: 0, allow_contaminated: true}");
+    lab.execute(&lenient, "lenient", &on(&dataset)).unwrap();
+
+    let other = lab.execute(&Checked(ContentHash::of_bytes(b"other")), "other", &on(&dataset)).unwrap();
+    package(&other).unwrap_err();
+    let checked =
+        lab.execute(&Checked(ContentHash::of_file(&exam).unwrap()), "checked", &on(&dataset)).unwrap();
+    package(&checked).unwrap();
+    // What is made of checked rows counts as checked.
+    let later = lab.execute(&Checked(ContentHash::of_bytes(b"later")), "later", &on(&checked)).unwrap();
+    package(&later).unwrap();
+}
+
+#[test]
+fn a_dataset_of_answers_is_packaged_by_their_columns() {
+    let answer = json!({"id": "a", "user_prompt": "How many?", "teacher_output": "#### 4"});
+    let (_lab, made) =
+        package(vec![answer.as_object().unwrap().clone()], "{test_share: 0, validation_share: 0}");
+    assert_eq!(rows(&made, "train.jsonl")[0]["messages"][0]["content"], "How many?");
 }

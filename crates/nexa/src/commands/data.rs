@@ -1,15 +1,16 @@
 //! `nexa data`: what data sets there are, what they hold, and whether they are still what they were.
 
 use anyhow::Result;
-use nexa_core::artifact::Artifact;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::{Diagnose, ExitCode};
 use nexa_data::catalog::{self, Page};
 use nexa_data::stats;
 
 use crate::app::App;
-use crate::args::{DataCommand, Global};
+use crate::args::{DataCommand, Global, SiftArgs};
 use crate::commands::{inspect, stage};
 use crate::render::{self, error::reported, table};
+use crate::stages::SIFTED;
 
 /// The widest cell of `nexa data show`; JSON shows everything.
 const CELL_CHARACTERS: usize = 60;
@@ -18,6 +19,9 @@ const CELL_CHARACTERS: usize = 60;
 pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
     match command {
         DataCommand::Ingest(args) => stage::run(global, "data.ingest", &args, &[]),
+        DataCommand::Dedup(args) => sift(global, "data.dedup", args),
+        DataCommand::Decontaminate(args) => sift(global, "data.decontaminate", args),
+        DataCommand::Split(args) => sift(global, "data.split", args),
         DataCommand::List => list(global),
         DataCommand::Show { artifact, file, offset, limit, contains } => {
             let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
@@ -27,6 +31,25 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
         DataCommand::Stats { artifact, file } => describe(global, &artifact, file.as_deref()),
     }
+}
+
+/// Runs a stage over the rows of any artifact that has such; it plays the role that is named for its kind.
+fn sift(global: &Global, uses: &str, args: SiftArgs) -> Result<ExitCode> {
+    let SiftArgs { from, mut stage } = args;
+    let app = App::open(global)?;
+    let is_source = |input: &String| {
+        input.split_once('=').is_some_and(|(role, _)| SIFTED.iter().any(|known| known.name == role))
+    };
+    let source = match from {
+        Some(name) => Some(resolve(&app, &name)?),
+        None if stage.inputs.iter().any(is_source) => None,
+        None => Some(app.store().latest(app.project()?.name(), Kind::Dataset)?),
+    };
+    if let Some(source) = source {
+        render::note(&format!("using {}", source.id()));
+        stage.inputs.push(format!("{}={}", source.manifest.kind, source.id()));
+    }
+    stage::run_in(&app, global, uses, (&stage, &[]))
 }
 
 fn list(global: &Global) -> Result<ExitCode> {

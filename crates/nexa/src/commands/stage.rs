@@ -12,11 +12,20 @@ use crate::stages::{self, StageKind};
 
 /// Runs the stage of a name with what was typed, and `extra` overrides that stand for options of the command.
 pub(crate) fn run(global: &Global, uses: &str, args: &StageArgs, extra: &[String]) -> Result<ExitCode> {
-    let app = App::open(global)?;
+    run_in(&App::open(global)?, global, uses, (args, extra))
+}
+
+/// As [`run`], in a lab that is open.
+pub(crate) fn run_in(
+    app: &App,
+    global: &Global,
+    uses: &str,
+    (args, extra): (&StageArgs, &[String]),
+) -> Result<ExitCode> {
     let kind = stages::find(uses).context("the command names a stage that exists")?;
     let (value, place) = settings(args, extra)?;
-    let outcome = execute(&app, kind, value, &place, args)?;
-    show(&app, global, &outcome)
+    let outcome = execute(app, kind, value, &place, args)?;
+    show(app, global, &outcome)
 }
 
 /// `nexa distill collect`, whose commonest settings are options.

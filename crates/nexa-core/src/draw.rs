@@ -1,19 +1,19 @@
 //! Draws that depend on nothing but a seed and some words, so that neither order nor threads can change them.
 
 /// Draws a number from `[0, 1)`.
-pub(crate) fn unit(seed: u64, words: &[&str]) -> f64 {
+pub fn unit(seed: u64, words: &[&str]) -> f64 {
     // 53 bits are what a double holds exactly.
     (bits(seed, words) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Draws an index below `count`; 0 where `count` is 0.
-pub(crate) fn below(count: usize, seed: u64, words: &[&str]) -> usize {
+pub fn below(count: usize, seed: u64, words: &[&str]) -> usize {
     // The bias of the remainder is below 2^-50 for any count that occurs here.
     usize::try_from(bits(seed, words) % count.max(1) as u64).unwrap_or(0)
 }
 
 /// Draws 64 bits.
-pub(crate) fn bits(seed: u64, words: &[&str]) -> u64 {
+pub fn bits(seed: u64, words: &[&str]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
     for word in words {

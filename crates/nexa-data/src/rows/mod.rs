@@ -1,0 +1,18 @@
+//! What the stages that sift rows have in common: where rows come from, the text in them, its words, the two passes.
+//!
+//! A stage that sifts reads its table twice: first it judges ([`Pass`]), then it writes what is kept and what is not
+//! ([`Partition`]). Neither pass holds more than some batches of rows.
+
+mod document;
+mod partition;
+mod pass;
+mod source;
+mod union;
+mod words;
+
+pub(crate) use document::{Document, require_column};
+pub(crate) use partition::{Partition, write_table};
+pub(crate) use pass::{Pass, check_cancel};
+pub(crate) use source::{Source, id_of};
+pub(crate) use union::Union;
+pub(crate) use words::Words;
