@@ -129,6 +129,11 @@ pub(crate) enum BenchCommand {
     Train(BenchTrainArgs),
     /// Measures training steps on a file of data, and prints them as JSON.
     Sft(BenchSftArgs),
+    /// Measures the gates on the texts of a table, on one thread, and tells every verdict.
+    Clean {
+        /// The table.
+        table: PathBuf,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -243,6 +248,12 @@ pub(crate) struct TrainArgs {
 pub(crate) enum DataCommand {
     /// Ingests raw files to a data set.
     Ingest(StageArgs),
+    /// Measures what the gates `gopher@1`, `c4@1` and `fineweb@1` judge by, and the language of each row.
+    Score(StageArgs),
+    /// Keeps the rows whose scores hold against the thresholds, and replaces personal data and secrets in them.
+    Clean(StageArgs),
+    /// Shows which rows other thresholds would keep or reject, from stored scores; nothing is written.
+    Thresholds(ThresholdsArgs),
     /// Lists data sets.
     List,
     /// Shows rows of a data set.
@@ -277,6 +288,18 @@ pub(crate) enum DataCommand {
         #[arg(long)]
         file: Option<String>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ThresholdsArgs {
+    /// Scores, or a cleaned data set, by id or name; the project's newest scores where it is left out.
+    pub(crate) artifact: Option<String>,
+    /// A threshold: `gopher.min_words=30`, `c4.min_sentences=null`, `language=[en]`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Shows at most this many rows.
+    #[arg(long, short = 'n', default_value_t = 10)]
+    pub(crate) limit: usize,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -8,7 +8,7 @@ use nexa_data::stats;
 
 use crate::app::App;
 use crate::args::{DataCommand, Global};
-use crate::commands::{inspect, stage};
+use crate::commands::{clean, inspect, stage};
 use crate::render::{self, error::reported, table};
 
 /// The widest cell of `nexa data show`; JSON shows everything.
@@ -18,6 +18,9 @@ const CELL_CHARACTERS: usize = 60;
 pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
     match command {
         DataCommand::Ingest(args) => stage::run(global, "data.ingest", &args, &[]),
+        DataCommand::Score(args) => clean::score(global, args),
+        DataCommand::Clean(args) => clean::run(global, args),
+        DataCommand::Thresholds(args) => clean::thresholds(global, &args),
         DataCommand::List => list(global),
         DataCommand::Show { artifact, file, offset, limit, contains } => {
             let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
