@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nexa_core::Error;
 use nexa_core::artifact::Kind;
-use nexa_core::columns::ID;
+use nexa_core::columns::{ID, LANGUAGE, LANGUAGE_CONFIDENCE};
 use nexa_core::event::Event;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{self, Row};
@@ -20,11 +20,6 @@ use crate::tables::{ParquetWriter, Records, Schema, batches};
 
 /// The name of the stage, and the place that its configuration errors name.
 pub(super) const NAME: &str = "data.score";
-
-/// The column of the language, where it is asked for.
-pub(super) const LANGUAGE: &str = "language";
-/// How sure the language is.
-pub(super) const LANGUAGE_CONFIDENCE: &str = "language_confidence";
 
 /// Measures every row of a data set: batch by batch, the rows of a batch on all threads.
 #[derive(Debug)]

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use nexa_core::artifact::Artifact;
-use nexa_core::columns::ID;
+use nexa_core::columns::{ID, LANGUAGE, LANGUAGE_CONFIDENCE};
 use nexa_core::table::{self, Row};
 use nexa_core::{Error, Result, config};
 use serde_json::Value;
 
 use super::chain::{Chain, Config};
-use super::score::{LANGUAGE, LANGUAGE_CONFIDENCE, NAME};
+use super::score::NAME;
 use crate::catalog::table_path;
 use crate::tables::Records;
 

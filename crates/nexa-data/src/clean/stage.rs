@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexa_core::artifact::{Artifact, Kind};
-use nexa_core::columns::{ID, REJECTION_GATE, REJECTION_REASON};
+use nexa_core::columns::{
+    ID, LANGUAGE, LANGUAGE_CONFIDENCE, REJECTION_GATE, REJECTION_REASON, REJECTION_VALUE,
+};
 use nexa_core::event::Event;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{self, Row};
@@ -16,7 +18,6 @@ use serde_json::Value;
 use super::chain::Chain;
 use super::funnel::{Counter, Funnel};
 use super::redact::{Counts, Redactor, Sensitive};
-use super::score::{LANGUAGE, LANGUAGE_CONFIDENCE};
 use super::scored::{self, Scored};
 use super::thresholds::{Judge, Rejection, Section, Thresholds};
 use super::{DATASET_ROLE, SCORES_ROLE, rows};
@@ -26,9 +27,6 @@ use crate::{Error, Result};
 
 /// The name of the stage, and the place that its configuration errors name.
 const NAME: &str = "data.clean";
-
-/// The number that decided against a row.
-const REJECTION_VALUE: &str = "rejection_value";
 
 const ROWS_FILE: &str = "parquet";
 const REJECTED_FILE: &str = "rejected.parquet";
