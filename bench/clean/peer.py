@@ -61,9 +61,9 @@ def main():
         texts = [json.loads(line)["text"] for line in file]
     filters = chain()
     verdict(filters, "The first document loads the tokenizer.")
-    started = time.perf_counter()
+    started = time.process_time()
     verdicts = [verdict(filters, text)[0] for text in texts]
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     print(json.dumps({"seconds": seconds, "verdicts": verdicts}))
 
 

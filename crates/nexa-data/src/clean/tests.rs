@@ -1,6 +1,5 @@
 //! Scoring and cleaning as stages: what is kept, what is rejected and why, and what is done only once.
 
-use nexa_core::Diagnose;
 use nexa_core::artifact::Artifact;
 use nexa_core::stage::{Inputs, Outcome, Stage, StageError};
 use nexa_core::table::{Row, Tables};
@@ -152,8 +151,7 @@ fn conversations_are_judged_whole_and_keep_their_messages() {
         json!({"id": "long", "messages": said(&format!("{}\nno end here", prose(1)))}),
         json!({"id": "short", "messages": said("Yes.")}),
     ]);
-    let made =
-        clean(&lab, &dataset, json!({})).unwrap();
+    let made = clean(&lab, &dataset, json!({})).unwrap();
     let kept = rows(&made, "parquet");
     assert_eq!(column(&kept, "id"), ["long"]);
     let messages = kept[0]["messages"].as_array().unwrap();

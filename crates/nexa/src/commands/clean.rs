@@ -1,6 +1,6 @@
 //! `nexa data score`, `clean` and `thresholds`: measure once, judge as often as wanted.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::{Error, ExitCode, config};
 use nexa_data::clean::{self, Config, DATASET_ROLE, Flips, SCORES_ROLE, Thresholds};
@@ -9,14 +9,15 @@ use crate::app::App;
 use crate::args::{Global, StageArgs, ThresholdsArgs};
 use crate::commands::stage;
 use crate::render::{self, error::reported, table};
+use crate::stages;
 
 /// The stage whose results are not cleaned once more unless that was asked for.
 const CLEAN: &str = "data.clean";
 
 /// Measures a data set; by default the newest that is not itself the result of cleaning.
 pub(crate) fn score(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
     if !names(&args, DATASET_ROLE) {
-        let app = App::open(global)?;
         let datasets = app.store().of_kind(app.project()?.name(), Kind::Dataset)?;
         let raw = datasets.iter().filter(|dataset| dataset.manifest.producer.stage != CLEAN);
         if let Some(newest) = raw.max_by_key(|dataset| dataset.manifest.created_at) {
@@ -24,13 +25,13 @@ pub(crate) fn score(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
             args.inputs.push(format!("{DATASET_ROLE}={}", newest.id()));
         }
     }
-    stage::run(global, "data.score", &args, &[])
+    make(&app, global, "data.score", &args)
 }
 
 /// Cleans the data set that the scores belong to, unless another is named.
 pub(crate) fn run(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
     if !names(&args, DATASET_ROLE) {
-        let app = App::open(global)?;
         let project = app.project()?;
         let named = args.inputs.iter().find_map(|input| input.strip_prefix("scores="));
         let scores = match named {
@@ -45,7 +46,15 @@ pub(crate) fn run(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
         render::note(&format!("using {dataset} as {DATASET_ROLE}"));
         args.inputs.push(format!("{DATASET_ROLE}={dataset}"));
     }
-    stage::run(global, CLEAN, &args, &[])
+    make(&app, global, CLEAN, &args)
+}
+
+/// Runs the stage of a name, whose inputs are all named by now.
+fn make(app: &App, global: &Global, uses: &str, args: &StageArgs) -> Result<ExitCode> {
+    let kind = stages::find(uses).context("the command names a stage that exists")?;
+    let (value, place) = stage::settings(args, &[])?;
+    let outcome = stage::execute(app, kind, value, &place, args)?;
+    stage::show(app, global, &outcome)
 }
 
 fn names(args: &StageArgs, role: &str) -> bool {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Gate, Rule, Scratch, at_least, at_most};
-use crate::clean::text::{Word, is_space, lines, sentences, split_words};
+use crate::clean::text::{is_space, lines, sentences};
 
 /// See the module.
 pub(super) struct C4;
@@ -90,7 +90,8 @@ impl Gate for C4 {
 
     fn measure(&self, text: &str, scratch: &mut Scratch, scores: &mut Vec<f64>) -> Option<String> {
         let mut found = 0;
-        let page = Page::read(text, |line| found += count_sentences(line, &mut scratch.words));
+        scratch.words.begin();
+        let page = Page::read(text, |line| found += sentences(scratch.words.add_line(line)));
         let counts = [
             found,
             page.lorem_ipsum,
@@ -105,17 +106,14 @@ impl Gate for C4 {
             page.citations,
         ];
         scores.extend(counts.map(|count| count as f64));
-        Some(page.finish())
+        let edited = page.finish();
+        scratch.words.finish(&edited);
+        Some(edited)
     }
 
     fn edit(&self, text: &str) -> Option<String> {
         Some(Page::read(text, |_| ()).finish())
     }
-}
-
-fn count_sentences(line: &str, words: &mut Vec<Word>) -> u64 {
-    split_words(line, words);
-    sentences(words)
 }
 
 impl Page {
@@ -132,8 +130,11 @@ impl Page {
         for line in lines(text) {
             let line = line.trim_matches(is_space);
             page.lines += 1;
-            let uncited =
-                if wanted.citation && fits(line).is_some() { page.without_citations(line) } else { None };
+            let uncited = if wanted.citation && has_enough_words(line).is_some() {
+                page.without_citations(line)
+            } else {
+                None
+            };
             let left = uncited.as_deref().unwrap_or(line);
             match page.judge(line, left, wanted) {
                 Fate::LongWord => page.long_word += 1,
@@ -162,11 +163,11 @@ impl Page {
 
     /// What becomes of a line; `left` is the line without its citation marks.
     fn judge(&mut self, line: &str, left: &str, wanted: Wanted) -> Fate {
-        let Some(words) = fits(line) else { return Fate::LongWord };
+        let Some(enough_words) = has_enough_words(line) else { return Fate::LongWord };
         if !left.ends_with(['.', '?', '!', '"', '\'']) || left.ends_with("...") {
             return Fate::NoEnd;
         }
-        if words < MIN_WORDS {
+        if !enough_words {
             return Fate::TooShort;
         }
         self.lorem_ipsum += u64::from(wanted.phrase && LOREM_IPSUM.is_match(left));
@@ -194,14 +195,12 @@ struct Wanted {
     phrase: bool,
 }
 
-/// How many words, between white space, a line has; nothing where one of them is too long.
-fn fits(line: &str) -> Option<usize> {
-    let mut words = 0;
-    for word in line.split(is_space).filter(|word| !word.is_empty()) {
-        if word.len() > MAX_WORD_CHARACTERS && word.chars().count() > MAX_WORD_CHARACTERS {
-            return None;
-        }
-        words += 1;
+/// Whether a line has enough words, between white space; nothing where one of them is too long.
+fn has_enough_words(line: &str) -> Option<bool> {
+    let words = || line.split(is_space).filter(|word| !word.is_empty());
+    let is_long = |word: &str| word.len() > MAX_WORD_CHARACTERS && word.chars().count() > MAX_WORD_CHARACTERS;
+    if line.len() > MAX_WORD_CHARACTERS && words().any(is_long) {
+        return None;
     }
-    Some(words)
+    Some(words().nth(MIN_WORDS - 1).is_some())
 }

@@ -5,7 +5,7 @@
 //! (characters in duplicate lines: 0.01). A line ends well where its very last character does, white space included.
 
 use super::{Gate, Rule, Scratch, at_least, at_most, share};
-use crate::clean::text::{duplicates, is_space, is_terminal, split_words};
+use crate::clean::text::{duplicates, is_space, is_terminal};
 
 /// See the module.
 pub(super) struct FineWeb;
@@ -53,13 +53,13 @@ impl Gate for FineWeb {
         let newlines = text.bytes().filter(|&byte| byte == b'\n').count();
         let repeated = duplicates(written(), newlines + 1, &mut scratch.seen);
         let characters = (text.chars().count() - newlines) as u64;
-        split_words(text, &mut scratch.words);
+        let words = scratch.words.of(text).len() as u64;
         scores.extend([
             lines as f64,
             share(terminated, lines),
             share(short, lines),
             share(repeated.characters, characters),
-            share(newlines as u64, scratch.words.len() as u64),
+            share(newlines as u64, words),
         ]);
         None
     }

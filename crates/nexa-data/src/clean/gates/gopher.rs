@@ -5,7 +5,7 @@
 //! on, `#` counts as a character, bullets are `•` and `-`, shares of n-grams are of all characters of the text.
 
 use super::{Gate, Rule, Scratch, at_least, at_most, share};
-use crate::clean::text::{ALPHABETIC, STOP_WORDS, SYMBOLIC, Word, duplicates, is_space, lines, split_words};
+use crate::clean::text::{ALPHABETIC, STOP_WORDS, SYMBOLIC, Word, duplicates, is_space, lines};
 
 /// See the module.
 pub(super) struct Gopher;
@@ -74,8 +74,7 @@ impl Gate for Gopher {
     }
 
     fn measure(&self, text: &str, scratch: &mut Scratch, scores: &mut Vec<f64>) -> Option<String> {
-        split_words(text, &mut scratch.words);
-        prose(text, &scratch.words, scores);
+        prose(text, scratch.words.of(text), scores);
         repetition(text, scratch, scores);
         None
     }
@@ -126,7 +125,7 @@ fn repetition(text: &str, scratch: &mut Scratch, scores: &mut Vec<f64>) {
         scores.push(share(spans.duplicates, spans.spans));
         scores.push(share(spans.characters, characters));
     }
-    index.build(words);
+    index.build(words.of(text));
     scores.extend((2..=4).map(|n| share(index.top_characters(n, grams), characters)));
     scores.extend((5..=10).map(|n| share(index.duplicate_characters(n, seen), characters)));
 }

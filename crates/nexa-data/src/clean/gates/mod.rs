@@ -13,12 +13,12 @@ use nexa_core::config;
 pub use language::{Language, detect};
 pub(crate) use language::{codes, is_known};
 
-use super::text::{Grams, Seen, Word, WordIndex};
+use super::text::{Grams, Seen, WordIndex, Words};
 
 /// Buffers that a thread uses again for each text.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(super) words: Vec<Word>,
+    pub(super) words: Words,
     pub(super) index: WordIndex,
     pub(super) seen: Seen,
     pub(super) grams: Grams,

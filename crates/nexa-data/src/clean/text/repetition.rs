@@ -189,13 +189,11 @@ impl Grams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clean::text::split_words;
+    use crate::clean::text::Words;
 
     fn indexed(text: &str) -> WordIndex {
-        let mut words = Vec::new();
-        split_words(text, &mut words);
         let mut index = WordIndex::default();
-        index.build(&words);
+        index.build(Words::default().of(text));
         index
     }
 

@@ -51,9 +51,8 @@ pub(crate) struct Word {
     pub(crate) traits: u16,
 }
 
-/// Splits a text into words, in place of those that `words` holds.
+/// Splits a text into words, behind those that `words` holds.
 pub(crate) fn split_words(text: &str, words: &mut Vec<Word>) {
-    words.clear();
     let bytes = text.as_bytes();
     let mut splitter = Splitter { text, words, suffixes: Vec::new() };
     let (mut start, mut at, mut found) = (0, 0, 0);
@@ -89,12 +88,18 @@ pub(crate) fn sentences(words: &[Word]) -> u64 {
 }
 
 /// The class and the length of the character that begins at a byte.
+#[inline]
 fn class_at(text: &str, at: usize) -> (Classes, usize) {
-    let byte = text.as_bytes()[at];
-    match ASCII.get(usize::from(byte)) {
+    match ASCII.get(usize::from(text.as_bytes()[at])) {
         Some(&classes) => (classes, 1),
-        None => text[at..].chars().next().map_or((0, 1), |c| (classes::of(c), c.len_utf8())),
+        None => wide_class_at(text, at),
     }
+}
+
+/// The same where the character is not ASCII; apart, so that the common case stays small.
+#[cold]
+fn wide_class_at(text: &str, at: usize) -> (Classes, usize) {
+    text[at..].chars().next().map_or((0, 1), |c| (classes::of(c), c.len_utf8()))
 }
 
 /// The class of the first character of a text; none where it is empty.
@@ -116,6 +121,7 @@ struct Splitter<'a> {
 
 impl Splitter<'_> {
     /// Splits a run between white space; `found` are the classes that occur in it.
+    #[inline]
     fn run(&mut self, start: usize, end: usize, found: Classes) {
         const PLAIN: Classes = LETTER | BEFORE_STOP;
         if start == end {
@@ -129,6 +135,7 @@ impl Splitter<'_> {
     }
 
     /// A run of letters alone.
+    #[inline]
     fn plain(&mut self, start: usize, end: usize, found: Classes) {
         let text = &self.text[start..end];
         let hash = hash(text.as_bytes());
