@@ -59,6 +59,7 @@ def cases():
     yield "chinese", "这是一个很长的句子，它说明了很多事情。" * 20
     yield "mixed script", good + "\n" + "Это предложение написано по-русски. " * 6
     yield "emoji", good.replace(".", " 😀.")
+    yield "division signs", good + " ÷ 1" * 23
     yield "hyphens", good.replace(" ", "-", 60)
     yield "tabs", good.replace(" ", "\t")
     yield "abbreviations", good.replace(" to ", " Mr. Smith e.g. ").replace(" in ", " U.S. ")

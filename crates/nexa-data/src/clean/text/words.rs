@@ -134,7 +134,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// A run of letters alone.
+    /// A run that holds no mark, and nearly always letters alone.
     #[inline]
     fn plain(&mut self, start: usize, end: usize, found: Classes) {
         let text = &self.text[start..end];
@@ -142,8 +142,9 @@ impl Splitter<'_> {
         if let Some(pieces) = ENGLISH.get(hash) {
             return self.pieces(start, end, pieces);
         }
+        let traits = if found & LETTER == 0 { 0 } else { ALPHABETIC | stop_word(text.as_bytes()) };
         let characters = if found & WIDE == 0 { text.len() } else { text.chars().count() } as u32;
-        self.words.push(Word { hash, characters, traits: ALPHABETIC | stop_word(text.as_bytes()) });
+        self.words.push(Word { hash, characters, traits });
     }
 
     /// Peels marks from both ends of a run, in turn, until a bare word or an exception is left.

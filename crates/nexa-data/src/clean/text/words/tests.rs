@@ -101,6 +101,7 @@ fn words_know_what_they_are() {
         traits("the x1 42 $ — =="),
         [ALPHABETIC | 1, ALPHABETIC, 0, SYMBOLIC, SYMBOLIC, SYMBOLIC, SYMBOLIC]
     );
+    assert_eq!(traits("÷ x÷ ²"), [0, ALPHABETIC, 0], "signs of mathematics are neither letters nor marks");
     assert_eq!(
         traits("The €"),
         [ALPHABETIC, 0],
