@@ -123,6 +123,14 @@ fn flips_are_told_from_stored_scores() {
     let lifted = json!({"gopher": {"min_words": 0, "min_stop_words": null}});
     let found = flips(&scores, &thresholds(json!({})), &thresholds(lifted), 0).unwrap();
     assert_eq!((found.flipped, found.first.len()), (0, 0), "the next rule stops the short text");
+
+    let only_gopher = ScoreConfig { gates: vec!["gopher@1".to_owned()], ..ScoreConfig::default() };
+    let inputs = Inputs::none().with(DATASET_ROLE, dataset);
+    let made = lab.execute(&Score::new(only_gopher).unwrap(), "gopher", &inputs).unwrap();
+    let error =
+        flips(made.artifact(), &thresholds(json!({})), &thresholds(json!({"c4": {"min_sentences": 3}})), 1);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("`c4.min_sentences`: the scores were made without c4@1"), "{error}");
 }
 
 #[test]

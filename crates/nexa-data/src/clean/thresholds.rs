@@ -63,6 +63,13 @@ impl Thresholds {
         }
     }
 
+    /// A key of a gate whose threshold is not the published one.
+    fn changed(&self, gate: &dyn Gate) -> Option<&'static str> {
+        let own = self.section(section(gate.name()))?;
+        let differs = |default: f64, key: &str| own.get(key).is_some_and(|value| *value != Some(default));
+        gate.rules().iter().find(|rule| differs(rule.default, rule.key)).map(|rule| rule.key)
+    }
+
     /// The same thresholds with every published value filled in, so that saying one makes no other key of the work.
     ///
     /// # Errors
@@ -138,13 +145,22 @@ impl Judge {
     /// Puts thresholds to the scores of a chain.
     ///
     /// # Errors
-    /// Fails when languages are to be kept that the chain does not find.
+    /// Fails when languages are to be kept that the chain does not find, or a threshold is set of a gate that it lacks.
     pub fn new(chain: &Chain, thresholds: &Thresholds, place: &str) -> Result<Self> {
         if !chain.detects_language()
             && (!thresholds.language.is_empty() || thresholds.min_language_confidence > 0.0)
         {
             let message = "`language`: the scores were made without it; score with `detect_language: true`";
             return Err(Error::config(place, message));
+        }
+        for gate in gates::GATES {
+            if !chain.gates().iter().any(|own| own.name() == gate.name())
+                && let Some(key) = thresholds.changed(gate)
+            {
+                let (section, name) = (section(gate.name()), gate.name());
+                let message = format!("`{section}.{key}`: the scores were made without {name}");
+                return Err(Error::config(place, message));
+            }
         }
         let mut checks = Vec::new();
         let mut before = 0;

@@ -35,7 +35,7 @@ fn rows_are_scored_once_and_cleaned_by_thresholds() {
     let shell = lab_with_rows();
     assert_eq!(printed(&shell, &["data", "score"]), "tutor/scores_v1\n");
     assert_eq!(printed(&shell, &["data", "clean"]), "tutor/clean_v1\n");
-    assert_eq!(printed(&shell, &["data", "clean", "gopher.min_words=80"]), "tutor/clean_v2\n");
+    assert_eq!(printed(&shell, &["data", "clean", "gopher.min_words=60"]), "tutor/clean_v2\n");
     assert_eq!(printed(&shell, &["data", "clean"]), "tutor/clean_v1\n", "the same again is not made again");
     assert_eq!(
         printed(&shell, &["data", "score"]),
