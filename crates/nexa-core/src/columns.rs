@@ -3,6 +3,8 @@
 //! | table | columns |
 //! |---|---|
 //! | dataset | the source's own, and `id`, `source_file` |
+//! | scores | `id`, where asked for `language`, `language_confidence`, and each number of each gate: `gopher_words` |
+//! | cleaned dataset | those of the dataset and its `language`; the rejected ones also `rejection_gate`, `rejection_reason`, `rejection_value` |
 //! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
@@ -41,6 +43,12 @@ pub const COMPLETION_TOKENS: &str = "completion_tokens";
 pub const REJECTION_GATE: &str = "rejection_gate";
 /// Why it did.
 pub const REJECTION_REASON: &str = "rejection_reason";
+/// The number that decided against it.
+pub const REJECTION_VALUE: &str = "rejection_value";
+/// The language of a text, by its code of two letters.
+pub const LANGUAGE: &str = "language";
+/// How sure the language is, from 0 to 1.
+pub const LANGUAGE_CONFIDENCE: &str = "language_confidence";
 /// A conversation, as a list of `role` and `content`.
 pub const MESSAGES: &str = "messages";
 /// `train`, `validation` or `test`.

@@ -189,6 +189,14 @@ impl Context<'_> {
         self.ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).charge(charge)
     }
 
+    /// Stops the work where the user wants to.
+    ///
+    /// # Errors
+    /// Fails with [`Error::Interrupted`] then.
+    pub fn check_cancel(&self) -> Result<()> {
+        if self.services.cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
     /// Emits an event.
     pub fn emit(&self, event: Event) {
         self.services.events.emit(event);

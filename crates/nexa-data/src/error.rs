@@ -31,6 +31,22 @@ pub enum Error {
         /// Where all of them are kept.
         kept: PathBuf,
     },
+    /// Scores do not belong to the rows that are to be cleaned.
+    #[error("clean {dataset}: {scores} holds the scores of other rows")]
+    OtherRows {
+        /// The artifact of the scores.
+        scores: String,
+        /// The artifact of the rows.
+        dataset: String,
+    },
+    /// The gates rejected every row.
+    #[error("clean {rows} rows: none is kept; {rule}")]
+    NothingKept {
+        /// Rows that were judged.
+        rows: u64,
+        /// The rule that rejected most, and how many.
+        rule: String,
+    },
     /// The files hold no row that can be used.
     #[error("ingest {}: no row was accepted, and {rejected} were rejected", files.join(", "))]
     NoRows {
@@ -59,6 +75,13 @@ impl Diagnose for Error {
             Self::TooManyRejected { .. } => {
                 Some("mend the lines that the reject file names, or raise `max_reject_share`".to_owned())
             }
+            Self::OtherRows { dataset, .. } => {
+                Some(format!("score them first: `nexa data score --in dataset={dataset}`"))
+            }
+            Self::NothingKept { .. } => Some(
+                "`nexa data thresholds SCORES --set GATE.KEY=VALUE` shows what other thresholds would keep"
+                    .to_owned(),
+            ),
             Self::NoRows { .. } => Some("check that `paths` names the files that hold the data".to_owned()),
             Self::TooManyRows { .. } => Some("split the table and take its parts one by one".to_owned()),
         }
@@ -67,7 +90,11 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Core(error) => error.exit_code(),
-            Self::TooManyRejected { .. } | Self::NoRows { .. } | Self::TooManyRows { .. } => ExitCode::Input,
+            Self::TooManyRejected { .. }
+            | Self::NoRows { .. }
+            | Self::OtherRows { .. }
+            | Self::NothingKept { .. }
+            | Self::TooManyRows { .. } => ExitCode::Input,
         }
     }
 }

@@ -1,9 +1,10 @@
-//! From raw files to versioned data sets: ingest, statistics, the catalog, and the Parquet tables of every stage.
+//! From raw files to versioned data sets: ingest, cleaning, statistics, the catalog, and the Parquet tables of every stage.
 //!
 //! This is the only crate that knows Arrow. Other stages read and write rows through
 //! [`Tables`](nexa_core::table::Tables), which [`FileTables`](tables::FileTables) implements.
 
 pub mod catalog;
+pub mod clean;
 pub mod decontaminate;
 pub mod dedup;
 pub mod error;

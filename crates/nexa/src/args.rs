@@ -131,6 +131,11 @@ pub(crate) enum BenchCommand {
     Train(BenchTrainArgs),
     /// Measures training steps on a file of data, and prints them as JSON.
     Sft(BenchSftArgs),
+    /// Measures the gates on the texts of a table, on one thread, and tells every verdict.
+    Clean {
+        /// The table.
+        table: PathBuf,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -260,6 +265,12 @@ pub(crate) enum DataCommand {
     /// Gives every row to train, validation or test, and no group to two of them.
     #[command(after_help = "Settings: group_columns, validation_share, test_share, stratify_column, seed.")]
     Split(SiftArgs),
+    /// Measures what the gates `gopher@1`, `c4@1` and `fineweb@1` judge by, and the language of each row.
+    Score(StageArgs),
+    /// Keeps the rows whose scores hold against the thresholds, and replaces personal data and secrets in them.
+    Clean(StageArgs),
+    /// Shows which rows other thresholds would keep or reject, from stored scores; nothing is written.
+    Thresholds(ThresholdsArgs),
     /// Lists data sets.
     List,
     /// Shows rows of a data set.
@@ -304,6 +315,18 @@ pub(crate) struct SiftArgs {
     pub(crate) from: Option<String>,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ThresholdsArgs {
+    /// Scores, or a cleaned data set, by id or name; the project's newest scores where it is left out.
+    pub(crate) artifact: Option<String>,
+    /// A threshold: `gopher.min_words=30`, `c4.min_sentences=null`, `language=[en]`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Shows at most this many rows.
+    #[arg(long, short = 'n', default_value_t = 10)]
+    pub(crate) limit: usize,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,6 +1,7 @@
 //! One file per command. A command resolves what was typed, has the work done, and renders the result.
 
 mod bench;
+mod clean;
 mod cost;
 mod data;
 mod demo;
@@ -53,6 +54,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Plan(args) => plan::run(global, args),
         Command::Bench(BenchCommand::Train(args)) => bench::train(global, &args),
         Command::Bench(BenchCommand::Sft(args)) => bench::sft(&args),
+        Command::Bench(BenchCommand::Clean { table }) => bench::clean(&table),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),

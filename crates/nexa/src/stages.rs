@@ -145,6 +145,22 @@ pub(crate) static STAGES: &[StageKind] = &[
         build: |value, place, _| boxed(nexa_data::split::Split::new(parse(value, place)?)?),
     },
     StageKind {
+        uses: "data.score",
+        makes: Kind::Scores,
+        name: "scores",
+        roles: &[required("dataset", Kind::Dataset)],
+        seeded: false,
+        build: |value, place, _| boxed(nexa_data::clean::Score::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "data.clean",
+        makes: Kind::Dataset,
+        name: "clean",
+        roles: &[required("dataset", Kind::Dataset), required("scores", Kind::Scores)],
+        seeded: false,
+        build: |value, place, _| boxed(nexa_data::clean::Clean::new(parse(value, place)?)?),
+    },
+    StageKind {
         uses: "distill.inputs",
         makes: Kind::TeacherInputs,
         name: "teacher_inputs",

@@ -26,6 +26,8 @@ pub enum Kind {
     Raw,
     /// Ingested rows.
     Dataset,
+    /// What gates measured of rows.
+    Scores,
     /// Prompts for a teacher.
     TeacherInputs,
     /// A teacher's answers.
@@ -46,9 +48,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the data's way.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Raw,
         Self::Dataset,
+        Self::Scores,
         Self::TeacherInputs,
         Self::TeacherOutputs,
         Self::Filtered,
@@ -64,6 +67,7 @@ impl Kind {
         match self {
             Self::Raw => "raw",
             Self::Dataset => "dataset",
+            Self::Scores => "scores",
             Self::TeacherInputs => "teacher_inputs",
             Self::TeacherOutputs => "teacher_outputs",
             Self::Filtered => "filtered",
@@ -80,6 +84,7 @@ impl Kind {
         let place = match self {
             Self::Raw => return format!("data/raw/{project}"),
             Self::Dataset => "datasets",
+            Self::Scores => "scores",
             Self::TeacherInputs => "distillation/teacher_inputs",
             Self::TeacherOutputs => "distillation/teacher_outputs",
             Self::Filtered => "distillation/filtered",

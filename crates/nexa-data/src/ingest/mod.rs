@@ -13,7 +13,7 @@ use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::{Error as CoreError, files};
 use serde::{Deserialize, Serialize};
 
-use crate::tables::{BATCH_ROWS, Format, ParquetWriter, Records, Schema};
+use crate::tables::{Format, ParquetWriter, Records, Schema, batches};
 use crate::{Error, Result};
 use rejects::{Rejected, Rejects};
 use scan::Scan;
@@ -193,24 +193,16 @@ impl Stage for Ingest {
 
 /// The second pass: accepted rows into Parquet, now that the types of all columns are known.
 fn write_rows(context: &Context<'_>, spool: &Path, schema: &Schema, total: u64) -> Result<()> {
-    let mut rows = Records::open(spool)?.rows();
     let mut writer = ParquetWriter::create(&context.output.join(ROWS_FILE), schema)?;
     let mut written = 0;
-    loop {
-        check_cancel(context)?;
-        let batch = rows.by_ref().take(BATCH_ROWS).collect::<nexa_core::Result<Vec<_>>>()?;
-        if batch.is_empty() {
-            break;
-        }
+    for batch in batches(Records::open(spool)?.rows()) {
+        context.check_cancel()?;
+        let batch = batch?;
         writer.append(&batch)?;
         written += batch.len() as u64;
         context.emit(Event::progress(written, Some(total), "rows", "writing"));
     }
     Ok(writer.finish()?)
-}
-
-fn check_cancel(context: &Context<'_>) -> nexa_core::Result<()> {
-    if context.services.cancel.is_cancelled() { Err(CoreError::Interrupted) } else { Ok(()) }
 }
 
 #[cfg(test)]

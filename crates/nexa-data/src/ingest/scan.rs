@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::rejects::{Reject, Rejects};
 use super::sources::Source;
-use super::{Config, FileRows, check_cancel};
+use super::{Config, FileRows};
 use crate::Result;
 use crate::tables::{Compression, JsonLinesWriter, Record, Records, Schema};
 
@@ -51,7 +51,7 @@ impl<'a> Scan<'a> {
         let (mut rows_in, mut rows_out) = (0, 0);
         for (index, source) in sources.iter().enumerate() {
             let mut rows = 0;
-            check_cancel(context)?;
+            context.check_cancel()?;
             let mut records = Records::open(&source.path)?;
             while self.config.limit.is_none_or(|limit| rows_out < limit)
                 && let Some(record) = records.next()
@@ -59,7 +59,7 @@ impl<'a> Scan<'a> {
                 let Record { line, content, raw } = record?;
                 rows_in += 1;
                 if rows_in % ROWS_PER_TICK == 0 {
-                    check_cancel(context)?;
+                    context.check_cancel()?;
                     context.emit(Event::progress(rows_in, None, "rows", source.name.as_str()));
                 }
                 let accepted = match &content {

@@ -17,6 +17,7 @@ use nexa_core::{Error, Result};
 pub use format::{Compression, Format};
 pub(crate) use jsonl::JsonLinesWriter;
 pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
+pub(crate) use records::batches;
 pub use records::{Record, Records};
 pub(crate) use schema::Schema;
 

@@ -7,7 +7,7 @@ use nexa_core::{Error, Result};
 
 use super::format::Format;
 use super::jsonl::Lines;
-use super::parquet::ParquetRows;
+use super::parquet::{BATCH_ROWS, ParquetRows};
 
 /// What stands on one line of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,4 +63,15 @@ impl Iterator for Records {
     fn next(&mut self) -> Option<Self::Item> {
         self.source.next()
     }
+}
+
+/// Rows in batches of at most [`BATCH_ROWS`]; the first error ends the batch that it belongs to.
+pub(crate) fn batches(mut rows: impl Iterator<Item = Result<Row>>) -> impl Iterator<Item = Result<Vec<Row>>> {
+    std::iter::from_fn(move || {
+        let batch: Result<Vec<Row>> = rows.by_ref().take(BATCH_ROWS).collect();
+        match batch {
+            Ok(batch) if batch.is_empty() => None,
+            batch => Some(batch),
+        }
+    })
 }

@@ -1,5 +1,7 @@
 //! `nexa bench`: how fast this machine trains, and where the time goes.
 
+use std::path::Path;
+
 use anyhow::Result;
 use nexa_core::{ExitCode, config, format};
 use nexa_model::DecoderConfig;
@@ -26,6 +28,12 @@ pub(crate) fn train(global: &Global, args: &BenchTrainArgs) -> Result<ExitCode> 
     } else {
         show(&measured);
     }
+    Ok(ExitCode::Success)
+}
+
+/// Measures the gates on the texts of a table and prints speed and verdicts as JSON.
+pub(crate) fn clean(table: &Path) -> Result<ExitCode> {
+    render::json(&nexa_data::clean::bench(table).map_err(reported)?)?;
     Ok(ExitCode::Success)
 }
 

@@ -8,7 +8,7 @@ use nexa_data::stats;
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{inspect, stage};
+use crate::commands::{clean, inspect, stage};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -22,6 +22,9 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         DataCommand::Dedup(args) => sift(global, "data.dedup", args),
         DataCommand::Decontaminate(args) => sift(global, "data.decontaminate", args),
         DataCommand::Split(args) => sift(global, "data.split", args),
+        DataCommand::Score(args) => clean::score(global, args),
+        DataCommand::Clean(args) => clean::run(global, args),
+        DataCommand::Thresholds(args) => clean::thresholds(global, &args),
         DataCommand::List => list(global),
         DataCommand::Show { artifact, file, offset, limit, contains } => {
             let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
