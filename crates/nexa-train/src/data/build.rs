@@ -240,6 +240,9 @@ impl Source<'_> {
         if report.samples == 0 {
             let mut reasons = report.left_out(sequence_len);
             reasons.extend(report.misalignments.first().cloned());
+            if let Some(split) = self.options.split.filter(|_| report.rows == 0) {
+                reasons.push(format!("no row belongs to `split: {}`", split.as_str()));
+            }
             let reasons = reasons.join(", ");
             let reason = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
             return Err(Error::NoSamples { path: self.path.to_owned(), lines: report.rows as usize, reason });
