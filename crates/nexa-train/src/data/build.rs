@@ -227,9 +227,10 @@ impl Source<'_> {
             let fate = |row: &Numbered| {
                 judge(encoder.encode(row)?, self.options).map_err(|problem| row.error(self.path, problem))
             };
-            let fates: Vec<Fate> = block.par_iter().map(fate).collect::<Result<_, Error>>()?;
+            // Of several rows that fail, the first one is told, whichever was reached first.
+            let fates: Vec<Result<Fate, Error>> = block.par_iter().map(fate).collect();
             for (row, fate) in block.iter().zip(fates) {
-                take(row, fate)?;
+                take(row, fate?)?;
             }
         }
     }
