@@ -227,9 +227,10 @@ impl Source<'_> {
             let fate = |row: &Numbered| {
                 judge(encoder.encode(row)?, self.options).map_err(|problem| row.error(self.path, problem))
             };
-            let fates: Vec<Fate> = block.par_iter().map(fate).collect::<Result<_, Error>>()?;
+            // Of several rows that fail, the first one is told, whichever was reached first.
+            let fates: Vec<Result<Fate, Error>> = block.par_iter().map(fate).collect();
             for (row, fate) in block.iter().zip(fates) {
-                take(row, fate)?;
+                take(row, fate?)?;
             }
         }
     }
@@ -240,6 +241,9 @@ impl Source<'_> {
         if report.samples == 0 {
             let mut reasons = report.left_out(sequence_len);
             reasons.extend(report.misalignments.first().cloned());
+            if let Some(split) = self.options.split.filter(|_| report.rows == 0) {
+                reasons.push(format!("no row belongs to `split: {}`", split.as_str()));
+            }
             let reasons = reasons.join(", ");
             let reason = if reasons.is_empty() { reasons } else { format!(": {reasons}") };
             return Err(Error::NoSamples { path: self.path.to_owned(), lines: report.rows as usize, reason });

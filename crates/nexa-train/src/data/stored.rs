@@ -29,10 +29,32 @@ const ROUNDING: f64 = 1e-2;
 /// What a row says of its teacher.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Stored {
-    /// For each token of the last answer, how the teacher spelled it, and its alternatives, itself among them.
-    Spelled(Vec<(Vec<u8>, Vec<(Vec<u8>, f32)>)>),
+    /// Each token of the last answer, as the teacher spelled it.
+    Spelled(Vec<SpelledToken>),
     /// For each trained token, ids and log-probabilities.
     Ids(Vec<TopRow>),
+}
+
+/// A token of an answer in the form of OpenAI.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SpelledToken {
+    bytes: Vec<u8>,
+    /// What could have stood there, itself among it, with log-probabilities.
+    alternatives: Vec<(Vec<u8>, f32)>,
+}
+
+impl SpelledToken {
+    /// The alternatives as tokens of the student, of which one was chosen.
+    ///
+    /// # Errors
+    /// Returns the bytes that are no token.
+    fn row(self, chosen: u32, by_bytes: &HashMap<Vec<u8>, u32>) -> Result<TopRow, Vec<u8>> {
+        let id_of = |(bytes, log_prob): (Vec<u8>, f32)| {
+            let id = if bytes == self.bytes { Some(chosen) } else { by_bytes.get(&bytes).copied() };
+            id.map(|id| (id, log_prob)).ok_or(bytes)
+        };
+        self.alternatives.into_iter().map(id_of).collect()
+    }
 }
 
 /// The student's tokens by what they spell.
@@ -107,7 +129,7 @@ fn align_ids(rows: Vec<TopRow>, encoded: &Encoded, vocab_size: usize) -> Result<
 }
 
 fn align_spelled(
-    tokens: Vec<(Vec<u8>, Vec<(Vec<u8>, f32)>)>,
+    tokens: Vec<SpelledToken>,
     encoded: &Encoded,
     Vocabulary { tokenizer, by_bytes }: &Vocabulary<'_>,
 ) -> Result<Vec<TopRow>, String> {
@@ -116,26 +138,18 @@ fn align_spelled(
     let stop = (turn.stop != Stop::Missing).then(|| turn.tokens.end - 1);
     let mut rows: HashMap<usize, TopRow> = HashMap::with_capacity(turn.tokens.len());
     let count = tokens.len();
-    for (number, ((spelled, alternatives), place)) in tokens.into_iter().zip(turn.tokens.clone()).enumerate()
-    {
-        let (number, own) = (number + 1, own(place));
+    for (number, (token, place)) in tokens.into_iter().zip(turn.tokens.clone()).enumerate() {
+        let failed = |problem: String| format!("token {} of the answer {problem}", number + 1);
+        let own = own(place);
         // Servers that do not show special tokens spell the end of an answer as nothing.
-        if spelled != own && !(spelled.is_empty() && Some(place) == stop) {
-            return Err(format!(
-                "token {number} of the answer is {} for the teacher and {} for the student",
-                shown(&spelled),
-                shown(&own)
-            ));
+        if token.bytes != own && !(token.bytes.is_empty() && Some(place) == stop) {
+            let [theirs, ours] = [&token.bytes, &own].map(|bytes| shown(bytes));
+            return Err(failed(format!("is {theirs} for the teacher and {ours} for the student")));
         }
-        let id_of = |(bytes, log_prob): (Vec<u8>, f32)| {
-            let id =
-                if bytes == spelled { Some(encoded.token_ids[place]) } else { by_bytes.get(&bytes).copied() };
-            id.map(|id| (id, log_prob)).ok_or_else(|| {
-                let token = shown(&bytes);
-                format!("token {number} of the answer: the alternative {token} is no token of the student")
-            })
-        };
-        rows.insert(place, alternatives.into_iter().map(id_of).collect::<Result<_, String>>()?);
+        let row = token.row(encoded.token_ids[place], by_bytes).map_err(|bytes| {
+            failed(format!("has the alternative {}, which is no token of the student", shown(&bytes)))
+        })?;
+        rows.insert(place, row);
     }
     if count > turn.tokens.len() {
         let own = turn.tokens.len();
@@ -179,7 +193,9 @@ fn spelled(value: &Value) -> Result<Stored, String> {
             }
         }
         check(alternatives.iter().map(|(_, log_prob)| *log_prob)).map_err(place)?;
-        Ok((bytes, alternatives.into_iter().map(|(bytes, log_prob)| (bytes, log_prob as f32)).collect()))
+        let alternatives =
+            alternatives.into_iter().map(|(bytes, log_prob)| (bytes, log_prob as f32)).collect();
+        Ok(SpelledToken { bytes, alternatives })
     };
     content.iter().enumerate().map(read).collect::<Result<_, String>>().map(Stored::Spelled)
 }

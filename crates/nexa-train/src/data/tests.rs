@@ -319,7 +319,7 @@ fn what_a_teacher_spelled_lies_beside_the_tokens() {
     );
     check(
         row(&|content| content[0]["top_logprobs"][1]["bytes"] = json!([240, 159, 166, 128])),
-        Err("the alternative \"🦀\" is no token of the student"),
+        Err("has the alternative \"🦀\", which is no token of the student"),
     );
     check(
         row(&|content| content[0]["logprob"] = json!("x")),

@@ -103,8 +103,10 @@ pub(crate) fn inputs(
         let role = if role == known.name { StageKind::next_role(known, &inputs) } else { role.to_owned() };
         inputs = inputs.with(&role, artifact);
     }
+    // Whoever names what a stage can do without knows what it is to be given.
+    let only_required = inputs.iter().all(|(role, _)| kind.role(role).is_some_and(|role| role.required));
     for role in kind.roles {
-        let wanted = role.required || (role.by_default && !reads_files && named.is_empty());
+        let wanted = role.required || (role.by_default && !reads_files && only_required);
         if !wanted || inputs.get(role.name).is_some() {
             continue;
         }
