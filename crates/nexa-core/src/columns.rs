@@ -4,7 +4,7 @@
 //! |---|---|
 //! | dataset | the source's own, and `id`, `source_file` |
 //! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
-//! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens` |
+//! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
 //! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
@@ -29,6 +29,10 @@ pub const REFERENCE: &str = "reference";
 pub const SAMPLE_INDEX: &str = "sample_index";
 /// What the teacher answered.
 pub const TEACHER_OUTPUT: &str = "teacher_output";
+/// What the teacher thought before it answered, where any answer of the table comes with it.
+pub const TEACHER_REASONING: &str = "teacher_reasoning";
+/// The log-probabilities of the answer's tokens as JSON in the form of the OpenAI API, where they were asked for.
+pub const LOGPROBS: &str = "logprobs";
 /// The model that answered, as the provider named it.
 pub const MODEL_ID: &str = "model_id";
 /// Why the answer ended: `stop`, `length`, `content_filter`.
