@@ -1,5 +1,6 @@
 //! One call to an OpenAI-compatible chat API, and every way in which it can fail.
 
+mod batch;
 mod failure;
 mod quota;
 mod reply;
@@ -10,13 +11,15 @@ use std::time::Duration;
 
 use chrono::Utc;
 use nexa_core::lm::FinishReason;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::teacher::Endpoint;
 use crate::{Error, Result};
 
+pub use batch::{Batch, BatchReply};
 pub use failure::{Billed, Failure, Unanswered};
 pub use quota::{Allowance, Quota};
 pub use reply::Usage;
@@ -95,7 +98,23 @@ impl Client {
 
     async fn call(&self, body: String, quota: &mut Quota) -> Result<Answer, Unanswered> {
         let url = format!("{}/chat/completions", self.endpoint.base_url);
-        let mut call = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let call = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let (status, headers, text) = self.exchange(call).await?;
+        *quota = Quota::read(&headers, Utc::now());
+        // Scrubbed before it is cut to an excerpt: a key that lies across the cut would no longer be recognised.
+        let clean = self.scrub(&text);
+        if status.is_success() {
+            return read_completion(&text, &self.endpoint.model)
+                .or_else(|_| read_completion(&clean, &self.endpoint.model));
+        }
+        Err(Unanswered::refused(status, &headers, &Problem::read(&clean)))
+    }
+
+    /// Sends a call with the key, and takes its whole reply.
+    async fn exchange(
+        &self,
+        mut call: reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, HeaderMap, String), Unanswered> {
         if let Some(key) = &self.endpoint.key {
             call = call.bearer_auth(key.expose());
         }
@@ -105,15 +124,8 @@ impl Client {
             Err(e) => return Err(Unanswered::without_reply(was_sent(&e), words(e))),
         };
         let (status, headers) = (response.status(), response.headers().clone());
-        *quota = Quota::read(&headers, Utc::now());
         let text = response.text().await.map_err(|e| Unanswered::broken_off(status, words(e)))?;
-        // Scrubbed before it is cut to an excerpt: a key that lies across the cut would no longer be recognised.
-        let clean = self.scrub(&text);
-        if status.is_success() {
-            return read_completion(&text, &self.endpoint.model)
-                .or_else(|_| read_completion(&clean, &self.endpoint.model));
-        }
-        Err(Unanswered::refused(status, &headers, &Problem::read(&clean)))
+        Ok((status, headers, text))
     }
 
     /// Takes the key out of words that came from outside.

@@ -4,6 +4,7 @@
 //! was killed, throttled or moved to another cap on spending goes on with what is already there, and its table is the
 //! same to the last byte.
 
+mod batch;
 mod bill;
 mod breaker;
 mod collection;
@@ -22,6 +23,7 @@ mod policy;
 mod retry;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +47,13 @@ pub use config::{Config, ResponseSchema};
 pub use forecast::Forecast;
 pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
 
+use batch::Batches;
 use collection::{Collection, Work};
 use config::Schema;
 use driver::Driver;
 use job::Jobs;
 use log::ResponseLog;
-use money::Purse;
+use money::{Earlier, Purse};
 use output::Collected;
 use policy::Policy;
 
@@ -98,6 +101,11 @@ impl Collect {
         Self { loader: Some(loader), ..self }
     }
 
+    /// Whether its calls cost nothing but this machine's time.
+    pub fn is_free(&self) -> bool {
+        self.teacher.provider().is_here()
+    }
+
     /// Says what the stage would take with some inputs, before anything is called.
     ///
     /// # Errors
@@ -119,12 +127,14 @@ impl Collect {
         let jobs = Jobs::new(&rows, config, &self.sampling, &inputs.file("parquet")?)?;
         let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &teacher.to_string())?;
         let forecast = self.tell_forecast(context, &jobs, &log)?;
-        let purse = Purse::open(context, config, teacher, log.paid())?;
+        let batches = Batches::open(context.workspace)?;
+        let earlier = Earlier { paid: log.paid(), with_provider: &batches.calls() };
+        let purse = Purse::open(context, config, teacher, earlier)?;
         let Jobs { jobs, places } = jobs;
 
         let work = Work { context, config, teacher };
         let mut collection = Collection::new(work, jobs, self.policy()?, log, purse);
-        self.fetch(context, &mut collection)?;
+        self.fetch(context, &mut collection, batches)?;
         collection.require_settled()?;
         Collected::new(&rows, &places, &collection).write(context, config)?;
         context.state("teacher", teacher.to_string())?;
@@ -136,11 +146,16 @@ impl Collect {
     }
 
     /// Has every job of a collection end.
-    fn fetch(&self, context: &Context<'_>, collection: &mut Collection<'_>) -> Result<()> {
-        if collection.open().is_empty() {
+    fn fetch(&self, context: &Context<'_>, collection: &mut Collection<'_>, batches: Batches) -> Result<()> {
+        if collection.open().is_empty() && !batches.are_pending() {
             return Ok(());
         }
         match &self.source {
+            // What the provider works on already must not be asked for a second time.
+            Source::BaseUrl(base_url) if self.config.batch || batches.are_pending() => {
+                let client = self.client(context.services.environment, base_url)?;
+                runtime()?.block_on(batches.run(collection, &client))
+            }
             Source::BaseUrl(base_url) => self.call(context, collection, base_url),
             Source::EmbeddedVersion(_) => {
                 let config = embedded::Config {
@@ -167,13 +182,25 @@ impl Collect {
     }
 
     fn call(&self, context: &Context<'_>, collection: &mut Collection<'_>, base_url: &str) -> Result<()> {
-        let endpoint = self.teacher.endpoint(context.services.environment, base_url)?;
-        let client = Client::new(endpoint, Duration::from_secs(self.config.timeout_s))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Error::Start { what: "the HTTP client", message: e.to_string() })?;
-        runtime.block_on(Driver::new(collection, &client).run())
+        let client = self.client(context.services.environment, base_url)?;
+        runtime()?.block_on(Driver::new(collection, &client).run())
+    }
+
+    fn client(&self, environment: &Environment, base_url: &str) -> Result<Client> {
+        let endpoint = self.teacher.endpoint(environment, base_url)?;
+        Client::new(endpoint, Duration::from_secs(self.config.timeout_s))
+    }
+
+    /// Asks the provider to stop working on the batches of an unfinished run, and returns their names. What it has
+    /// answered by then is collected when the stage is run again.
+    ///
+    /// # Errors
+    /// Fails when the key is missing or the provider cannot be reached.
+    pub fn cancel_batches(&self, environment: &Environment, run_folder: &Path) -> Result<Vec<String>> {
+        let Source::BaseUrl(base_url) = &self.source else { return Ok(Vec::new()) };
+        let mut batches = Batches::open(run_folder)?;
+        let client = self.client(environment, base_url)?;
+        runtime()?.block_on(batches.cancel(&client))
     }
 
     fn policy(&self) -> Result<Policy> {
@@ -245,6 +272,13 @@ impl Stage for Collect {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.make(context)?)
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::Start { what: "the HTTP client", message: e.to_string() })
 }
 
 /// The faults that change answers. Those of the transport only change how long it takes.

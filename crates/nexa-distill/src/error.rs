@@ -199,6 +199,26 @@ pub enum Error {
         /// Why the first one did.
         first: String,
     },
+    /// Batches are with the provider.
+    #[error("{done} of {total} answers are there; the provider works on {}", batches.join(", "))]
+    BatchPending {
+        /// Their names there.
+        batches: Vec<String>,
+        /// Answers that are there.
+        done: usize,
+        /// Answers wanted.
+        total: usize,
+    },
+    /// A batch cannot be handed in or fetched.
+    #[error("use batches at {endpoint}: {kind}: {message}")]
+    BatchFailed {
+        /// The provider.
+        endpoint: String,
+        /// The kind of failure.
+        kind: &'static str,
+        /// The provider's words.
+        message: String,
+    },
     /// A teacher on this machine failed.
     #[error("teacher `{teacher}`: {source}")]
     Local {
@@ -286,6 +306,12 @@ impl Diagnose for Error {
             Self::TooManyFailed { .. } => Some(format!(
                 "fix the cause or raise `max_failed_share`, then run the same command again; {KEPT}"
             )),
+            Self::BatchPending { .. } => {
+                Some("run the same command again to collect them; `--cancel-batches` stops them".to_owned())
+            }
+            Self::BatchFailed { .. } => Some(format!(
+                "not every provider takes batches: run it without `batch`, or again later; {KEPT}"
+            )),
             Self::Start { .. } | Self::Local { .. } => None,
             Self::NothingLeft { .. } => {
                 Some("loosen what removes them, or look at the answers themselves".to_owned())
@@ -309,7 +335,9 @@ impl Diagnose for Error {
             Self::UnknownColumn { .. } | Self::NothingLeft { .. } => ExitCode::Input,
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } | Self::TokenBudget { .. } => ExitCode::Budget,
-            Self::EndpointDown { .. }
+            Self::BatchPending { .. } => ExitCode::Busy,
+            Self::BatchFailed { .. }
+            | Self::EndpointDown { .. }
             | Self::Unanswered { .. }
             | Self::Start { .. }
             | Self::TooManyFailed { .. } => ExitCode::Unavailable,

@@ -28,6 +28,28 @@ enum Line {
     NotBilled { call: u64 },
 }
 
+/// Some calls in a row, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Calls {
+    /// These calls and those up to another.
+    pub(super) fn with(self, call: u64) -> Self {
+        Self { last: self.last.max(call), ..self }
+    }
+
+    pub(super) fn contains(&self, call: u64) -> bool {
+        (self.first..=self.last).contains(&call)
+    }
+
+    pub(super) fn numbers(self) -> impl Iterator<Item = u64> {
+        self.first..=self.last
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Journal {
     log: LineLog,

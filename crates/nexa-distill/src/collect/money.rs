@@ -12,7 +12,7 @@ use nexa_core::stage::Context;
 
 use super::Config;
 use super::bill::{self, AtMost, Bill, Cost};
-use super::journal::Journal;
+use super::journal::{Calls, Journal};
 use crate::client::{Request, Usage};
 use crate::teacher::TeacherSpec;
 use crate::{Error, Result};
@@ -40,15 +40,23 @@ pub(super) struct Purse {
     unknown: u64,
 }
 
+/// What earlier attempts of a run left outside of its journal and its ledger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Earlier<'a> {
+    /// The answers that they got, of which a killed attempt may not have entered the last into the ledger.
+    pub(super) paid: &'a [Bill],
+    /// The calls that the provider still works on.
+    pub(super) with_provider: &'a [Calls],
+}
+
 impl Purse {
-    /// Opens the purse with what earlier attempts of this run have spent. `paid` are the answers that they got, of
-    /// which a killed attempt may not have entered the last into the ledger. Calls of which nothing is known but that
-    /// they were sent are charged their worst case, as assumed.
+    /// Opens the purse with what earlier attempts of this run have spent. Calls of which nothing is known but that they
+    /// were sent are charged their worst case, as assumed.
     pub(super) fn open(
         context: &Context<'_>,
         config: &Config,
         teacher: &TeacherSpec,
-        paid: &[Bill],
+        Earlier { paid, with_provider }: Earlier<'_>,
     ) -> Result<Self> {
         let settings = context.services.lab.settings();
         let ceiling = Ceiling::lowest(config.max_cost_usd, settings.budget.max_usd_per_run);
@@ -80,12 +88,13 @@ impl Purse {
             paid.iter().filter(|bill| !ended.contains(&bill.call)).cloned().collect();
         ended.extend(paid.iter().map(|bill| bill.call));
         purse.last_call = ended.iter().copied().fold(purse.last_call, u64::max);
-        let lost: Vec<Bill> = left
+        let (waiting, gone): (Vec<_>, Vec<_>) = left
             .open
             .into_iter()
             .filter(|(call, _)| !ended.contains(call))
-            .map(|(call, at_most)| Bill::lost(call, at_most))
-            .collect();
+            .partition(|(call, _)| with_provider.iter().any(|calls| calls.contains(*call)));
+        purse.promised.extend(waiting);
+        let lost: Vec<Bill> = gone.into_iter().map(|(call, at_most)| Bill::lost(call, at_most)).collect();
         if !lost.is_empty() {
             context.emit(Event::warning(format!(
                 "calls that were under way when the last attempt ended: {}; what they cost is unknown, and the most \
@@ -139,10 +148,9 @@ impl Purse {
         Ok(self.last_call)
     }
 
-    /// Takes up a promise that an earlier attempt made, for a call that is still under way with the provider.
-    pub(super) fn resume(&mut self, call: u64, worst_case: AtMost) {
-        self.last_call = self.last_call.max(call);
-        self.promised.insert(call, worst_case);
+    /// The number of the call that is promised next.
+    pub(super) fn next_call(&self) -> u64 {
+        self.last_call + 1
     }
 
     /// Makes the promises durable.
