@@ -3,7 +3,7 @@
 //! | table | columns |
 //! |---|---|
 //! | dataset | the source's own, and `id`, `source_file` |
-//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
+//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, and where conversations are asked `messages` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
@@ -21,6 +21,10 @@ pub const SOURCE_FILE: &str = "source_file";
 pub const TEMPLATE_NAME: &str = "template_name";
 /// What stands before the conversation; null where nothing does.
 pub const SYSTEM_PROMPT: &str = "system_prompt";
+/// The template's own text.
+pub const TEMPLATE_PROMPT: &str = "template_prompt";
+/// When the text that a prompt is made of was generated, as its file says; null where it does not.
+pub const GENERATED_AT: &str = "generated_at";
 /// What is asked.
 pub const USER_PROMPT: &str = "user_prompt";
 /// The right final answer, normalised; null where none is known.
