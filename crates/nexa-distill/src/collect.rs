@@ -21,6 +21,7 @@ mod money;
 mod output;
 mod policy;
 mod retry;
+mod schema;
 
 use std::fmt;
 use std::path::Path;
@@ -49,13 +50,13 @@ pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
 
 use batch::Batches;
 use collection::{Collection, Work};
-use config::Schema;
 use driver::Driver;
 use job::Jobs;
 use log::ResponseLog;
 use money::{Earlier, Purse};
 use output::Collected;
 use policy::Policy;
+use schema::Schema;
 
 const STAGE: &str = "distill.collect";
 /// The file of the run's folder that holds what the run was expected to take before its first call.
@@ -134,7 +135,9 @@ impl Collect {
 
         let work = Work { context, config, teacher };
         let mut collection = Collection::new(work, jobs, self.policy()?, log, purse);
-        self.fetch(context, &mut collection, batches)?;
+        let fetched = self.fetch(context, &mut collection, batches);
+        collection.enter()?;
+        fetched?;
         collection.require_settled()?;
         Collected::new(&rows, &places, &collection).write(context, config)?;
         context.state("teacher", teacher.to_string())?;

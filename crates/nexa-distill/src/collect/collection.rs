@@ -1,6 +1,7 @@
 //! What has come of each call so far: answers are kept and paid for here, and judged, whoever fetched them.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use nexa_core::event::Event;
 use nexa_core::stage::Context;
@@ -15,6 +16,9 @@ use super::policy::{Flaw, Policy, Verdict};
 use crate::client::{Answer, Billed, Failure, Unanswered, Usage};
 use crate::teacher::TeacherSpec;
 use crate::{Error, Result};
+
+/// How often the bills of answers are entered into the ledger: each time is a write to the disk that nothing waits for.
+const ENTER_EVERY: Duration = Duration::from_secs(1);
 
 /// How a job ended.
 #[derive(Debug)]
@@ -48,6 +52,9 @@ pub(super) struct Collection<'a> {
     pub(super) estimate: Estimate,
     policy: Policy,
     log: ResponseLog,
+    /// Bills of answers that the ledger does not hold yet; should they be lost, it is made up from the log.
+    unentered: Vec<Bill>,
+    entered: Instant,
     ends: Vec<Option<End>>,
     done: usize,
     /// Jobs whose answer was there before this attempt.
@@ -75,6 +82,8 @@ impl<'a> Collection<'a> {
             estimate: Estimate::default(),
             policy,
             log,
+            unentered: Vec::new(),
+            entered: Instant::now(),
             ends,
             done: 0,
             reused: 0,
@@ -137,12 +146,13 @@ impl<'a> Collection<'a> {
     pub(super) fn settle(&mut self, ended: Vec<Ended>) -> Result<Vec<(usize, Option<Failure>)>> {
         let mut again = Vec::new();
         let mut answered = Vec::new();
-        let mut bills = Vec::new();
+        let mut paid = Vec::new();
+        let mut lost = Vec::new();
         for Ended { job, call, result } in ended {
             match result {
                 Ok(answer) => {
                     let cost = self.purse.cost(call, &answer.usage);
-                    bills.push(Bill { call, is_answered: true, usage: answer.usage, cost });
+                    paid.push(Bill { call, is_answered: true, usage: answer.usage, cost });
                     answered.push((job, Paid { answer, call, cost }));
                 }
                 Err(Unanswered { failure, billed }) => {
@@ -157,13 +167,18 @@ impl<'a> Collection<'a> {
                         Billed::Unknown => Usage::default(),
                     };
                     let cost = self.purse.cost(call, &usage);
-                    bills.push(Bill { call, is_answered: false, usage, cost });
+                    lost.push(Bill { call, is_answered: false, usage, cost });
                 }
             }
         }
         // The answers come first, with what they cost: after a crash in between, the ledger is made up from them.
         self.log.keep(answered.iter().map(|(job, paid)| (&self.jobs[*job], paid)))?;
-        self.charge(&bills)?;
+        self.purse.charge(&paid);
+        self.unentered.extend(paid);
+        self.charge(&lost)?;
+        if self.entered.elapsed() >= ENTER_EVERY {
+            self.enter()?;
+        }
         for (job, _) in &answered {
             if !self.look_up(*job) {
                 again.push((*job, None));
@@ -175,9 +190,18 @@ impl<'a> Collection<'a> {
         Ok(again)
     }
 
-    /// Enters bills into the ledger.
+    /// Enters bills into the ledger that stand nowhere else.
     pub(super) fn charge(&mut self, bills: &[Bill]) -> Result<()> {
         for charge in self.purse.charge(bills) {
+            self.work.context.charge(&charge)?;
+        }
+        Ok(())
+    }
+
+    /// Enters the bills of answers into the ledger.
+    pub(super) fn enter(&mut self) -> Result<()> {
+        self.entered = Instant::now();
+        for charge in self.purse.entries(&std::mem::take(&mut self.unentered)) {
             self.work.context.charge(&charge)?;
         }
         Ok(())

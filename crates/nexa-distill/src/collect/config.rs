@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::STAGE;
 use super::policy::OnFailure;
+use crate::Result;
 use crate::client::Sampling;
 use crate::embedded::Faults;
 use crate::error::{check, check_share};
 use crate::teacher::{Provider, Source};
-use crate::{Error, Result};
 
 /// Which teacher is asked, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,52 +210,5 @@ impl Config {
         value["limit"] = json!(self.limit);
         value["on_failure"] = json!(self.on_failure);
         value
-    }
-}
-
-/// A JSON schema that answers are checked against.
-pub(super) struct Schema(jsonschema::Validator);
-
-impl Schema {
-    /// Compiles a schema.
-    pub(super) fn new(schema: &Value) -> Result<Self> {
-        jsonschema::validator_for(schema).map(Self).map_err(|e| Error::BadSetting {
-            stage: STAGE,
-            key: "response_schema".to_owned(),
-            value: "no JSON schema".to_owned(),
-            message: e.to_string(),
-        })
-    }
-
-    /// What is wrong with an answer, if anything is.
-    pub(super) fn problem(&self, text: &str) -> Option<String> {
-        let answer: Value = match serde_json::from_str(text.trim()) {
-            Ok(answer) => answer,
-            Err(e) => return Some(format!("no JSON: {e}")),
-        };
-        self.0.validate(&answer).err().map(|e| format!("at `{}`: {e}", e.instance_path()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_checked_against_the_schema() {
-        let schema = json!({
-            "type": "object", "required": ["answer"], "properties": {"answer": {"type": "integer"}},
-        });
-        let schema = Schema::new(&schema).unwrap();
-        let check = |text: &str, expected: Option<&str>| {
-            let problem = schema.problem(text);
-            assert_eq!(problem.is_some(), expected.is_some(), "{text}: {problem:?}");
-            assert!(problem.unwrap_or_default().contains(expected.unwrap_or_default()), "{text}");
-        };
-        check("{\"answer\": 4}\n", None);
-        check("{\"answer\": \"four\"}", Some("at `/answer`"));
-        check("{}", Some("answer"));
-        check("The answer is 4.", Some("no JSON"));
-        assert!(Schema::new(&json!({"type": "nothing"})).is_err());
     }
 }

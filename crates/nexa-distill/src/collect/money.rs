@@ -190,9 +190,14 @@ impl Purse {
             self.promised.remove(&bill.call);
             self.dearest_usd = bill.cost.usd.map_or(self.dearest_usd, |usd| self.dearest_usd.max(usd));
         }
-        let charges = bill::charges(&self.model, bills);
+        let charges = self.entries(bills);
         charges.iter().for_each(|charge| self.count(charge));
         charges
+    }
+
+    /// The entries of the ledger for some bills.
+    pub(super) fn entries(&self, bills: &[Bill]) -> Vec<Charge> {
+        bill::charges(&self.model, bills)
     }
 
     fn count(&mut self, charge: &Charge) {

@@ -8,7 +8,7 @@ use std::fmt;
 use nexa_core::lm::FinishReason;
 use serde::{Deserialize, Serialize};
 
-use super::config::Schema;
+use super::schema::Schema;
 use crate::client::{Answer, Request};
 
 /// How often an answer that does not fit its schema is asked for again.
