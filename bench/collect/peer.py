@@ -10,6 +10,18 @@ os.environ["TELEMETRY_ENABLED"] = "false"
 os.environ["CURATOR_VIEWER"] = "0"
 os.environ["OPENAI_API_KEY"] = "none"
 
+import tiktoken  # noqa: E402
+
+
+class Characters:
+    """Stands in for the vocabulary that Curator downloads to count tokens; it is faster, if anything."""
+
+    def encode(self, text, **_):
+        return range(len(text) // 4)
+
+
+tiktoken.get_encoding = lambda _name: Characters()
+
 from bespokelabs import curator  # noqa: E402  (it reads the environment when it is imported)
 
 questions = [f"Question {n}: say something about {n}." for n in range(prompts)]

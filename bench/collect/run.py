@@ -66,14 +66,14 @@ class Lab:
 
 
 def measured(command, folder):
-    """Runs a command; returns its seconds, its peak memory in bytes and its exit code."""
+    """Runs a command; returns its seconds, what it used, its exit code and what it said."""
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     process.returncode = code
-    return time.monotonic() - started, usage.ru_maxrss * 1024, code, errors
+    return time.monotonic() - started, usage, code, errors
 
 
 def rate(arguments):
@@ -103,16 +103,17 @@ def kills(arguments):
     with provider(arguments, "latency_ms=30", "faults.failing=0.02", "faults.rate_limited=0.02") as url:
         with tempfile.TemporaryDirectory() as folder:
             lab = Lab(arguments, folder, prompts)
-            killed = 0
+            killed, kept = 0, []
             while killed < 10:
                 process = subprocess.Popen(lab.collect(url), cwd=folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
                 try:
-                    process.wait(timeout=chance.uniform(0.02, 0.35))
+                    process.wait(timeout=chance.uniform(0.1, 0.8))
                     break
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
                     killed += 1
+                    kept.append(len(lab.answers()))
             lab.run(*lab.collect(url)[1:])
             keys = lab.answers()
             broken = json.loads(lab.run(*lab.collect(url)[1:], "--json"))
@@ -121,7 +122,7 @@ def kills(arguments):
             lab = Lab(arguments, folder, prompts)
             straight = json.loads(lab.run(*lab.collect(url)[1:], "--json"))
     print(
-        f"kills: {killed} kills; {len(keys) - len(set(keys))} of {len(keys)} kept answers asked for again; "
+        f"kills: {killed} kills, with {kept} answers kept; {len(keys) - len(set(keys))} of {len(keys)} kept answers asked for again; "
         f"{seen['repeated']} answers to calls that a kill cut off; same data set: "
         f"{broken['content_hash'] == straight['content_hash']}",
         flush=True,
@@ -150,12 +151,13 @@ def scale(arguments):
     prompts, latency, concurrency = arguments.scale_prompts, 0.05, 64
     with provider(arguments, "latency_ms=50") as url, tempfile.TemporaryDirectory() as folder:
         lab = Lab(arguments, folder, prompts)
-        seconds, memory, code, errors = measured(lab.collect(url, f"max_concurrent_requests={concurrency}"), folder)
+        seconds, usage, code, errors = measured(lab.collect(url, f"max_concurrent_requests={concurrency}"), folder)
         seen = stats(url)
     ideal = prompts / concurrency * latency
     print(
         f"scale: {prompts} prompts in {seconds:.2f} s, {seconds / ideal:.3f}x the ideal {ideal:.2f} s; calls alone "
-        f"{seen['seconds'] + latency:.2f} s, {(seen['seconds'] + latency) / ideal:.3f}x; peak {memory / 1e6:.0f} MB, "
+        f"{seen['seconds'] + latency:.2f} s, {(seen['seconds'] + latency) / ideal:.3f}x; "
+        f"processor {usage.ru_utime + usage.ru_stime:.2f} s, peak {usage.ru_maxrss / 1e3:.0f} MB, "
         f"exit {code} {errors[-300:] if code else ''}",
         flush=True,
     )
@@ -177,11 +179,15 @@ def peer(arguments):
         lab = Lab(arguments, folder, prompts)
         ours, _, _, _ = measured(lab.collect(url, f"max_concurrent_requests={concurrency}"), folder)
         our_calls = stats(url)
-    overhead = [1e3 * max(seconds - ideal, 1e-9) / prompts for seconds in (ours, theirs)]
+    def overheads(*seconds):
+        ours, theirs = (1e3 * max(spent - ideal, 1e-9) / prompts for spent in seconds)
+        return f"{ours:.3f} ms and {theirs:.3f} ms a call, {theirs / ours:.1f}x"
+
+    calls = [seen["seconds"] + latency for seen in (our_calls, their_calls)]
     print(
-        f"peer: {prompts} prompts, ideal {ideal:.2f} s; ours {ours:.2f} s ({our_calls['calls']} calls), Curator "
-        f"{theirs:.2f} s ({their_calls['calls']} calls); overhead a call {overhead[0]:.3f} ms and {overhead[1]:.3f} ms: "
-        f"{overhead[1] / overhead[0]:.1f}x",
+        f"peer: {prompts} prompts, ideal {ideal:.2f} s; whole run: ours {ours:.2f} s ({our_calls['calls']} calls), Curator "
+        f"{theirs:.2f} s ({their_calls['calls']} calls), overhead {overheads(ours, theirs)}; from the first call to the "
+        f"last: {calls[0]:.2f} s and {calls[1]:.2f} s, overhead {overheads(*calls)}",
         flush=True,
     )
 

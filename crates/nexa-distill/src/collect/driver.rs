@@ -19,7 +19,7 @@ use super::breaker::Breaker;
 use super::collection::{Collection, Ended};
 use super::limits::{Limits, Ready, Ticket};
 use super::retry;
-use crate::client::{Billed, Client, Failure, Reply};
+use crate::client::{Answer, Billed, Client, Failure, Reply, Unanswered};
 use crate::{Error, Result};
 
 /// How long calls under way are waited for once the user wants to stop: they are being paid for.
@@ -97,7 +97,7 @@ impl<'a, 'c> Driver<'a, 'c> {
                     Next::Wait(next) => break next,
                 }
             };
-            // A call is sent when it is first waited for, below. By then the promises of all new ones are durable.
+            // A call is sent when it is first waited for, below. By then the promises of all new ones are written.
             self.collection.purse.sync()?;
             let nothing_left = self.fresh.is_empty() && self.again.is_empty();
             if in_flight.is_empty() && (self.stop.is_some() || nothing_left) {
@@ -186,13 +186,7 @@ impl<'a, 'c> Driver<'a, 'c> {
     }
 
     /// Puts the limits right by how a call ended.
-    fn take_in(
-        &mut self,
-        now: Instant,
-        job: usize,
-        ticket: Ticket,
-        result: &Result<crate::client::Answer, crate::client::Unanswered>,
-    ) {
+    fn take_in(&mut self, now: Instant, job: usize, ticket: Ticket, result: &Result<Answer, Unanswered>) {
         let used = match result {
             Ok(answer) => answer.usage.tokens(),
             Err(unanswered) => match &unanswered.billed {

@@ -153,9 +153,10 @@ impl Purse {
         self.last_call + 1
     }
 
-    /// Makes the promises durable.
+    /// Makes the promises durable, where a ceiling depends on them. A process that is killed leaves them behind in any
+    /// case; without a ceiling, a machine that crashes takes no more with it than the count of calls of unknown cost.
     pub(super) fn sync(&mut self) -> Result<()> {
-        self.journal.sync()
+        if self.ceiling.is_some() || self.max_tokens.is_some() { self.journal.sync() } else { Ok(()) }
     }
 
     /// What a call under way cost: as the provider reported, else by price and tokens, else at most its worst case.

@@ -199,6 +199,10 @@ impl Teacher {
             let reply = problem(StatusCode::TOO_MANY_REQUESTS, "too many requests, come back later");
             return ([(header::RETRY_AFTER, "0")], reply).into_response();
         }
+        // An answer that is begun is computed, and paid for, whether or not it arrives or anybody still waits for it.
+        if !matches!(reception, Reception::Failing | Reception::Hanging) {
+            self.stats().answer(reply.id, reply.tokens);
+        }
         tokio::time::sleep(Duration::from_millis(self.config.conduct.latency_ms)).await;
         match reception {
             Reception::Failing => {
@@ -211,8 +215,6 @@ impl Teacher {
             }
             Reception::Served | Reception::RateLimited | Reception::Malformed | Reception::Disconnecting => {}
         }
-        // From here on the answer is computed, and paid for, whether or not it arrives.
-        self.stats().answer(reply.id, reply.tokens);
         let text = reply.body.to_string();
         let half = text.chars().take(text.chars().count() / 2).collect::<String>();
         match reception {
