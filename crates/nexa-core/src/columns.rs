@@ -5,8 +5,8 @@
 //! | dataset | the source's own, and `id`, `source_file` |
 //! | scores | `id`, where asked for `language`, `language_confidence`, and each number of each gate: `gopher_words` |
 //! | cleaned dataset | those of the dataset and its `language`; the rejected ones also `rejection_gate`, `rejection_reason`, `rejection_value` |
-//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
-//! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens` |
+//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, and where conversations are asked `messages` |
+//! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
 //! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
@@ -23,6 +23,10 @@ pub const SOURCE_FILE: &str = "source_file";
 pub const TEMPLATE_NAME: &str = "template_name";
 /// What stands before the conversation; null where nothing does.
 pub const SYSTEM_PROMPT: &str = "system_prompt";
+/// The template's own text.
+pub const TEMPLATE_PROMPT: &str = "template_prompt";
+/// When the text that a prompt is made of was generated, as its file says; null where it does not.
+pub const GENERATED_AT: &str = "generated_at";
 /// What is asked.
 pub const USER_PROMPT: &str = "user_prompt";
 /// The right final answer, normalised; null where none is known.
@@ -31,6 +35,10 @@ pub const REFERENCE: &str = "reference";
 pub const SAMPLE_INDEX: &str = "sample_index";
 /// What the teacher answered.
 pub const TEACHER_OUTPUT: &str = "teacher_output";
+/// What the teacher thought before it answered, where any answer of the table comes with it.
+pub const TEACHER_REASONING: &str = "teacher_reasoning";
+/// The log-probabilities of the answer's tokens as JSON in the form of the OpenAI API, where they were asked for.
+pub const LOGPROBS: &str = "logprobs";
 /// The model that answered, as the provider named it.
 pub const MODEL_ID: &str = "model_id";
 /// Why the answer ended: `stop`, `length`, `content_filter`.

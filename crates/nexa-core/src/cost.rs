@@ -16,7 +16,10 @@ use crate::{Error, Result, files};
 pub struct Prices {
     /// US dollars for an hour of this machine; absent means unknown, 0 means that it costs nothing.
     pub machine_usd_per_hour: Option<f64>,
-    /// Prices by model name, as given after the provider: `openai/gpt-4o`.
+    /// The day on which the prices were looked up, as `2026-11-24`: what a forecast and a record say of them.
+    pub as_of: Option<String>,
+    /// Prices by model name, as given after the provider: `openai/gpt-4o`. `openai/gpt-4o@batch` is the price of the
+    /// same model in batches.
     pub models: BTreeMap<String, ModelPrice>,
 }
 
@@ -79,6 +82,10 @@ pub struct Charge {
     /// ceiling, and into no sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_usd: Option<f64>,
+    /// Tokens that the calls used at most, where the entry does not know how many. They count against a ceiling on
+    /// tokens, and into no sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_tokens: Option<u64>,
 }
 
 /// A sum of entries.
@@ -265,8 +272,10 @@ mod tests {
             completion_tokens: 7,
             usd,
         };
-        let plain = Charge { entry: entry(Some(0.5)), calls: Vec::new(), at_most_usd: None };
-        let assumed = Charge { entry: entry(None), calls: vec![3, 4], at_most_usd: Some(2.0) };
+        let plain =
+            Charge { entry: entry(Some(0.5)), calls: Vec::new(), at_most_usd: None, at_most_tokens: None };
+        let assumed =
+            Charge { entry: entry(None), calls: vec![3, 4], at_most_usd: Some(2.0), at_most_tokens: Some(9) };
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.append(&plain.entry).unwrap();
         ledger.charge(&assumed).unwrap();

@@ -19,6 +19,8 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("GROQ_API_KEY", "key of `groq:` teachers"),
     ("DEEPSEEK_API_KEY", "key of `deepseek:` teachers"),
     ("MISTRAL_API_KEY", "key of `mistral:` teachers"),
+    ("GEMINI_API_KEY", "key of `gemini:` teachers"),
+    ("NVIDIA_API_KEY", "key of `nvidia:` teachers"),
     ("HF_TOKEN", "token of the Hugging Face hub"),
     ("HF_HOME", "folder of the Hugging Face cache"),
     ("HF_HUB_OFFLINE", "1 takes models of the Hugging Face hub from the cache alone"),

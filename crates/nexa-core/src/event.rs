@@ -1,7 +1,7 @@
 //! What a stage tells while it works. Stages emit, only the binary prints.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,18 +64,70 @@ impl EventSink for NoEvents {
     fn emit(&self, _event: Event) {}
 }
 
+/// What is called once work should stop; it must be quick.
+type Wake = dyn Fn() + Send + Sync;
+
 /// A flag that asks long work to stop at its next safe point, set by Ctrl-C and SIGTERM.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    wakes: Arc<Mutex<Vec<Weak<Wake>>>>,
+}
 
 impl Cancel {
     /// Asks the work to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
+        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        wakes.iter().filter_map(Weak::upgrade).for_each(|wake| wake());
     }
 
     /// Whether the work should stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.flag.load(Ordering::SeqCst)
+    }
+
+    /// Has `wake` called when the work should stop, at once where it should already, for as long as somebody holds it.
+    pub fn notify(&self, wake: &Arc<Wake>) {
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        wakes.retain(|other| other.strong_count() > 0);
+        wakes.push(Arc::downgrade(wake));
+        if self.is_cancelled() {
+            wake();
+        }
+    }
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[test]
+    fn whoever_still_waits_is_woken_once() {
+        let cancel = Cancel::default();
+        let woken = Arc::new(AtomicU32::new(0));
+        let wake = || -> Arc<Wake> {
+            let woken = Arc::clone(&woken);
+            Arc::new(move || {
+                woken.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let (waits, gone) = (wake(), wake());
+        cancel.notify(&waits);
+        cancel.notify(&gone);
+        drop(gone);
+        cancel.clone().cancel();
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+        let late = wake();
+        cancel.notify(&late);
+        assert_eq!(woken.load(Ordering::SeqCst), 2);
     }
 }

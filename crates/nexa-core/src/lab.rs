@@ -59,6 +59,9 @@ impl Default for Settings {
 pub struct Budget {
     /// No stage may spend more than this on API calls, in US dollars. A stage's own `max_cost_usd` may be lower.
     pub max_usd_per_run: Option<f64>,
+    /// Above so many US dollars, or where nobody knows how many, a command asks in a terminal before it makes the first
+    /// call. Default 1.
+    pub confirm_above_usd: Option<f64>,
 }
 
 /// An opened lab.
@@ -116,6 +119,7 @@ impl Lab {
                  # What things cost, in US dollars. What has no price is reported as unknown, never as 0.\n\
                  # prices:\n\
                  #   machine_usd_per_hour: 0.10\n\
+                 #   as_of: 2026-11-24\n\
                  #   models:\n\
                  #     openai/gpt-4o: {{input_usd_per_million: 2.50, output_usd_per_million: 10.00}}\n\
                  # budget:\n\

@@ -1,40 +1,31 @@
 //! One call to an OpenAI-compatible chat API, and every way in which it can fail.
 
+mod batch;
 mod failure;
+mod quota;
 mod reply;
+mod request;
 
 use std::error::Error as _;
 use std::time::Duration;
 
-use nexa_core::lm::{ChatMessage, FinishReason};
-use reqwest::header::CONTENT_TYPE;
+use chrono::Utc;
+use nexa_core::lm::FinishReason;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::teacher::{Endpoint, Provider};
+use crate::teacher::Endpoint;
 use crate::{Error, Result};
 
+pub use batch::{Batch, BatchReply};
 pub use failure::{Billed, Failure, Unanswered};
+pub use quota::{Allowance, Quota};
 pub use reply::Usage;
+pub use request::{Request, Sampling};
 
 use reply::{Problem, read_completion};
-
-/// What is asked of a teacher. Everything in it determines the answer, and nothing else does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Request {
-    /// The conversation.
-    pub messages: Vec<ChatMessage>,
-    /// Sampling temperature.
-    pub temperature: f64,
-    /// Nucleus sampling; the provider's default where absent.
-    pub top_p: Option<f64>,
-    /// The longest answer, in tokens.
-    pub max_tokens: u64,
-    /// The seed of this sample.
-    pub seed: u64,
-    /// Which of several samples for one prompt this is.
-    pub sample_index: u32,
-}
 
 /// What a teacher answered, as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +39,24 @@ pub struct Answer {
     /// What it used, as far as that was reported.
     #[serde(flatten)]
     pub usage: Usage,
+    /// What the model thought before it answered, where the provider tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// The log-probabilities of its tokens in the form of OpenAI, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<Value>,
+    /// Whether the provider says that the model refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_refusal: bool,
+}
+
+/// How a call ended, and what the provider said of its limits.
+#[derive(Debug)]
+pub struct Reply {
+    /// The answer, or why there is none and what the call may have cost all the same.
+    pub result: Result<Answer, Unanswered>,
+    /// What is left of the limits.
+    pub quota: Quota,
 }
 
 /// A client of one teacher.
@@ -80,24 +89,18 @@ impl Client {
         &self.endpoint
     }
 
-    /// Makes one call.
-    ///
-    /// # Errors
-    /// Fails with the kind of failure and what the call may have cost; messages never hold the key.
-    pub async fn complete(&self, request: &Request) -> Result<Answer, Unanswered> {
+    /// Makes one call with the body of a [`Request`]. Messages never hold the key.
+    pub async fn complete(&self, body: String) -> Reply {
+        let mut quota = Quota::default();
+        let result = self.call(body, &mut quota).await;
+        Reply { result, quota }
+    }
+
+    async fn call(&self, body: String, quota: &mut Quota) -> Result<Answer, Unanswered> {
         let url = format!("{}/chat/completions", self.endpoint.base_url);
-        let body = body(&self.endpoint, request).to_string();
-        let mut call = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        if let Some(key) = &self.endpoint.key {
-            call = call.bearer_auth(key.expose());
-        }
-        let words = |e: reqwest::Error| self.scrub(&describe(&e.without_url()));
-        let response = match call.send().await {
-            Ok(response) => response,
-            Err(e) => return Err(Unanswered::without_reply(was_sent(&e), words(e))),
-        };
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.map_err(|e| Unanswered::broken_off(status, words(e)))?;
+        let call = self.http.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        let (status, headers, text) = self.exchange(call).await?;
+        *quota = Quota::read(&headers, Utc::now());
         // Scrubbed before it is cut to an excerpt: a key that lies across the cut would no longer be recognised.
         let clean = self.scrub(&text);
         if status.is_success() {
@@ -105,6 +108,24 @@ impl Client {
                 .or_else(|_| read_completion(&clean, &self.endpoint.model));
         }
         Err(Unanswered::refused(status, &headers, &Problem::read(&clean)))
+    }
+
+    /// Sends a call with the key, and takes its whole reply.
+    async fn exchange(
+        &self,
+        mut call: reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, HeaderMap, String), Unanswered> {
+        if let Some(key) = &self.endpoint.key {
+            call = call.bearer_auth(key.expose());
+        }
+        let words = |e: reqwest::Error| (e.is_timeout(), self.scrub(&describe(&e.without_url())));
+        let response = match call.send().await {
+            Ok(response) => response,
+            Err(e) => return Err(Unanswered::without_reply(was_sent(&e), words(e))),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.map_err(|e| Unanswered::broken_off(status, words(e)))?;
+        Ok((status, headers, text))
     }
 
     /// Takes the key out of words that came from outside.
@@ -135,29 +156,6 @@ fn is_loopback(base_url: &str) -> bool {
     })
 }
 
-/// The request in the words of the provider.
-fn body(endpoint: &Endpoint, request: &Request) -> Value {
-    let mut body = json!({
-        "model": endpoint.model,
-        "messages": request.messages,
-        "temperature": request.temperature,
-    });
-    // OpenAI's newer models refuse `max_tokens`, Mistral refuses `seed`; the others take both.
-    let max_tokens =
-        if endpoint.provider == Provider::OpenAi { "max_completion_tokens" } else { "max_tokens" };
-    let seed = if endpoint.provider == Provider::Mistral { "random_seed" } else { "seed" };
-    body[max_tokens] = json!(request.max_tokens);
-    body[seed] = json!(request.seed);
-    if let Some(top_p) = request.top_p {
-        body["top_p"] = json!(top_p);
-    }
-    if endpoint.provider == Provider::OpenRouter {
-        // Asks for the cost of the call in its answer.
-        body["usage"] = json!({"include": true});
-    }
-    body
-}
-
 /// Whether the provider may have received a call that failed.
 fn was_sent(error: &reqwest::Error) -> bool {
     !error.is_connect() && !error.is_builder()
@@ -177,27 +175,6 @@ fn describe(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_provider_gets_its_own_words() {
-        let request = Request {
-            messages: Vec::new(),
-            temperature: 0.5,
-            top_p: None,
-            max_tokens: 9,
-            seed: 3,
-            sample_index: 0,
-        };
-        let check = |provider: Provider, present: &[&str], absent: &[&str]| {
-            let endpoint = Endpoint { provider, base_url: String::new(), model: "m".to_owned(), key: None };
-            let body = body(&endpoint, &request);
-            assert!(present.iter().all(|key| body.get(key).is_some()), "{body}");
-            assert!(absent.iter().all(|key| body.get(key).is_none()), "{body}");
-        };
-        check(Provider::OpenAi, &["max_completion_tokens", "seed"], &["max_tokens", "top_p", "usage"]);
-        check(Provider::Mistral, &["max_tokens", "random_seed"], &["seed"]);
-        check(Provider::OpenRouter, &["max_tokens", "seed", "usage"], &[]);
-    }
 
     #[test]
     fn loopback_is_told_from_the_rest() {

@@ -4,117 +4,78 @@
 //! was killed, throttled or moved to another cap on spending goes on with what is already there, and its table is the
 //! same to the last byte.
 
+mod batch;
 mod bill;
 mod breaker;
+mod collection;
+mod config;
 mod driver;
+mod estimate;
+mod forecast;
 mod job;
 mod journal;
+mod limits;
+mod local;
 mod log;
 mod money;
+mod output;
+mod policy;
 mod retry;
+mod schema;
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nexa_core::artifact::Kind;
-use nexa_core::columns;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::env::Environment;
 use nexa_core::event::Event;
-use nexa_core::stage::{Context, Stage, StageError};
-use nexa_core::table::{JsonLines, Row, Tables};
-use serde::{Deserialize, Serialize};
+use nexa_core::files;
+use nexa_core::lab::Lab;
+use nexa_core::lm::ModelLoader;
+use nexa_core::stage::{Context, Inputs, Stage, StageError};
+use nexa_core::table::Tables;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client};
+use crate::client::{Client, Sampling};
 use crate::embedded::{self, EmbeddedTeacher, Faults};
-use crate::error::{check, check_share};
+use crate::error::check;
 use crate::teacher::{Source, TeacherSpec};
 use crate::{Error, Result, table};
 
-use driver::{Driver, Results, Work};
+pub use config::{Config, ResponseSchema};
+pub use forecast::Forecast;
+pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
+
+use batch::Batches;
+use collection::{Collection, Work};
+use driver::Driver;
 use job::Jobs;
 use log::ResponseLog;
-use money::Purse;
+use money::{Earlier, Purse};
+use output::Collected;
+use policy::Policy;
+use schema::Schema;
 
 const STAGE: &str = "distill.collect";
-/// The file of the run's folder that holds what providers said of what failed for good.
-const REASONS: &str = "reasons.jsonl";
+/// The file of the run's folder that holds what the run was expected to take before its first call.
+const FORECAST: &str = "forecast.json";
 
-/// Which teacher is asked, and how.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The teacher: `openrouter:openai/gpt-4o`, `openai:gpt-4o-mini`, `http://host:port/v1#model`, `embedded`, …
-    /// Default `embedded`, which needs neither key nor network.
-    pub teacher: String,
-    /// Sampling temperature. Default 0.7, at which several samples of one prompt differ but stay sensible.
-    pub temperature: f64,
-    /// Nucleus sampling. Default: the provider's own.
-    pub top_p: Option<f64>,
-    /// The longest answer, in tokens. Default 512, room for a worked solution.
-    pub max_tokens: u64,
-    /// Answers for each prompt. Default 1.
-    pub samples_per_prompt: u32,
-    /// The seed of sample 0; sample `k` has this plus `k`. Default 0.
-    pub seed: u64,
-    /// Takes this many prompts from the beginning. Default: all.
-    pub limit: Option<usize>,
-    /// How often the embedded teacher errs; no other teacher reads it.
-    pub embedded: Faults,
-    /// Calls under way at once; does not change the result. Default 16, which small accounts still allow.
-    pub max_concurrent_requests: usize,
-    /// Further attempts for a call that failed in passing; does not change the result. Default 6, about half a minute.
-    pub max_retries: u32,
-    /// Seconds after which a call counts as failed; does not change the result. Default 120.
-    pub timeout_s: u64,
-    /// The ceiling on what this run may spend on calls, in US dollars; does not change the result. Default: that of
-    /// `nexa.yaml`, if any.
-    pub max_cost_usd: Option<f64>,
-    /// The share of answers that may fail for good, as the provider does not accept what is asked, without failing the
-    /// stage. Default 0.05.
-    pub max_failed_share: f64,
-    /// Where answers must come from, as the record of a run states it: `{base_url: …}` or `{embedded_version: …}`. The
-    /// stage cannot be made where this lab would ask elsewhere. Default: wherever the teacher's name and
-    /// `OPENAI_BASE_URL` lead.
-    pub source: Option<Source>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            teacher: "embedded".to_owned(),
-            temperature: 0.7,
-            top_p: None,
-            max_tokens: 512,
-            samples_per_prompt: 1,
-            seed: 0,
-            limit: None,
-            embedded: Faults::default(),
-            max_concurrent_requests: 16,
-            max_retries: 6,
-            timeout_s: 120,
-            max_cost_usd: None,
-            max_failed_share: 0.05,
-            source: None,
-        }
-    }
-}
-
-/// The stage `distill.collect`: role `inputs` in, teacher outputs out.
-#[derive(Debug, Clone)]
+/// The stage `distill.collect`: role `inputs` in, for a local teacher also `teacher`; teacher outputs out.
+#[derive(Clone)]
 pub struct Collect {
     config: Config,
     teacher: TeacherSpec,
     source: Source,
+    sampling: Arc<Sampling>,
+    loader: Option<Arc<dyn ModelLoader>>,
 }
 
-/// What was collected: rows of answers, and the rows whose calls failed for good, the latter also with the provider's
-/// words.
-#[derive(Debug, Default)]
-struct Collected {
-    outputs: Vec<Row>,
-    failed: Vec<Row>,
-    reasons: Vec<Row>,
+impl fmt::Debug for Collect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collect").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 impl Collect {
@@ -129,141 +90,158 @@ impl Collect {
             let here = "answers would come from elsewhere here; leave it out to ask there";
             check(STAGE, "source", json!(recorded)).that(*recorded == source, here)?;
         }
-        check(STAGE, "temperature", config.temperature)
-            .that((0.0..=2.0).contains(&config.temperature), "it lies between 0 and 2")?;
-        if let Some(top_p) = config.top_p {
-            check(STAGE, "top_p", top_p).that(top_p > 0.0 && top_p <= 1.0, "it lies above 0 and up to 1")?;
-        }
-        check(STAGE, "max_tokens", config.max_tokens)
-            .that(config.max_tokens > 0, "an answer needs at least one token")?;
-        let samples = config.samples_per_prompt;
-        check(STAGE, "samples_per_prompt", samples).that(samples > 0, "there must be at least one")?;
-        let concurrent = config.max_concurrent_requests;
-        check(STAGE, "max_concurrent_requests", concurrent)
-            .that(concurrent > 0, "there must be at least one")?;
-        check(STAGE, "timeout_s", config.timeout_s).that(config.timeout_s > 0, "a call takes time")?;
-        if let Some(usd) = config.max_cost_usd {
-            check(STAGE, "max_cost_usd", usd).that(usd >= 0.0, "a ceiling is not negative")?;
-        }
-        check_share(STAGE, "max_failed_share", config.max_failed_share)?;
-        config.embedded.check(STAGE)?;
-        Ok(Self { config, teacher, source })
+        config.check(teacher.provider())?;
+        let sampling = config.sampling()?;
+        sampling.response_schema.as_ref().map(Schema::new).transpose()?;
+        Ok(Self { config, teacher, source, sampling: Arc::new(sampling), loader: None })
+    }
+
+    /// Lets a checkpoint be the teacher; `loader` opens it.
+    #[must_use]
+    pub fn with_loader(self, loader: Arc<dyn ModelLoader>) -> Self {
+        Self { loader: Some(loader), ..self }
+    }
+
+    /// Whether its calls cost nothing but this machine's time.
+    pub fn is_free(&self) -> bool {
+        self.teacher.provider().is_here()
+    }
+
+    /// Says what the stage would take with some inputs, before anything is called.
+    ///
+    /// # Errors
+    /// Fails when the inputs cannot be read.
+    pub fn forecast(&self, lab: &Lab, tables: &dyn Tables, inputs: &Inputs) -> Result<Forecast> {
+        let prompts = inputs.require("inputs")?;
+        let mut rows = table::read_by(tables, prompts)?;
+        rows.truncate(self.config.limit.unwrap_or(usize::MAX));
+        let jobs = Jobs::new(&rows, &self.config, &self.sampling, &prompts.file("parquet")?)?;
+        let answers = log::read(lab, &self.log_place(inputs)?)?;
+        Ok(Forecast::new(&jobs, &answers, &self.config, (&self.teacher, lab.settings())))
     }
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
-        let Self { config, teacher, source } = self;
+        let Self { config, teacher, .. } = self;
         let inputs = context.inputs.require("inputs")?;
         let mut rows = table::read(context, inputs)?;
         rows.truncate(config.limit.unwrap_or(usize::MAX));
-        let jobs = Jobs::new(&rows, config, &inputs.file("parquet")?)?;
+        let jobs = Jobs::new(&rows, config, &self.sampling, &inputs.file("parquet")?)?;
+        let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &teacher.to_string())?;
+        let forecast = self.tell_forecast(context, &jobs, &log)?;
+        let batches = Batches::open(context.workspace)?;
+        let earlier = Earlier { paid: log.paid(), with_provider: &batches.calls() };
+        let purse = Purse::open(context, config, teacher, earlier)?;
+        let Jobs { jobs, places } = jobs;
 
-        let (embedded, base_url) = match source {
-            Source::BaseUrl(base_url) => (None, base_url.clone()),
-            Source::EmbeddedVersion(_) => {
-                let embedded = self.start_embedded()?;
-                let base_url = embedded.base_url();
-                (Some(embedded), base_url)
-            }
-        };
-        let endpoint = teacher.endpoint(context.services.environment, &base_url)?;
-        let log = ResponseLog::open(context, &self.log_place(), &teacher.to_string())?;
-        let purse = Purse::open(context, config, &endpoint, log.paid())?;
-        let client = Client::new(endpoint, Duration::from_secs(config.timeout_s))?;
-
-        let work = Work { context, config, teacher, jobs: &jobs };
-        let results = Driver::new(work, log, purse).run(&client)?;
-        drop(embedded);
-        results.require_settled(teacher)?;
-        let collected = self.sort(&rows, &jobs, &results);
-        self.write(context, &collected)?;
-        context.state("reused", results.reused)?;
-        context.state("retries", results.retries)?;
+        let work = Work { context, config, teacher };
+        let mut collection = Collection::new(work, jobs, self.policy()?, log, purse);
+        let fetched = self.fetch(context, &mut collection, batches);
+        collection.enter()?;
+        fetched?;
+        collection.require_settled()?;
+        Collected::new(&rows, &places, &collection).write(context, config)?;
+        context.state("teacher", teacher.to_string())?;
+        context.state("forecast", forecast)?;
+        context.state("reused", collection.reused)?;
+        context.state("retries", collection.retries)?;
+        context.state("failures", &collection.failures)?;
         Ok(())
     }
 
-    fn start_embedded(&self) -> Result<EmbeddedTeacher> {
-        EmbeddedTeacher::start(embedded::Config { seed: self.config.seed, faults: self.config.embedded })
+    /// Has every job of a collection end.
+    fn fetch(&self, context: &Context<'_>, collection: &mut Collection<'_>, batches: Batches) -> Result<()> {
+        if collection.open().is_empty() && !batches.are_pending() {
+            return Ok(());
+        }
+        match &self.source {
+            // What the provider works on already must not be asked for a second time.
+            Source::BaseUrl(base_url) if self.config.batch || batches.are_pending() => {
+                let client = self.client(context.services.environment, base_url)?;
+                runtime()?.block_on(batches.run(collection, &client))
+            }
+            Source::BaseUrl(base_url) => self.call(context, collection, base_url),
+            Source::EmbeddedVersion(_) => {
+                let config = embedded::Config {
+                    seed: self.config.seed,
+                    faults: self.config.embedded,
+                    ..embedded::Config::default()
+                };
+                let embedded = EmbeddedTeacher::start(config)?;
+                self.call(context, collection, &embedded.base_url())
+            }
+            Source::Input(role) => {
+                let checkpoint = context.inputs.require(role)?;
+                let name = checkpoint.id().to_string();
+                let loader = self.loader.as_ref().ok_or_else(|| Error::Start {
+                    what: "a local teacher",
+                    message: "this program opens no checkpoints".to_owned(),
+                })?;
+                let model = loader
+                    .load(&checkpoint.path())
+                    .map_err(|source| Error::Local { teacher: name.clone(), source })?;
+                local::run(collection, model.chat.as_ref(), &name)
+            }
+        }
+    }
+
+    fn call(&self, context: &Context<'_>, collection: &mut Collection<'_>, base_url: &str) -> Result<()> {
+        let client = self.client(context.services.environment, base_url)?;
+        runtime()?.block_on(Driver::new(collection, &client).run())
+    }
+
+    fn client(&self, environment: &Environment, base_url: &str) -> Result<Client> {
+        let endpoint = self.teacher.endpoint(environment, base_url)?;
+        Client::new(endpoint, Duration::from_secs(self.config.timeout_s))
+    }
+
+    /// Asks the provider to stop working on the batches of an unfinished run, and returns their names. What it has
+    /// answered by then is collected when the stage is run again.
+    ///
+    /// # Errors
+    /// Fails when the key is missing or the provider cannot be reached.
+    pub fn cancel_batches(&self, environment: &Environment, run_folder: &Path) -> Result<Vec<String>> {
+        let Source::BaseUrl(base_url) = &self.source else { return Ok(Vec::new()) };
+        let mut batches = Batches::open(run_folder)?;
+        let client = self.client(environment, base_url)?;
+        runtime()?.block_on(batches.cancel(&client))
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        let Config { on_failure, max_tokens_cap, .. } = self.config;
+        let schema = self.sampling.response_schema.as_ref().map(Schema::new).transpose()?;
+        Ok(Policy { on_failure, max_tokens_cap, schema })
+    }
+
+    /// Tells the forecast, and keeps that of the run's first attempt for its record.
+    fn tell_forecast(&self, context: &Context<'_>, jobs: &Jobs, log: &ResponseLog) -> Result<Forecast> {
+        let settings = context.services.lab.settings();
+        let forecast = Forecast::new(jobs, log.answers(), &self.config, (&self.teacher, settings));
+        if forecast.calls > 0 && !self.teacher.provider().is_here() {
+            context.emit(Event::info(format!("forecast: {forecast}")));
+        }
+        let path = context.workspace.join(FORECAST);
+        if path.exists() {
+            return Ok(files::read_json(&path)?);
+        }
+        files::write_json(&path, &forecast)?;
+        Ok(forecast)
     }
 
     /// What tells the answers of one teacher from those of every other: where they come from and the model; for the
-    /// embedded teacher, what its answers depend on.
-    fn log_place(&self) -> Value {
-        match &self.source {
+    /// embedded teacher, what its answers depend on; for a local one, its content.
+    fn log_place(&self, inputs: &Inputs) -> Result<Value> {
+        Ok(match &self.source {
             Source::BaseUrl(base_url) => json!({"base_url": base_url, "model": self.teacher.model()}),
             Source::EmbeddedVersion(version) => json!({
                 "embedded": version,
                 "seed": self.config.seed,
                 "faults": answer_faults(&self.config.embedded),
             }),
-        }
-    }
-
-    /// Puts the results to the rows that wanted them.
-    fn sort(&self, rows: &[Row], jobs: &Jobs, results: &Results) -> Collected {
-        let mut collected = Collected::default();
-        for place in jobs.places() {
-            let row = &rows[place.row];
-            match results.of(place.job) {
-                Ok(answer) => {
-                    collected.outputs.push(output_row(row, place.sample_index, &self.config, answer));
-                }
-                Err(failure) => {
-                    let mut row = row.clone();
-                    row.insert(columns::SAMPLE_INDEX.to_owned(), json!(place.sample_index));
-                    row.insert("failure".to_owned(), json!(failure.kind()));
-                    collected.failed.push(row.clone());
-                    row.insert("reason".to_owned(), json!(failure.message()));
-                    collected.reasons.push(row);
-                }
+            Source::Input(role) => {
+                let checkpoint: &Artifact = inputs.require(role)?;
+                json!({"checkpoint": checkpoint.manifest.content_hash})
             }
-        }
-        collected
-    }
-
-    fn write(&self, context: &Context<'_>, collected: &Collected) -> Result<()> {
-        let Collected { outputs, failed, reasons } = collected;
-        if !failed.is_empty() {
-            // A provider may word the same refusal anew each time, so its words stay out of the artifact.
-            JsonLines.write(&context.workspace.join(REASONS), reasons)?;
-        }
-        let total = outputs.len() + failed.len();
-        let max_share = self.config.max_failed_share;
-        if outputs.is_empty() || failed.len() as f64 > max_share * total as f64 {
-            let first = reasons.first().map_or_else(String::new, |row| {
-                format!(
-                    "{}: {}",
-                    table::cell(row, "failure").unwrap_or_default(),
-                    table::cell(row, "reason").unwrap_or_default()
-                )
-            });
-            let teacher = self.teacher.to_string();
-            return Err(Error::TooManyFailed { teacher, failed: failed.len(), total, max_share, first });
-        }
-        context.services.tables.write(&context.output.join("parquet"), outputs)?;
-        if !failed.is_empty() {
-            JsonLines.write(&context.output.join("failed.jsonl"), failed)?;
-            context.emit(Event::warning(format!(
-                "{} of {total} answers failed for good; they stand in `failed.jsonl`, with the provider's words in \
-                 `{REASONS}` of the run, and `--force` asks for them again",
-                failed.len()
-            )));
-        }
-        self.state(context, collected)
-    }
-
-    fn state(&self, context: &Context<'_>, collected: &Collected) -> Result<()> {
-        let outputs = &collected.outputs;
-        let tokens: u64 = outputs.iter().filter_map(|row| row[columns::COMPLETION_TOKENS].as_u64()).sum();
-        let mut endings = BTreeMap::<&str, usize>::new();
-        for row in outputs {
-            *endings.entry(row[columns::FINISH_REASON].as_str().unwrap_or_default()).or_default() += 1;
-        }
-        context.set_rows(outputs.len() as u64);
-        context.set_tokens(tokens);
-        context.state("teacher", self.teacher.to_string())?;
-        context.state("failed", collected.failed.len())?;
-        context.state("finish_reasons", endings)?;
-        Ok(())
+        })
     }
 }
 
@@ -277,23 +255,15 @@ impl Stage for Collect {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
-        let config = &self.config;
-        let mut value = json!({
-            "teacher": self.teacher.to_string(),
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "max_tokens": config.max_tokens,
-            "samples_per_prompt": config.samples_per_prompt,
-            "seed": config.seed,
-            "limit": config.limit,
-            "source": self.source,
-        });
+        let mut value = self.config.determining(&self.sampling);
+        value["teacher"] = json!(self.teacher.to_string());
+        value["source"] = json!(self.source);
         if matches!(self.source, Source::EmbeddedVersion(_)) {
-            value["embedded"] = answer_faults(&config.embedded);
+            value["embedded"] = answer_faults(&self.config.embedded);
         }
         value
     }
@@ -307,6 +277,13 @@ impl Stage for Collect {
     }
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Error::Start { what: "the HTTP client", message: e.to_string() })
+}
+
 /// The faults that change answers. Those of the transport only change how long it takes.
 fn answer_faults(faults: &Faults) -> Value {
     json!({
@@ -315,21 +292,6 @@ fn answer_faults(faults: &Faults) -> Value {
         "truncated": faults.truncated,
         "repetitive": faults.repetitive,
     })
-}
-
-fn output_row(input: &Row, sample_index: u32, config: &Config, answer: &Answer) -> Row {
-    let mut row = input.clone();
-    if config.samples_per_prompt > 1 {
-        let id = table::cell(input, columns::ID).unwrap_or_default();
-        row.insert(columns::ID.to_owned(), json!(format!("{id}-s{sample_index}")));
-    }
-    row.insert(columns::SAMPLE_INDEX.to_owned(), json!(sample_index));
-    row.insert(columns::TEACHER_OUTPUT.to_owned(), json!(answer.text));
-    row.insert(columns::MODEL_ID.to_owned(), json!(answer.model_id));
-    row.insert(columns::FINISH_REASON.to_owned(), json!(answer.finish_reason.as_str()));
-    row.insert(columns::PROMPT_TOKENS.to_owned(), json!(answer.usage.prompt_tokens));
-    row.insert(columns::COMPLETION_TOKENS.to_owned(), json!(answer.usage.completion_tokens));
-    row
 }
 
 #[cfg(test)]

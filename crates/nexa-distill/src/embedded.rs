@@ -5,12 +5,17 @@
 //! gate, retry and report has something to do.
 
 mod answer;
+mod batches;
+mod conduct;
 pub mod families;
 mod faults;
 mod server;
+mod stats;
 
+pub use conduct::Conduct;
 pub use faults::Faults;
 pub use server::{Config, EmbeddedTeacher};
+pub use stats::Seen;
 
 /// The name of the embedded teacher, as the service and the tables give it.
 pub const MODEL: &str = "nexa/arithmetic-teacher";

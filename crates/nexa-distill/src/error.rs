@@ -24,7 +24,7 @@ pub enum Error {
         /// What was given.
         value: String,
         /// What it must be.
-        message: &'static str,
+        message: String,
     },
     /// A table lacks a column.
     #[error("{}: column `{column}` is missing", place.display())]
@@ -141,7 +141,23 @@ pub enum Error {
         /// Answers wanted.
         total: usize,
     },
-    /// Most calls fail on the way or at the server.
+    /// The next call could exceed the ceiling on tokens.
+    #[error(
+        "stay below {max_tokens} tokens: {used_tokens} are used and the next call may use {next_tokens}; {done} of {total} answers are there"
+    )]
+    TokenBudget {
+        /// The ceiling.
+        max_tokens: u64,
+        /// What was used in this run, at most.
+        used_tokens: u64,
+        /// The worst case of the next call.
+        next_tokens: u64,
+        /// Answers that are there.
+        done: usize,
+        /// Answers wanted.
+        total: usize,
+    },
+    /// Most calls fail on the way or at the server, or are not accepted.
     #[error("reach {endpoint}: {failed} of the last {attempts} calls failed, lastly: {message}")]
     EndpointDown {
         /// Where calls were sent.
@@ -182,6 +198,34 @@ pub enum Error {
         max_share: f64,
         /// Why the first one did.
         first: String,
+    },
+    /// Batches are with the provider.
+    #[error("{done} of {total} answers are there; the provider works on {}", batches.join(", "))]
+    BatchPending {
+        /// Their names there.
+        batches: Vec<String>,
+        /// Answers that are there.
+        done: usize,
+        /// Answers wanted.
+        total: usize,
+    },
+    /// A batch cannot be handed in or fetched.
+    #[error("use batches at {endpoint}: {kind}: {message}")]
+    BatchFailed {
+        /// The provider.
+        endpoint: String,
+        /// The kind of failure.
+        kind: &'static str,
+        /// The provider's words.
+        message: String,
+    },
+    /// A teacher on this machine failed.
+    #[error("teacher `{teacher}`: {source}")]
+    Local {
+        /// The checkpoint.
+        teacher: String,
+        /// What the model said.
+        source: nexa_core::lm::Error,
     },
     /// The HTTP client or the embedded teacher cannot start.
     #[error("start {what}: {message}")]
@@ -260,6 +304,9 @@ impl Diagnose for Error {
             Self::Budget { .. } => Some(format!(
                 "raise `max_cost_usd` (or `budget.max_usd_per_run` in nexa.yaml) and run the same command again; {KEPT}"
             )),
+            Self::TokenBudget { .. } => Some(format!(
+                "raise `max_total_tokens` (`--max-tokens`) and run the same command again; {KEPT}"
+            )),
             Self::EndpointDown { .. } => Some(format!("run the same command again when it is back; {KEPT}")),
             Self::Unanswered { .. } => {
                 Some(format!("run the same command again: it asks only for what is missing; {KEPT}"))
@@ -267,7 +314,13 @@ impl Diagnose for Error {
             Self::TooManyFailed { .. } => Some(format!(
                 "fix the cause or raise `max_failed_share`, then run the same command again; {KEPT}"
             )),
-            Self::Start { .. } => None,
+            Self::BatchPending { .. } => {
+                Some("run the same command again to collect them; `--cancel-batches` stops them".to_owned())
+            }
+            Self::BatchFailed { .. } => Some(format!(
+                "not every provider takes batches: run it without `batch`, or again later; {KEPT}"
+            )),
+            Self::Start { .. } | Self::Local { .. } => None,
             Self::NothingLeft { .. } => {
                 Some("loosen what removes them, or look at the answers themselves".to_owned())
             }
@@ -282,6 +335,7 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Core(error) => error.exit_code(),
+            Self::Local { source, .. } => source.exit_code(),
             Self::BadSetting { .. }
             | Self::UnknownVariable { .. }
             | Self::BadTemplate { .. }
@@ -294,8 +348,10 @@ impl Diagnose for Error {
                 ExitCode::Input
             }
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
-            Self::NoCredit { .. } | Self::Budget { .. } => ExitCode::Budget,
-            Self::EndpointDown { .. }
+            Self::NoCredit { .. } | Self::Budget { .. } | Self::TokenBudget { .. } => ExitCode::Budget,
+            Self::BatchPending { .. } => ExitCode::Busy,
+            Self::BatchFailed { .. }
+            | Self::EndpointDown { .. }
             | Self::Unanswered { .. }
             | Self::Start { .. }
             | Self::TooManyFailed { .. } => ExitCode::Unavailable,
@@ -337,6 +393,7 @@ impl<V: std::fmt::Display> Setting<'_, V> {
             return Ok(());
         }
         let Self { stage, key, value } = self;
+        let message = message.to_owned();
         Err(Error::BadSetting { stage, key: key.to_owned(), value: value.to_string(), message })
     }
 }

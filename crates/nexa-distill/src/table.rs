@@ -4,15 +4,20 @@ use std::path::Path;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::stage::Context;
-use nexa_core::table::Row;
+use nexa_core::table::{Row, Tables};
 use serde_json::Value;
 
 use crate::{Error, Result};
 
 /// Reads the main table of an input, which must not be empty.
 pub(crate) fn read(context: &Context<'_>, artifact: &Artifact) -> Result<Vec<Row>> {
+    read_by(context.services.tables, artifact)
+}
+
+/// As [`read`], outside of a stage's run.
+pub(crate) fn read_by(tables: &dyn Tables, artifact: &Artifact) -> Result<Vec<Row>> {
     let path = artifact.file("parquet")?;
-    let rows = context.services.tables.read(&path)?;
+    let rows = tables.read(&path)?;
     if rows.is_empty() {
         return Err(nexa_core::Error::malformed(path, "the table has no rows").into());
     }

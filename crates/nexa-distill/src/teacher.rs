@@ -1,6 +1,6 @@
 //! Which teacher is meant, where it is, and with which key it is called.
 //!
-//! `openrouter:openai/gpt-4o`, `openai:gpt-4o-mini`, `http://host:port/v1#model`, `embedded`. Only the first separator
+//! `openrouter:openai/gpt-4o`, `openai:gpt-4o-mini`, `http://host:port/v1#model`, `local`, `embedded`. Only the first separator
 //! separates: model names hold colons and slashes of their own.
 
 use std::fmt;
@@ -32,6 +32,12 @@ pub enum Provider {
     DeepSeek,
     /// `mistral:`.
     Mistral,
+    /// `gemini:`, by its compatibility with OpenAI.
+    Gemini,
+    /// `nvidia:`.
+    Nvidia,
+    /// `local`: a checkpoint of the lab, on this machine.
+    Local,
 }
 
 /// A teacher as the user names it.
@@ -51,7 +57,12 @@ pub enum Source {
     BaseUrl(String),
     /// The teacher inside the binary, in this version of its answers.
     EmbeddedVersion(u32),
+    /// The checkpoint that is the input of this role.
+    Input(String),
 }
+
+/// The role of the checkpoint that is a local teacher.
+pub const LOCAL_ROLE: &str = "teacher";
 
 /// Where and how a teacher is called.
 #[derive(Debug, Clone)]
@@ -68,7 +79,7 @@ pub struct Endpoint {
 
 impl Provider {
     /// The providers that are named before a colon: word, base URL, variable of the key.
-    const NAMED: [(&'static str, Self, &'static str, &'static str); 7] = [
+    const NAMED: [(&'static str, Self, &'static str, &'static str); 9] = [
         ("openai", Self::OpenAi, "https://api.openai.com/v1", "OPENAI_API_KEY"),
         ("openrouter", Self::OpenRouter, "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
         ("anthropic", Self::Anthropic, "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
@@ -76,20 +87,32 @@ impl Provider {
         ("groq", Self::Groq, "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
         ("deepseek", Self::DeepSeek, "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
         ("mistral", Self::Mistral, "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+        ("gemini", Self::Gemini, "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+        ("nvidia", Self::Nvidia, "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
     ];
 
     /// The words that may stand before the colon.
     pub fn names() -> Vec<&'static str> {
-        Self::NAMED.iter().map(|(name, ..)| *name).chain([EMBEDDED]).collect()
+        Self::NAMED.iter().map(|(name, ..)| *name).chain([LOCAL, EMBEDDED]).collect()
     }
 
     /// The variable that holds the key.
     pub fn key_variable(self) -> Option<&'static str> {
         match self {
-            Self::Embedded => None,
+            Self::Embedded | Self::Local => None,
             Self::Url => Some("NEXA_API_KEY"),
             named => named.entry().map(|(.., variable)| *variable),
         }
+    }
+
+    /// Whether its answers are computed on this machine, and cost nothing but its time.
+    pub fn is_here(self) -> bool {
+        matches!(self, Self::Embedded | Self::Local)
+    }
+
+    /// Whether it takes `top_k`, which is no part of OpenAI's API.
+    pub fn takes_top_k(self) -> bool {
+        matches!(self, Self::Url | Self::OpenRouter | Self::Together | Self::Nvidia) || self.is_here()
     }
 
     fn entry(self) -> Option<&'static (&'static str, Self, &'static str, &'static str)> {
@@ -98,7 +121,8 @@ impl Provider {
 }
 
 const EMBEDDED: &str = "embedded";
-const FORMS: &str = "write `provider:model`, `http://host:port/v1#model` or `embedded`";
+const LOCAL: &str = "local";
+const FORMS: &str = "write `provider:model`, `http://host:port/v1#model`, `local` or `embedded`";
 
 impl FromStr for TeacherSpec {
     type Err = Error;
@@ -107,6 +131,15 @@ impl FromStr for TeacherSpec {
         let bad = |message: String, hint: &str| Error::BadTeacher { message, hint: hint.to_owned() };
         if spec == EMBEDDED {
             return Ok(Self { provider: Provider::Embedded, url: None, model: embedded::MODEL.to_owned() });
+        }
+        if spec == LOCAL {
+            return Ok(Self { provider: Provider::Local, url: None, model: LOCAL.to_owned() });
+        }
+        if spec.starts_with("local:") {
+            return Err(bad(
+                format!("`{spec}` names a checkpoint, which is an input of the stage"),
+                "write `teacher: local` and give the checkpoint the role `teacher`",
+            ));
         }
         if spec.starts_with("http://") || spec.starts_with("https://") {
             let (url, model) =
@@ -146,7 +179,7 @@ impl fmt::Display for TeacherSpec {
         match (&self.url, self.provider.entry()) {
             (Some(url), _) => write!(f, "{url}#{}", self.model),
             (None, Some((name, ..))) => write!(f, "{name}:{}", self.model),
-            (None, None) => f.write_str(EMBEDDED),
+            (None, None) => f.write_str(if self.provider == Provider::Local { LOCAL } else { EMBEDDED }),
         }
     }
 }
@@ -174,6 +207,9 @@ impl TeacherSpec {
                     Some(own) => checked_url(own.expose(), "`OPENAI_BASE_URL`")?,
                     None => (*base_url).to_owned(),
                 }
+            }
+            (None, None) if self.provider == Provider::Local => {
+                return Ok(Source::Input(LOCAL_ROLE.to_owned()));
             }
             (None, None) => return Ok(Source::EmbeddedVersion(embedded::ANSWER_VERSION)),
         };
@@ -233,6 +269,8 @@ mod tests {
         check("openai:gpt-4o-mini", Provider::OpenAi, "gpt-4o-mini");
         check("http://127.0.0.1:8000/v1#llama3.1:8b", Provider::Url, "llama3.1:8b");
         check("embedded", Provider::Embedded, "nexa/arithmetic-teacher");
+        check("gemini:gemini-2.5-flash", Provider::Gemini, "gemini-2.5-flash");
+        check("local", Provider::Local, "local");
     }
 
     #[test]

@@ -119,7 +119,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Model(ModelCommand),
     /// Sums what runs cost.
-    Cost,
+    Cost {
+        /// By what teachers' answers cost, and what an accepted row of them does.
+        #[arg(long)]
+        teachers: bool,
+    },
     /// A word of the original that this version does not hold yet.
     #[command(external_subcommand)]
     Other(Vec<String>),
@@ -136,6 +140,19 @@ pub(crate) enum BenchCommand {
         /// The table.
         table: PathBuf,
     },
+    /// Serves an imitation of a provider, to measure collecting against: `GET /stats` tells what it saw.
+    #[command(hide = true)]
+    Provider(BenchProviderArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchProviderArgs {
+    /// The port to listen on; 0 takes a free one, which is printed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// How it behaves: `latency_ms=50`, `requests_per_second=100`, `tells_limits=true`, `faults.failing=0.1`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -367,7 +384,7 @@ pub(crate) enum DistillCommand {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct CollectArgs {
-    /// The teacher: `openrouter:openai/gpt-4o`, `openai:…`, `http://host:port/v1#model`, `embedded`.
+    /// The teacher: `openrouter:openai/gpt-4o`, `openai:…`, `http://host:port/v1#model`, `local:CHECKPOINT`, `embedded`.
     #[arg(long)]
     pub(crate) teacher: Option<String>,
     /// The prompts: an artifact by id, name or path.
@@ -379,6 +396,18 @@ pub(crate) struct CollectArgs {
     /// Spends at most this many US dollars.
     #[arg(long, value_name = "USD")]
     pub(crate) max_cost: Option<f64>,
+    /// Uses at most this many tokens, prompts and answers together.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u64>,
+    /// Hands the calls in as batches, which are cheaper and take up to a day, and ends; run again, it collects them.
+    #[arg(long)]
+    pub(crate) batch: bool,
+    /// Stops the batches that are with the provider; what it has answered is collected when this is run again.
+    #[arg(long)]
+    pub(crate) cancel_batches: bool,
+    /// Asks nothing before the first call, whatever it may cost.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
 }

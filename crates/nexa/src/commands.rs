@@ -2,6 +2,7 @@
 
 mod bench;
 mod clean;
+mod collect;
 mod cost;
 mod data;
 mod demo;
@@ -43,7 +44,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Distill(command) => match command {
             DistillCommand::Problems(args) => stage::run(global, "distill.problems", &args, &[]),
             DistillCommand::Inputs(args) => stage::run(global, "distill.inputs", &args, &[]),
-            DistillCommand::Collect(args) => stage::collect(global, args),
+            DistillCommand::Collect(args) => collect::run(global, args),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
             DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
         },
@@ -55,6 +56,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Train(args)) => bench::train(global, &args),
         Command::Bench(BenchCommand::Sft(args)) => bench::sft(&args),
         Command::Bench(BenchCommand::Clean { table }) => bench::clean(&table),
+        Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),
@@ -63,7 +65,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Runs(command) => runs::run(global, command),
         Command::Lineage { artifact, children } => lineage::run(global, &artifact, children),
         Command::Model(command) => model::run(global, command),
-        Command::Cost => cost::run(global),
+        Command::Cost { teachers: false } => cost::run(global),
+        Command::Cost { teachers: true } => cost::teachers(global),
         Command::Other(words) => {
             let word = words.first().map(String::as_str).unwrap_or_default();
             crate::render::note(&format!("error: {}", crate::legacy::answer(word)));

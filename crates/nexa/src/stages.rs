@@ -164,19 +164,22 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "distill.inputs",
         makes: Kind::TeacherInputs,
         name: "teacher_inputs",
-        roles: &[required("dataset", Kind::Dataset)],
+        roles: &[default("dataset", Kind::Dataset)],
         seeded: false,
-        build: |value, place, _| boxed(nexa_distill::inputs::Inputs::new(parse(value, place)?)?),
+        build: |value, place, lab| {
+            boxed(nexa_distill::inputs::Inputs::new(parse(value, place)?, lab.root())?)
+        },
     },
     StageKind {
         uses: "distill.collect",
         makes: Kind::TeacherOutputs,
         name: "teacher_outputs",
-        roles: &[required("inputs", Kind::TeacherInputs)],
+        roles: &[required("inputs", Kind::TeacherInputs), optional("teacher", Kind::Checkpoint)],
         seeded: true,
         build: |value, place, lab| {
             let environment = Environment::load(lab.root())?;
-            boxed(nexa_distill::collect::Collect::new(parse(value, place)?, &environment)?)
+            let collect = nexa_distill::collect::Collect::new(parse(value, place)?, &environment)?;
+            boxed(collect.with_loader(wire::loader()))
         },
     },
     StageKind {

@@ -11,7 +11,7 @@ use super::reply::{Problem, Usage};
 /// Why a call was not answered. What kind it is decides what happens next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
-    /// The provider wants fewer calls (429).
+    /// The provider wants fewer calls (429, 529, or 503 with a time to come back).
     RateLimited {
         /// How long to wait, where it said so.
         retry_after: Option<Duration>,
@@ -20,8 +20,10 @@ pub enum Failure {
     },
     /// The provider failed (5xx, 408, 425).
     Server(String),
-    /// The provider was not reached, or was too slow.
+    /// The provider was not reached, or the connection broke.
     Connection(String),
+    /// The provider was too slow.
+    Timeout(String),
     /// What came back is no chat completion.
     Malformed(String),
     /// The key was refused (401, 403).
@@ -41,6 +43,7 @@ impl Failure {
             Self::RateLimited { .. } => "rate_limited",
             Self::Server(_) => "server_error",
             Self::Connection(_) => "connection",
+            Self::Timeout(_) => "timeout",
             Self::Malformed(_) => "malformed",
             Self::Auth(_) => "auth",
             Self::NoCredit(_) => "no_credit",
@@ -55,6 +58,7 @@ impl Failure {
             Self::RateLimited { message, .. }
             | Self::Server(message)
             | Self::Connection(message)
+            | Self::Timeout(message)
             | Self::Malformed(message)
             | Self::Auth(message)
             | Self::NoCredit(message)
@@ -99,23 +103,26 @@ pub struct Unanswered {
 
 impl Unanswered {
     /// A call to which no reply came.
-    pub(super) fn without_reply(was_sent: bool, message: String) -> Self {
+    pub(super) fn without_reply(was_sent: bool, words: (bool, String)) -> Self {
         let billed = if was_sent { Billed::Unknown } else { Billed::Nothing };
-        Self { failure: Failure::Connection(message), billed }
+        Self { failure: lost(words), billed }
     }
 
     /// A call whose reply broke off after its status.
-    pub(super) fn broken_off(status: StatusCode, message: String) -> Self {
+    pub(super) fn broken_off(status: StatusCode, words: (bool, String)) -> Self {
         let billed = if status.is_success() { Billed::Unknown } else { Billed::Nothing };
-        Self { failure: Failure::Connection(message), billed }
+        Self { failure: lost(words), billed }
     }
 
     /// A call whose reply has a status that is none of success.
     pub(super) fn refused(status: StatusCode, headers: &HeaderMap, problem: &Problem) -> Self {
         let message = format!("{status}: {}", problem.message);
+        let wish = retry_after(headers, Utc::now());
         let failure = match status.as_u16() {
             429 if problem.code.as_deref() == Some("insufficient_quota") => Failure::NoCredit(message),
-            429 => Failure::RateLimited { retry_after: retry_after(headers, Utc::now()), message },
+            // 529 is Anthropic's word for too much work; a 503 that says when to come back means the same.
+            429 | 529 => Failure::RateLimited { retry_after: wish, message },
+            503 if wish.is_some() => Failure::RateLimited { retry_after: wish, message },
             401 | 403 => Failure::Auth(message),
             402 => Failure::NoCredit(message),
             404 => Failure::NotFound(message),
@@ -128,12 +135,22 @@ impl Unanswered {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date.
+/// A connection that gave no reply, in words and whether the time was up.
+fn lost((was_slow, message): (bool, String)) -> Failure {
+    if was_slow { Failure::Timeout(message) } else { Failure::Connection(message) }
+}
+
+/// Reads how long a provider asks to wait: `retry-after-ms`, which is exact, else `Retry-After` as seconds or a date.
 ///
 /// # Source
-/// RFC 9110, section 10.2.3.
+/// RFC 9110, section 10.2.3; the former is what OpenAI sends and its own clients read first.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let exact = text("retry-after-ms").and_then(|text| text.parse::<f64>().ok());
+    if let Some(wait) = exact.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()) {
+        return Some(wait);
+    }
+    let text = text(RETRY_AFTER.as_str())?;
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
@@ -159,6 +176,9 @@ mod tests {
         check("Wed, 31 Dec 2025 00:00:00 GMT", Some(0.0));
         check("-1", None);
         check("soon", None);
+        let both = [("retry-after-ms", "1500"), ("retry-after", "2")]
+            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value.parse().unwrap()));
+        assert_eq!(retry_after(&HeaderMap::from_iter(both), now), Some(Duration::from_millis(1_500)));
     }
 
     #[test]
@@ -179,6 +199,7 @@ mod tests {
         check(422, None, "bad_request");
         check(408, None, "server_error");
         check(503, None, "server_error");
+        check(529, None, "rate_limited");
         check(302, None, "malformed");
     }
 
@@ -186,7 +207,7 @@ mod tests {
     fn a_reply_that_breaks_off_is_charged_where_its_status_is_one_of_success() {
         let check = |status: u16, expected: Billed| {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(Unanswered::broken_off(status, String::new()).billed, expected, "{status}");
+            assert_eq!(Unanswered::broken_off(status, (false, String::new())).billed, expected, "{status}");
         };
         check(200, Billed::Unknown);
         check(429, Billed::Nothing);

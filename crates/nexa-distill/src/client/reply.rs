@@ -19,6 +19,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Tokens of prompt and answer, where both were reported.
+    pub fn tokens(&self) -> Option<u64> {
+        self.prompt_tokens?.checked_add(self.completion_tokens?)
+    }
+
     /// Reads what a reply says of its usage, if it says anything. What makes no sense counts as not said.
     fn of(reply: &Value) -> Option<Self> {
         let usage = reply.get("usage")?;
@@ -45,12 +50,34 @@ struct Choice {
     message: Message,
     #[serde(default)]
     finish_reason: Option<String>,
+    #[serde(default)]
+    logprobs: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Message {
     #[serde(default)]
     content: Option<String>,
+    /// What OpenAI's models say where they refuse to fill a schema in.
+    #[serde(default)]
+    refusal: Option<String>,
+    /// As DeepSeek and vLLM name it.
+    #[serde(default)]
+    reasoning_content: Option<String>,
+    /// As OpenRouter and Groq do.
+    #[serde(default)]
+    reasoning: Option<Value>,
+}
+
+impl Message {
+    /// What the model thought; the field of some providers holds more than text.
+    fn take_reasoning(&mut self) -> Option<String> {
+        let text = self.reasoning_content.take().or_else(|| match self.reasoning.take()? {
+            Value::String(text) => Some(text),
+            _ => None,
+        });
+        text.filter(|text| !text.is_empty())
+    }
 }
 
 /// Reads a reply with a status of success. Whatever it is, it was computed, and is charged.
@@ -68,19 +95,24 @@ pub(super) fn read_completion(text: &str, model: &str) -> Result<Answer, Unanswe
         }
         Err(e) => return Err(unanswered(malformed(e.to_string()))),
     };
-    let Some(choice) = completion.choices.into_iter().next() else {
+    let Some(Choice { mut message, finish_reason, logprobs }) = completion.choices.into_iter().next() else {
         return Err(unanswered(malformed("no choices".to_owned())));
     };
+    let refusal = message.refusal.take().filter(|text| !text.is_empty());
+    let is_refusal = refusal.is_some() || finish_reason.as_deref() == Some("refusal");
     Ok(Answer {
-        // An answer without text, such as a withheld one, is empty; the gates decide about it.
-        text: choice.message.content.unwrap_or_default(),
-        finish_reason: match choice.finish_reason.as_deref() {
+        reasoning: message.take_reasoning(),
+        // An answer without text, such as a withheld one, is empty; the policy decides about it.
+        text: message.content.filter(|text| !text.is_empty()).or(refusal).unwrap_or_default(),
+        finish_reason: match finish_reason.as_deref() {
             Some("length" | "max_tokens") => FinishReason::Length,
             Some("content_filter") => FinishReason::ContentFilter,
             _ => FinishReason::Stop,
         },
         model_id: completion.model.unwrap_or_else(|| model.to_owned()),
         usage: usage.unwrap_or_default(),
+        logprobs: logprobs.filter(|logprobs| !logprobs.is_null()),
+        is_refusal,
     })
 }
 
@@ -145,6 +177,26 @@ mod tests {
         check(r#"{"choices": []}"#, Err("malformed"));
         check("<html>gateway</html>", Err("malformed"));
         check(r#"{"error": {"message": "upstream", "code": 502}}"#, Err("server_error"));
+    }
+
+    #[test]
+    fn thoughts_refusals_and_probabilities_are_kept_apart_from_the_text() {
+        let read = |message: &str, rest: &str| {
+            read_completion(&format!("{{\"choices\": [{{\"message\": {message}{rest}}}]}}"), "m").unwrap()
+        };
+        let check = |message: &str, expected: Option<&str>| {
+            let answer = read(message, "");
+            assert_eq!((answer.text.as_str(), answer.reasoning.as_deref()), ("4", expected), "{message}");
+        };
+        check(r#"{"content": "4", "reasoning_content": "2 + 2"}"#, Some("2 + 2"));
+        check(r#"{"content": "4", "reasoning": "2 + 2"}"#, Some("2 + 2"));
+        check(r#"{"content": "4", "reasoning": {"effort": "low"}}"#, None);
+        check(r#"{"content": "4", "reasoning_content": ""}"#, None);
+        let refused = read(r#"{"content": null, "refusal": "I cannot."}"#, "");
+        assert_eq!((refused.text.as_str(), refused.is_refusal), ("I cannot.", true));
+        assert!(read(r#"{"content": "no"}"#, r#", "finish_reason": "refusal""#).is_refusal);
+        let told = read(r#"{"content": "4"}"#, r#", "logprobs": {"content": []}"#);
+        assert_eq!(told.logprobs, Some(serde_json::json!({"content": []})));
     }
 
     #[test]

@@ -12,21 +12,33 @@ pub(super) struct Cost {
     pub(super) usd: Option<f64>,
     /// US dollars that it cost at most, where no more is known.
     pub(super) at_most_usd: Option<f64>,
+    /// Tokens that it used at most, where the provider did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) at_most_tokens: Option<u64>,
 }
 
 impl Cost {
     /// The cost of a call, known.
     pub(super) fn known(usd: f64) -> Self {
-        Self { usd: Some(usd), at_most_usd: None }
+        Self { usd: Some(usd), ..Self::default() }
     }
 
     /// The cost of a call that nobody told. That it is at most nothing is known.
     pub(super) fn at_most(usd: Option<f64>) -> Self {
         match usd {
             Some(0.0) => Self::known(0.0),
-            at_most_usd => Self { usd: None, at_most_usd },
+            at_most_usd => Self { at_most_usd, ..Self::default() },
         }
     }
+}
+
+/// The most that a call can use and cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct AtMost {
+    /// US dollars, where a price is known.
+    pub(super) usd: Option<f64>,
+    /// Tokens of prompt and answer.
+    pub(super) tokens: u64,
 }
 
 /// What one call used and cost.
@@ -42,8 +54,9 @@ pub(super) struct Bill {
 
 impl Bill {
     /// The bill of a call whose end nobody saw.
-    pub(super) fn lost(call: u64, at_most_usd: Option<f64>) -> Self {
-        Self { call, is_answered: false, usage: Usage::default(), cost: Cost::at_most(at_most_usd) }
+    pub(super) fn lost(call: u64, at_most: AtMost) -> Self {
+        let cost = Cost { at_most_tokens: Some(at_most.tokens), ..Cost::at_most(at_most.usd) };
+        Self { call, is_answered: false, usage: Usage::default(), cost }
     }
 }
 
@@ -73,6 +86,11 @@ fn charge(model: &str, bills: &[&Bill]) -> Charge {
         },
         calls: bills.iter().map(|bill| bill.call).collect(),
         at_most_usd: usd(|cost| cost.at_most_usd),
+        at_most_tokens: bills
+            .iter()
+            .filter_map(|bill| bill.cost.at_most_tokens)
+            .reduce(u64::saturating_add)
+            .filter(|tokens| *tokens > 0),
     }
 }
 
@@ -92,22 +110,22 @@ mod tests {
             answered(1, 1, Cost::known(0.5)),
             answered(2, 2, Cost::at_most(None)),
             answered(3, 3, Cost::known(0.25)),
-            Bill::lost(4, Some(2.0)),
-            Bill::lost(5, Some(0.0)),
+            Bill::lost(4, AtMost { usd: Some(2.0), tokens: 7 }),
+            Bill::lost(5, AtMost { usd: Some(0.0), tokens: 0 }),
         ];
         let found: Vec<_> = charges("m", &bills)
             .into_iter()
             .map(|charge| match charge.entry {
                 Entry::Tokens { requests, prompt_tokens, usd, .. } => {
-                    (charge.calls, requests, prompt_tokens, usd, charge.at_most_usd)
+                    (charge.calls, requests, prompt_tokens, usd, charge.at_most_usd, charge.at_most_tokens)
                 }
                 Entry::Machine { .. } => panic!("{charge:?}"),
             })
             .collect();
         let expected = [
-            (vec![1, 3, 5], 2, 4, Some(0.75), None),
-            (vec![4], 0, 0, None, Some(2.0)),
-            (vec![2], 1, 2, None, None),
+            (vec![1, 3, 5], 2, 4, Some(0.75), None, None),
+            (vec![4], 0, 0, None, Some(2.0), Some(7)),
+            (vec![2], 1, 2, None, None, None),
         ];
         assert_eq!(found, expected);
     }

@@ -1,11 +1,14 @@
-//! Stops a run whose endpoint is down, rather than let every row fail after its last retry.
+//! Stops a run whose endpoint is down, or does not accept what is asked, rather than let every row fail after its last
+//! retry.
 
 use std::collections::VecDeque;
 
 /// How many calls are looked at.
 const WINDOW: usize = 20;
+/// How many must have ended before anything is said of them.
+const ENOUGH: usize = 10;
 
-/// The last calls, and how many of them failed on the way or at the server.
+/// The last calls, and how many of them failed on the way, at the server or as none that it accepts.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     last: VecDeque<bool>,
@@ -22,8 +25,9 @@ impl Breaker {
 
     /// How many calls failed of how many, where it is more than half of enough of them.
     pub(super) fn tripped(&self) -> Option<(usize, usize)> {
+        let seen = self.last.len();
         let failed = self.last.iter().filter(|failed| **failed).count();
-        (self.last.len() == WINDOW && failed * 2 > WINDOW).then_some((failed, WINDOW))
+        (seen >= ENOUGH && failed * 2 > seen).then_some((failed, seen))
     }
 }
 
@@ -32,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_than_half_of_the_last_twenty_trip_it() {
+    fn more_than_half_of_the_last_trip_it() {
         let check = |ends: &[(bool, usize)], expected: Option<(usize, usize)>| {
             let mut breaker = Breaker::default();
             for &(failed, times) in ends {
@@ -40,10 +44,13 @@ mod tests {
             }
             assert_eq!(breaker.tripped(), expected, "{ends:?}");
         };
-        check(&[(true, 19)], None);
+        check(&[(true, 9)], None);
+        check(&[(true, 10)], Some((10, 10)));
+        check(&[(false, 5), (true, 5)], None);
+        check(&[(false, 5), (true, 6)], Some((6, 11)));
         check(&[(true, 20)], Some((20, 20)));
         check(&[(false, 10), (true, 10)], None);
         check(&[(false, 9), (true, 11)], Some((11, 20)));
-        check(&[(true, 11), (false, 20)], None);
+        check(&[(true, 9), (false, 20)], None);
     }
 }

@@ -1,170 +1,109 @@
-//! Makes the calls: as many at once as may be, retries between new ones, until all are answered or something stops it.
+//! Makes the calls: as many at once as the provider bears, retries between new ones, until all are answered or
+//! something stops it.
+//!
+//! One task waits for whatever comes first: a call that ends, the moment at which the next may be sent, or the user's
+//! wish to stop. Nothing is looked at in intervals.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nexa_core::event::Event;
-use nexa_core::stage::Context;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::bill::Bill;
 use super::breaker::Breaker;
-use super::job::Jobs;
-use super::log::{Paid, ResponseLog};
-use super::money::Purse;
-use super::{Config, retry};
-use crate::client::{Answer, Billed, Client, Failure, Unanswered, Usage};
-use crate::teacher::TeacherSpec;
+use super::collection::{Collection, Ended};
+use super::limits::{Limits, Ready, Ticket};
+use super::retry;
+use crate::client::{Answer, Billed, Client, Failure, Reply, Unanswered};
 use crate::{Error, Result};
 
-/// How often it is looked whether the user wants to stop, or a retry is due.
-const TICK: Duration = Duration::from_millis(25);
 /// How long calls under way are waited for once the user wants to stop: they are being paid for.
 const GRACE: Duration = Duration::from_secs(10);
 /// A pause that a person should know of.
 const WORTH_A_LINE: Duration = Duration::from_secs(10);
 
-/// What became of each job.
-#[derive(Debug)]
-pub(super) struct Results {
-    answers: BTreeMap<usize, Answer>,
-    failures: BTreeMap<usize, Failure>,
-    /// Jobs whose answer was there before this attempt.
-    pub(super) reused: usize,
-    /// Calls that were made again.
-    pub(super) retries: u64,
-}
-
-impl Results {
-    /// The answer to a job, or why there is none.
-    pub(super) fn of(&self, job: usize) -> Result<&Answer, Failure> {
-        match (self.answers.get(&job), self.failures.get(&job)) {
-            (Some(answer), _) => Ok(answer),
-            (None, Some(failure)) => Err(failure.clone()),
-            (None, None) => Err(Failure::Connection("was never sent".to_owned())),
-        }
-    }
-
-    /// Fails where a call is left that may be answered another time: what is made of these results would not be what
-    /// the same work gives then.
-    pub(super) fn require_settled(&self, teacher: &TeacherSpec) -> Result<()> {
-        let mut passing = self.failures.values().filter(|failure| !failure.is_for_good());
-        let Some(first) = passing.next() else { return Ok(()) };
-        Err(Error::Unanswered {
-            teacher: teacher.to_string(),
-            missing: 1 + passing.count(),
-            total: self.answers.len() + self.failures.len(),
-            first: format!("{}: {}", first.kind(), first.message()),
-        })
-    }
-}
-
-/// What is to be collected, and for whom.
-#[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
-    pub(super) context: &'a Context<'a>,
-    pub(super) config: &'a Config,
-    pub(super) teacher: &'a TeacherSpec,
-    pub(super) jobs: &'a Jobs,
-}
-
-/// A call that has ended: its job, its number, and how.
-struct Ended {
-    job: usize,
-    call: u64,
-    result: Result<Answer, Unanswered>,
-}
-
-/// The state of a collection.
-pub(super) struct Driver<'a> {
-    work: Work<'a>,
-    log: ResponseLog,
-    purse: Purse,
-    results: Results,
+/// A collection that is being fetched call by call.
+pub(super) struct Driver<'a, 'c> {
+    collection: &'c mut Collection<'a>,
+    client: &'c Client,
+    limits: Limits,
     /// Jobs that were not tried yet.
     fresh: VecDeque<usize>,
     /// Jobs that are to be tried again, by when.
     again: BinaryHeap<Reverse<(Instant, usize)>>,
     attempts: Vec<u32>,
-    /// While the provider wants fewer calls, none is sent.
-    paused_until: Instant,
+    tickets: HashMap<u64, Ticket>,
     breaker: Breaker,
     /// Why no further call is sent.
     stop: Option<Error>,
 }
 
-impl<'a> Driver<'a> {
-    /// Begins a collection with the answers that are there.
-    pub(super) fn new(work: Work<'a>, log: ResponseLog, purse: Purse) -> Self {
-        let Work { context, jobs, .. } = work;
-        let mut answers = BTreeMap::new();
-        let mut fresh = VecDeque::new();
-        for (position, job) in jobs.all().iter().enumerate() {
-            match log.get(&job.key) {
-                Some(answer) => {
-                    answers.insert(position, answer.clone());
-                }
-                None => fresh.push_back(position),
-            }
-        }
-        let reused = answers.len();
-        if reused > 0 {
-            let total = jobs.all().len();
-            context
-                .emit(Event::info(format!("{reused} of {total} answers are there already and cost nothing")));
-        }
+/// What can be done next.
+enum Next {
+    /// This job is sent, as the call of this number.
+    Send(usize, u64),
+    /// Nothing before this moment, where it is known.
+    Wait(Option<Instant>),
+}
+
+impl<'a, 'c> Driver<'a, 'c> {
+    /// Begins with the jobs of a collection that have not ended.
+    pub(super) fn new(collection: &'c mut Collection<'a>, client: &'c Client) -> Self {
         Self {
-            work,
-            log,
-            purse,
-            results: Results { answers, failures: BTreeMap::new(), reused, retries: 0 },
-            fresh,
+            limits: Limits::new(collection.work.config, Instant::now()),
+            fresh: collection.open().into(),
             again: BinaryHeap::new(),
-            attempts: vec![0; jobs.all().len()],
-            paused_until: Instant::now(),
+            attempts: vec![0; collection.jobs.len()],
+            tickets: HashMap::new(),
             breaker: Breaker::default(),
             stop: None,
+            collection,
+            client,
         }
     }
 
     /// Makes the calls.
     ///
     /// # Errors
-    /// Fails when the user, the ceiling, the provider or a broken endpoint stops it; every answer is kept.
-    pub(super) fn run(self, client: &Client) -> Result<Results> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| Error::Start { what: "the HTTP client", message: e.to_string() })?;
-        runtime.block_on(self.drive(client))
-    }
-
-    async fn drive(mut self, client: &Client) -> Result<Results> {
-        let Work { context, config, jobs, .. } = self.work;
+    /// Fails when the user, a ceiling, the provider or a broken endpoint stops it; every answer is kept.
+    pub(super) async fn run(mut self) -> Result<()> {
+        let client = self.client;
+        let cancel = self.collection.work.context.services.cancel;
+        let wish = Arc::new(Notify::new());
+        let wake: Arc<dyn Fn() + Send + Sync> = {
+            let wish = Arc::clone(&wish);
+            Arc::new(move || wish.notify_one())
+        };
+        cancel.notify(&wake);
         let mut in_flight = FuturesUnordered::new();
-        let mut tick = tokio::time::interval(TICK);
         let mut deadline = None;
-        self.tell();
+        self.collection.tell();
         loop {
-            if context.services.cancel.is_cancelled() && deadline.is_none() {
+            if cancel.is_cancelled() && deadline.is_none() {
                 self.stop = Some(nexa_core::Error::Interrupted.into());
                 deadline = Some(Instant::now() + GRACE);
             }
-            while in_flight.len() < config.max_concurrent_requests
-                && let Some((job, call)) = self.next(in_flight.is_empty())?
-            {
-                let request = &jobs.all()[job].request;
-                in_flight.push(async move { Ended { job, call, result: client.complete(request).await } });
-            }
-            // A call is sent when it is first waited for, below. By then the promises of all new ones are durable.
-            self.purse.sync()?;
+            let next = loop {
+                match self.next(in_flight.len())? {
+                    Next::Send(job, call) => {
+                        let body = self.collection.jobs[job].request.body(client.endpoint()).to_string();
+                        in_flight.push(async move { (job, call, client.complete(body).await) });
+                    }
+                    Next::Wait(next) => break next,
+                }
+            };
+            // A call is sent when it is first waited for, below. By then the promises of all new ones are written.
+            self.collection.purse.sync()?;
             let nothing_left = self.fresh.is_empty() && self.again.is_empty();
             if in_flight.is_empty() && (self.stop.is_some() || nothing_left) {
                 break;
             }
+            let alarm = deadline.or(next);
             tokio::select! {
                 Some(ended) = in_flight.next(), if !in_flight.is_empty() => {
                     // Whatever else has ended is kept with it, in one write.
@@ -172,159 +111,162 @@ impl<'a> Driver<'a> {
                     while let Some(Some(more)) = in_flight.next().now_or_never() {
                         batch.push(more);
                     }
-                    self.settle(batch, client)?;
+                    self.settle(batch)?;
                 }
-                _ = tick.tick() => {
-                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                () = until(alarm) => {
+                    if deadline.is_some() {
                         break;
                     }
                 }
+                () = wish.notified() => {}
             }
         }
         // What is cut off here may be answered, and billed, all the same.
         drop(in_flight);
-        self.charge(&self.purse.abandoned())?;
-        match self.stop {
-            Some(error) => Err(error),
-            None => Ok(self.results),
-        }
+        let abandoned = self.collection.purse.abandoned();
+        self.collection.charge(&abandoned)?;
+        self.stop.map_or(Ok(()), Err)
     }
 
-    /// The next job that may be sent now, and the number of its call, for which the worst case is set aside.
-    fn next(&mut self, nothing_in_flight: bool) -> Result<Option<(usize, u64)>> {
+    /// What can be done next. For a job that is sent, the worst case is set aside.
+    fn next(&mut self, in_flight: usize) -> Result<Next> {
         let now = Instant::now();
-        if self.stop.is_some() || now < self.paused_until {
-            return Ok(None);
+        let due = self.again.peek().map(|Reverse(due)| *due);
+        let is_due = due.is_some_and(|(when, _)| when <= now);
+        let candidate = due.filter(|_| is_due).map(|(_, job)| job).or_else(|| self.fresh.front().copied());
+        let Some(job) = candidate.filter(|_| self.stop.is_none()) else {
+            let when = due.filter(|_| self.stop.is_none()).map(|(when, _)| when);
+            return Ok(Next::Wait(when));
+        };
+        let request = &self.collection.jobs[job].request;
+        let tokens = self.collection.estimate.tokens(request);
+        match self.limits.ready(now, in_flight, tokens) {
+            Ready::Now => {}
+            Ready::At(when) => return Ok(Next::Wait(Some(when))),
+            Ready::AfterAnother => return Ok(Next::Wait(None)),
         }
-        let due = self.again.peek().filter(|Reverse((when, _))| *when <= now).map(|Reverse((_, job))| *job);
-        let Some(job) = due.or_else(|| self.fresh.front().copied()) else { return Ok(None) };
-        let jobs = self.work.jobs.all();
-        let worst_case_usd = self.purse.worst_case(&jobs[job].request);
-        if !self.purse.allows(worst_case_usd) {
+        let worst_case = self.collection.purse.worst_case(request);
+        if !self.collection.purse.allows(worst_case) {
             // Calls under way may turn out cheaper than their worst case; only then is it certain.
-            if nothing_in_flight {
-                self.stop = Some(self.purse.exceeded(worst_case_usd, self.results.answers.len(), jobs.len()));
+            if in_flight == 0 {
+                let (done, total) = (self.collection.done(), self.collection.jobs.len());
+                self.stop = Some(self.collection.purse.exceeded(worst_case, done, total));
             }
-            return Ok(None);
+            return Ok(Next::Wait(None));
         }
-        if due.is_some() {
+        if is_due {
             self.again.pop();
         } else {
             self.fresh.pop_front();
         }
-        Ok(Some((job, self.purse.promise(worst_case_usd)?)))
+        let call = self.collection.purse.promise(worst_case)?;
+        self.tickets.insert(call, self.limits.send(now, tokens));
+        Ok(Next::Send(job, call))
     }
 
-    /// Keeps the answers of a batch, charges what it cost and decides about its failures.
-    fn settle(&mut self, batch: Vec<Ended>, client: &Client) -> Result<()> {
-        let mut answered = Vec::new();
-        let mut bills = Vec::new();
-        for Ended { job, call, result } in batch {
-            match result {
-                Ok(answer) => {
-                    self.breaker.note(false);
-                    let cost = self.purse.cost(call, &answer.usage);
-                    bills.push(Bill { call, is_answered: true, usage: answer.usage, cost });
-                    answered.push((job, Paid { answer, call, cost }));
-                }
-                Err(Unanswered { failure, billed }) => {
-                    self.failed(job, failure, client);
-                    let usage = match billed {
-                        Billed::Nothing => {
-                            self.purse.not_billed(call)?;
-                            continue;
-                        }
-                        Billed::Stated(usage) => usage,
-                        Billed::Unknown => Usage::default(),
-                    };
-                    let cost = self.purse.cost(call, &usage);
-                    bills.push(Bill { call, is_answered: false, usage, cost });
-                }
+    /// Takes in calls that have ended, and decides when those that must be made again are.
+    fn settle(&mut self, batch: Vec<(usize, u64, Reply)>) -> Result<()> {
+        let now = Instant::now();
+        let mut ended = Vec::with_capacity(batch.len());
+        for (job, call, Reply { result, quota }) in batch {
+            if let Some(ticket) = self.tickets.remove(&call) {
+                self.take_in(now, job, ticket, &result);
             }
+            self.limits.learn(now, &quota);
+            ended.push(Ended { job, call, result });
         }
-        // The answers come first, with what they cost: after a crash in between, the ledger is made up from them.
-        let jobs = self.work.jobs.all();
-        self.log.keep(answered.iter().map(|(job, paid)| (&jobs[*job].key, paid)))?;
-        self.charge(&bills)?;
-        if !answered.is_empty() {
-            self.results.answers.extend(answered.into_iter().map(|(job, paid)| (job, paid.answer)));
-            self.tell();
+        for (job, failure) in self.collection.settle(ended)? {
+            match failure {
+                // The answer leads to another request, which is new work.
+                None => self.fresh.push_front(job),
+                Some(failure) => self.failed(now, job, failure),
+            }
         }
         Ok(())
     }
 
-    /// Enters bills into the ledger.
-    fn charge(&mut self, bills: &[Bill]) -> Result<()> {
-        for charge in self.purse.charge(bills) {
-            self.work.context.charge(&charge)?;
-        }
-        Ok(())
-    }
-
-    fn failed(&mut self, job: usize, failure: Failure, client: &Client) {
-        let endpoint = || client.endpoint().base_url.clone();
-        let teacher = || self.work.teacher.to_string();
-        let message = failure.message().to_owned();
-        let stop = match &failure {
-            Failure::Auth(_) => Some(Error::KeyRefused {
-                teacher: teacher(),
-                endpoint: endpoint(),
-                message: message.clone(),
-                variable: client.endpoint().provider.key_variable(),
-            }),
-            Failure::NoCredit(_) => {
-                Some(Error::NoCredit { teacher: teacher(), endpoint: endpoint(), message: message.clone() })
-            }
-            Failure::NotFound(_) => Some(Error::UnknownModel {
-                teacher: teacher(),
-                endpoint: endpoint(),
-                message: message.clone(),
-            }),
-            Failure::Server(_) | Failure::Connection(_) => {
-                self.breaker.note(true);
-                self.breaker.tripped().map(|(failed, attempts)| Error::EndpointDown {
-                    endpoint: endpoint(),
-                    failed,
-                    attempts,
-                    message: message.clone(),
-                })
-            }
-            Failure::RateLimited { .. } | Failure::Malformed(_) | Failure::BadRequest(_) => None,
+    /// Puts the limits right by how a call ended.
+    fn take_in(&mut self, now: Instant, job: usize, ticket: Ticket, result: &Result<Answer, Unanswered>) {
+        let used = match result {
+            Ok(answer) => answer.usage.tokens(),
+            Err(unanswered) => match &unanswered.billed {
+                Billed::Nothing => Some(0),
+                Billed::Stated(usage) => usage.tokens(),
+                Billed::Unknown => None,
+            },
         };
-        if self.stop.is_none() {
-            self.stop = stop;
+        self.limits.end(now, ticket, used.map(|tokens| tokens as f64));
+        match result {
+            Ok(_) => {
+                self.breaker.note(false);
+                self.limits.succeed();
+            }
+            Err(unanswered) => {
+                if let Failure::RateLimited { retry_after, .. } = &unanswered.failure {
+                    let wait = self.wait(job, &unanswered.failure).unwrap_or_default();
+                    self.limits.overload(now, ticket, wait, retry_after.is_some());
+                }
+            }
         }
+    }
+
+    /// How long a job waits after a failure, where it is worth another attempt.
+    fn wait(&self, job: usize, failure: &Failure) -> Option<Duration> {
+        retry::delay(failure, self.collection.jobs[job].key.as_str(), self.attempts[job] + 1)
+    }
+
+    fn failed(&mut self, now: Instant, job: usize, failure: Failure) {
+        if let Some(error) = self.reason_to_stop(&failure)
+            && self.stop.is_none()
+        {
+            self.stop = Some(error);
+        }
+        let wait = self.wait(job, &failure);
         self.attempts[job] += 1;
-        let attempt = self.attempts[job];
-        match retry::delay(&failure, self.work.jobs.all()[job].key.as_str(), attempt) {
-            Some(wait) if attempt <= self.work.config.max_retries => {
-                let when = Instant::now() + wait;
-                if matches!(failure, Failure::RateLimited { .. }) {
-                    self.paused_until = self.paused_until.max(when);
-                    if wait >= WORTH_A_LINE {
-                        let seconds = wait.as_secs();
-                        self.work
-                            .context
-                            .emit(Event::info(format!("{} asks to wait {seconds} s", endpoint())));
-                    }
+        match wait {
+            Some(wait) if self.attempts[job] <= self.collection.work.config.max_retries => {
+                if matches!(failure, Failure::RateLimited { .. }) && wait >= WORTH_A_LINE {
+                    let told =
+                        format!("{} asks to wait {} s", self.client.endpoint().base_url, wait.as_secs());
+                    self.collection.work.context.emit(Event::info(told));
                 }
-                self.again.push(Reverse((when, job)));
-                self.results.retries += 1;
+                self.again.push(Reverse((now + wait, job)));
+                self.collection.retries += 1;
             }
-            _ => {
-                self.results.failures.insert(job, failure);
-            }
+            _ => self.collection.give_up(job, failure),
         }
     }
 
-    fn tell(&self) {
-        let (done, total) = (self.results.answers.len() as u64, self.work.jobs.all().len() as u64);
-        let retries = match self.results.retries {
-            0 => String::new(),
-            1 => "1 retry, ".to_owned(),
-            more => format!("{more} retries, "),
-        };
-        let note = format!("{retries}{}", self.purse.note());
-        self.work.context.emit(Event::progress(done, Some(total), "answers", note));
+    /// Why nothing more should be sent after a failure, if so.
+    fn reason_to_stop(&mut self, failure: &Failure) -> Option<Error> {
+        let endpoint = self.client.endpoint().base_url.clone();
+        let teacher = self.collection.work.teacher.to_string();
+        let message = failure.message().to_owned();
+        match failure {
+            Failure::Auth(_) => {
+                let variable = self.client.endpoint().provider.key_variable();
+                Some(Error::KeyRefused { teacher, endpoint, message, variable })
+            }
+            Failure::NoCredit(_) => Some(Error::NoCredit { teacher, endpoint, message }),
+            Failure::NotFound(_) => Some(Error::UnknownModel { teacher, endpoint, message }),
+            Failure::Server(_)
+            | Failure::Connection(_)
+            | Failure::Timeout(_)
+            | Failure::Malformed(_)
+            | Failure::BadRequest(_) => {
+                self.breaker.note(true);
+                let (failed, attempts) = self.breaker.tripped()?;
+                Some(Error::EndpointDown { endpoint, failed, attempts, message })
+            }
+            Failure::RateLimited { .. } => None,
+        }
+    }
+}
+
+/// Waits until a moment, or for ever.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

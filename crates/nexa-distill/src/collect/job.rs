@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use nexa_core::columns;
 use nexa_core::hash::ContentHash;
 use nexa_core::lm::{ChatMessage, Role};
 use nexa_core::table::Row;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::Config;
-use crate::client::Request;
+use crate::client::{Request, Sampling};
 use crate::{Result, table};
 
 /// A call.
@@ -18,6 +21,12 @@ pub(super) struct Job {
     /// The hash of the request, under which its answer is kept.
     pub(super) key: ContentHash,
     pub(super) request: Request,
+}
+
+impl Job {
+    pub(super) fn new(request: Request) -> Self {
+        Self { key: request.key(), request }
+    }
 }
 
 /// A row and a sample that want the answer of a job.
@@ -31,33 +40,29 @@ pub(super) struct Place {
 /// All calls, and who wants them.
 #[derive(Debug)]
 pub(super) struct Jobs {
-    jobs: Vec<Job>,
-    places: Vec<Place>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) places: Vec<Place>,
 }
 
 impl Jobs {
     /// Makes the calls of a table of inputs. Rows whose requests are equal share one.
-    pub(super) fn new(rows: &[Row], config: &Config, place: &Path) -> Result<Self> {
+    pub(super) fn new(rows: &[Row], config: &Config, sampling: &Arc<Sampling>, place: &Path) -> Result<Self> {
         let mut jobs: Vec<Job> = Vec::new();
         let mut places = Vec::new();
         let mut known: HashMap<ContentHash, usize> = HashMap::new();
         for (row_index, row) in rows.iter().enumerate() {
-            let prompt = table::filled(row, columns::USER_PROMPT, place)?;
-            let system =
-                table::cell(row, columns::SYSTEM_PROMPT).map(|text| ChatMessage::new(Role::System, text));
-            let messages: Vec<_> = system.into_iter().chain([ChatMessage::new(Role::User, prompt)]).collect();
+            let messages = conversation(row, place)?;
             for sample_index in 0..config.samples_per_prompt {
-                let request = Request {
+                let job = Job::new(Request {
                     messages: messages.clone(),
-                    temperature: config.temperature,
-                    top_p: config.top_p,
+                    sampling: Arc::clone(sampling),
                     max_tokens: config.max_tokens,
                     seed: config.seed.wrapping_add(u64::from(sample_index)),
                     sample_index,
-                };
-                let key = ContentHash::of_json(&serde_json::json!(request));
-                let job = *known.entry(key.clone()).or_insert_with(|| {
-                    jobs.push(Job { key, request });
+                    repeats: 0,
+                });
+                let job = *known.entry(job.key.clone()).or_insert_with(|| {
+                    jobs.push(job);
                     jobs.len() - 1
                 });
                 places.push(Place { row: row_index, sample_index, job });
@@ -65,12 +70,72 @@ impl Jobs {
         }
         Ok(Self { jobs, places })
     }
+}
 
-    pub(super) fn all(&self) -> &[Job] {
-        &self.jobs
+/// What is asked for a row: its `messages` where it has some, else its system prompt and its prompt. A conversation
+/// that ends with the assistant's turn is asked without it, as that turn is what the teacher is to write.
+fn conversation(row: &Row, place: &Path) -> Result<Vec<ChatMessage>> {
+    let system = table::cell(row, columns::SYSTEM_PROMPT).map(|text| ChatMessage::new(Role::System, text));
+    let turns = match row.get(columns::MESSAGES) {
+        None | Some(Value::Null) => {
+            vec![ChatMessage::new(Role::User, table::filled(row, columns::USER_PROMPT, place)?)]
+        }
+        Some(value) => turns(row, value, place)?,
+    };
+    let has_system = turns.first().is_some_and(|turn| turn.role == Role::System);
+    Ok(system.filter(|_| !has_system).into_iter().chain(turns).collect())
+}
+
+fn turns(row: &Row, value: &Value, place: &Path) -> Result<Vec<ChatMessage>> {
+    let bad = |message: String| {
+        let id = table::cell(row, columns::ID).unwrap_or_default();
+        nexa_core::Error::malformed(place, format!("row `{id}`: column `{}`: {message}", columns::MESSAGES))
+    };
+    let mut turns = match value {
+        // A column of text holds the list as JSON.
+        Value::String(text) => serde_json::from_str(text),
+        value => Vec::<ChatMessage>::deserialize(value),
     }
+    .map_err(|e| bad(e.to_string()))?;
+    while turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
+        turns.pop();
+    }
+    if !turns.iter().any(|turn| turn.role == Role::User) {
+        return Err(bad("no turn of the user".to_owned()).into());
+    }
+    Ok(turns)
+}
 
-    pub(super) fn places(&self) -> &[Place] {
-        &self.places
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_asked_as_a_prompt_or_as_a_conversation() {
+        let check = |row: Value, expected: Result<&str, &str>| {
+            let found = conversation(row.as_object().unwrap(), Path::new("data")).map(|turns| {
+                let turns: Vec<_> =
+                    turns.iter().map(|turn| format!("{}={}", turn.role.as_str(), turn.content)).collect();
+                turns.join(" ")
+            });
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, _) => panic!("{found:?}"),
+            }
+        };
+        let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+        check(json!({"user_prompt": "a"}), Ok("user=a"));
+        check(json!({"user_prompt": "a", "system_prompt": "s", "messages": null}), Ok("system=s user=a"));
+        let talk = json!([turn("user", "a"), turn("assistant", "b"), turn("user", "c")]);
+        check(json!({"messages": talk, "system_prompt": "s"}), Ok("system=s user=a assistant=b user=c"));
+        check(json!({"messages": talk.to_string()}), Ok("user=a assistant=b user=c"));
+        let answered = json!([turn("system", "t"), turn("user", "a"), turn("assistant", "b")]);
+        check(json!({"messages": answered, "system_prompt": "s"}), Ok("system=t user=a"));
+        check(json!({"id": "r1", "messages": [turn("assistant", "b")]}), Err("row `r1`: column `messages`"));
+        check(json!({"messages": [{"role": "robot", "content": "b"}]}), Err("unknown variant"));
+        check(json!({"id": "r1"}), Err("user_prompt"));
     }
 }

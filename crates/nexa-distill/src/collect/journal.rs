@@ -10,6 +10,7 @@ use std::path::Path;
 use nexa_core::files::{self, LineLog};
 use serde::{Deserialize, Serialize};
 
+use super::bill::AtMost;
 use crate::Result;
 
 /// What happened to a call.
@@ -17,9 +18,36 @@ use crate::Result;
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line {
     /// It is about to be sent.
-    Sent { call: u64, at_most_usd: Option<f64> },
+    Sent {
+        call: u64,
+        at_most_usd: Option<f64>,
+        #[serde(default)]
+        at_most_tokens: u64,
+    },
     /// It ended without being charged.
     NotBilled { call: u64 },
+}
+
+/// Some calls in a row, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Calls {
+    /// These calls and those up to another.
+    pub(super) fn with(self, call: u64) -> Self {
+        Self { last: self.last.max(call), ..self }
+    }
+
+    pub(super) fn contains(&self, call: u64) -> bool {
+        (self.first..=self.last).contains(&call)
+    }
+
+    pub(super) fn numbers(self) -> impl Iterator<Item = u64> {
+        self.first..=self.last
+    }
 }
 
 #[derive(Debug)]
@@ -31,8 +59,8 @@ pub(super) struct Journal {
 /// What earlier attempts left in a journal.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    /// Calls of which the journal knows no end, with what each costs at most.
-    pub(super) open: BTreeMap<u64, Option<f64>>,
+    /// Calls of which the journal knows no end, with what each can come to.
+    pub(super) open: BTreeMap<u64, AtMost>,
     /// The highest number of a call.
     pub(super) last_call: u64,
 }
@@ -44,8 +72,8 @@ impl Journal {
         let mut left = Left::default();
         for line in files::read_lines::<Line>(&path)? {
             match line {
-                Line::Sent { call, at_most_usd } => {
-                    left.open.insert(call, at_most_usd);
+                Line::Sent { call, at_most_usd, at_most_tokens } => {
+                    left.open.insert(call, AtMost { usd: at_most_usd, tokens: at_most_tokens });
                     left.last_call = left.last_call.max(call);
                 }
                 Line::NotBilled { call } => {
@@ -57,9 +85,10 @@ impl Journal {
     }
 
     /// Notes that a call is about to be sent; it may be sent after the next [`sync`](Self::sync).
-    pub(super) fn sent(&mut self, call: u64, at_most_usd: Option<f64>) -> Result<()> {
+    pub(super) fn sent(&mut self, call: u64, at_most: AtMost) -> Result<()> {
         self.is_synced = false;
-        Ok(self.log.append(&Line::Sent { call, at_most_usd })?)
+        let AtMost { usd: at_most_usd, tokens: at_most_tokens } = at_most;
+        Ok(self.log.append(&Line::Sent { call, at_most_usd, at_most_tokens })?)
     }
 
     /// Notes that a call ended without being charged. If the note is lost, too much is assumed, never too little.

@@ -4,19 +4,22 @@
 //! one file for each teacher: `.nexa/cache/responses/<hash of the teacher>.jsonl`, only ever appended to. Whoever
 //! collects from a teacher holds the lock of its file, so that two runs never ask for the same answer at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nexa_core::event::Event;
 use nexa_core::files::{self, LineLog};
 use nexa_core::hash::ContentHash;
+use nexa_core::lab::Lab;
+use nexa_core::lm::FinishReason;
 use nexa_core::run::{self, Lock};
 use nexa_core::stage::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::bill::{Bill, Cost};
+use super::job::Job;
 use crate::Result;
 use crate::client::Answer;
 
@@ -25,7 +28,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct ResponseLog {
-    answers: HashMap<ContentHash, Answer>,
+    answers: Answers,
     log: LineLog,
     run: String,
     paid: Vec<Bill>,
@@ -40,13 +43,74 @@ pub(super) struct Paid {
     pub(super) cost: Cost,
 }
 
+/// The answers of a teacher.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    by_key: HashMap<ContentHash, Answer>,
+    /// Answers that ended by themselves, by the hash of the request without the length of its answer, with the length
+    /// that they were asked under.
+    complete: HashMap<ContentHash, BTreeMap<u64, ContentHash>>,
+}
+
+impl Answers {
+    /// The answer to a request, if it was ever given: to the very request, else to one for a shorter answer that was
+    /// not cut off, as a longer one would not have come out differently.
+    pub(super) fn get(&self, job: &Job) -> Option<&Answer> {
+        self.by_key.get(&job.key).or_else(|| {
+            let lengths = self.complete.get(&job.request.question())?;
+            let (_, key) = lengths.range(..=job.request.max_tokens).next_back()?;
+            self.by_key.get(key)
+        })
+    }
+
+    fn insert(&mut self, key: ContentHash, question: Option<Question>, answer: Answer) {
+        let is_complete = answer.finish_reason == FinishReason::Stop;
+        if let Some(Question { question, max_tokens }) = question.filter(|_| is_complete) {
+            self.complete.entry(question).or_default().insert(max_tokens, key.clone());
+        }
+        self.by_key.insert(key, answer);
+    }
+
+    /// The answers that are there, in no particular order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Answer> {
+        self.by_key.values()
+    }
+}
+
+/// Reads the answers of the teacher that `place` describes, for whoever only looks.
+pub(super) fn read(lab: &Lab, place: &Value) -> Result<Answers> {
+    let mut answers = Answers::default();
+    for Line { key, question, answer, .. } in files::read_lines::<Line>(&path(lab, &name(place)))? {
+        answers.insert(key, question, answer);
+    }
+    Ok(answers)
+}
+
+/// The name of a teacher's log.
+fn name(place: &Value) -> String {
+    ContentHash::of_json(place).as_str().trim_start_matches("blake3:").to_owned()
+}
+
+fn path(lab: &Lab, name: &str) -> PathBuf {
+    lab.state_folder().join("cache/responses").join(format!("{name}.jsonl"))
+}
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     key: ContentHash,
     #[serde(flatten)]
+    question: Option<Question>,
+    #[serde(flatten)]
     answer: Answer,
     #[serde(flatten)]
     payment: Option<Payment>,
+}
+
+/// What was asked, but for the length of the answer; lines of earlier versions do not say.
+#[derive(Serialize, Deserialize)]
+struct Question {
+    question: ContentHash,
+    max_tokens: u64,
 }
 
 /// Which call of which run an answer was paid with; lines of earlier versions do not say.
@@ -62,19 +126,19 @@ impl ResponseLog {
     /// Opens the log of the teacher that `place` describes, waiting while another run uses it.
     pub(super) fn open(context: &Context<'_>, place: &Value, teacher: &str) -> Result<Self> {
         let lab = context.services.lab;
-        let name = ContentHash::of_json(place).as_str().trim_start_matches("blake3:").to_owned();
+        let name = name(place);
         let lock = wait_for(context, &format!("responses-{}", &name[..32]), teacher)?;
-        let path: PathBuf = lab.state_folder().join("cache/responses").join(format!("{name}.jsonl"));
+        let path = path(lab, &name);
         let log = LineLog::open(&path)?;
         // A run's folder is named for it.
         let run = context.workspace.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut answers = HashMap::new();
+        let mut answers = Answers::default();
         let mut paid = Vec::new();
-        for Line { key, answer, payment } in files::read_lines::<Line>(&path)? {
+        for Line { key, question, answer, payment } in files::read_lines::<Line>(&path)? {
             if let Some(Payment { call, cost, .. }) = payment.filter(|payment| payment.run == run) {
                 paid.push(Bill { call, is_answered: true, usage: answer.usage, cost });
             }
-            answers.insert(key, answer);
+            answers.insert(key, question, answer);
         }
         Ok(Self { answers, log, run, paid, _lock: lock })
     }
@@ -84,22 +148,21 @@ impl ResponseLog {
         &self.paid
     }
 
-    /// The answer to a request, if it was ever given.
-    pub(super) fn get(&self, key: &ContentHash) -> Option<&Answer> {
-        self.answers.get(key)
+    /// The answers that are there.
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Keeps answers to requests, durably.
-    pub(super) fn keep<'a>(
-        &mut self,
-        answers: impl IntoIterator<Item = (&'a ContentHash, &'a Paid)>,
-    ) -> Result<()> {
+    pub(super) fn keep<'a>(&mut self, answers: impl IntoIterator<Item = (&'a Job, &'a Paid)>) -> Result<()> {
         let mut is_synced = true;
-        for (key, Paid { answer, call, cost }) in answers {
+        for (job, Paid { answer, call, cost }) in answers {
             let payment = Some(Payment { run: self.run.clone(), call: *call, cost: *cost });
-            let line = Line { key: key.clone(), answer: answer.clone(), payment };
+            let question = Question { question: job.request.question(), max_tokens: job.request.max_tokens };
+            let line =
+                Line { key: job.key.clone(), question: Some(question), answer: answer.clone(), payment };
             self.log.append(&line)?;
-            self.answers.insert(line.key, line.answer);
+            self.answers.insert(line.key, line.question, line.answer);
             is_synced = false;
         }
         if !is_synced {
@@ -125,5 +188,74 @@ fn wait_for(context: &Context<'_>, name: &str, teacher: &str) -> Result<Lock> {
             }
             result => return Ok(result?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::client::{Request, Usage};
+
+    fn job(max_tokens: u64) -> Job {
+        Job::new(Request {
+            messages: Vec::new(),
+            sampling: Arc::default(),
+            max_tokens,
+            seed: 0,
+            sample_index: 0,
+            repeats: 0,
+        })
+    }
+
+    fn insert(answers: &mut Answers, max_tokens: u64, text: &str, finish_reason: FinishReason) {
+        let answer = Answer {
+            text: text.to_owned(),
+            finish_reason,
+            model_id: "m".to_owned(),
+            usage: Usage::default(),
+            reasoning: None,
+            logprobs: None,
+            is_refusal: false,
+        };
+        let job = job(max_tokens);
+        answers.insert(job.key, Some(Question { question: job.request.question(), max_tokens }), answer);
+    }
+
+    #[test]
+    fn an_answer_that_was_not_cut_off_serves_greater_lengths() {
+        let mut answers = Answers::default();
+        insert(&mut answers, 10, "cut", FinishReason::Length);
+        insert(&mut answers, 20, "whole", FinishReason::Stop);
+        insert(&mut answers, 40, "another", FinishReason::Stop);
+        let check = |max_tokens, expected: Option<&str>| {
+            let found = answers.get(&job(max_tokens)).map(|answer| answer.text.as_str());
+            assert_eq!(found, expected, "{max_tokens}");
+        };
+        check(10, Some("cut"));
+        check(15, None);
+        check(20, Some("whole"));
+        check(30, Some("whole"));
+        check(40, Some("another"));
+        check(50, Some("another"));
+    }
+
+    #[test]
+    fn lines_of_every_version_are_read() {
+        let check = |line: &str, is_asked: bool, is_paid: bool| {
+            let line: Line = serde_json::from_str(line).unwrap();
+            assert_eq!((line.question.is_some(), line.payment.is_some()), (is_asked, is_paid));
+            assert_eq!((line.answer.text.as_str(), line.answer.usage.prompt_tokens), ("hi", Some(3)));
+        };
+        let plain = r#""text":"hi","finish_reason":"stop","model_id":"m","prompt_tokens":3,"completion_tokens":4,"reported_usd":null"#;
+        let paid = r#""run":"r","call":7,"usd":0.5,"at_most_usd":null"#;
+        check(&format!(r#"{{"key":"blake3:00",{plain}}}"#), false, false);
+        check(&format!(r#"{{"key":"blake3:00",{plain},{paid}}}"#), false, true);
+        check(
+            &format!(r#"{{"key":"blake3:00","question":"blake3:01","max_tokens":9,{plain},{paid}}}"#),
+            true,
+            true,
+        );
     }
 }

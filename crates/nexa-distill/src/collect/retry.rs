@@ -21,6 +21,7 @@ pub(super) fn delay(failure: &Failure, key: &str, attempt: u32) -> Option<Durati
         Failure::RateLimited { retry_after: None, .. }
         | Failure::Server(_)
         | Failure::Connection(_)
+        | Failure::Timeout(_)
         | Failure::Malformed(_) => {
             let doubled = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(LONGEST);
             Some(doubled.mul_f64(1.0 - 0.5 * draw::unit(u64::from(attempt), &[key])))

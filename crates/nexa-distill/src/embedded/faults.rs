@@ -23,6 +23,12 @@ pub struct Faults {
     pub rate_limited: f64,
     /// Fails at the first attempt (500). Default 0.02, for the same reason.
     pub failing: f64,
+    /// Never answers the first attempt. Default 0.
+    pub hanging: f64,
+    /// Breaks off in the middle of its JSON at the first attempt, and charges for it. Default 0.
+    pub malformed: f64,
+    /// Hangs up in the middle of the first attempt, and charges for it. Default 0.
+    pub disconnecting: f64,
 }
 
 impl Default for Faults {
@@ -34,6 +40,9 @@ impl Default for Faults {
             repetitive: 0.02,
             rate_limited: 0.03,
             failing: 0.02,
+            hanging: 0.0,
+            malformed: 0.0,
+            disconnecting: 0.0,
         }
     }
 }
@@ -54,12 +63,24 @@ pub(super) enum Reception {
     Served,
     RateLimited,
     Failing,
+    Hanging,
+    Malformed,
+    Disconnecting,
 }
 
 impl Faults {
     /// No faults at all.
-    pub const NONE: Self =
-        Self { wrong: 0.0, refusing: 0.0, truncated: 0.0, repetitive: 0.0, rate_limited: 0.0, failing: 0.0 };
+    pub const NONE: Self = Self {
+        wrong: 0.0,
+        refusing: 0.0,
+        truncated: 0.0,
+        repetitive: 0.0,
+        rate_limited: 0.0,
+        failing: 0.0,
+        hanging: 0.0,
+        malformed: 0.0,
+        disconnecting: 0.0,
+    };
 
     /// Checks that the rates are shares and leave room for each other.
     ///
@@ -73,6 +94,9 @@ impl Faults {
             ("embedded.repetitive", self.repetitive),
             ("embedded.rate_limited", self.rate_limited),
             ("embedded.failing", self.failing),
+            ("embedded.hanging", self.hanging),
+            ("embedded.malformed", self.malformed),
+            ("embedded.disconnecting", self.disconnecting),
         ];
         for (key, share) in shares {
             check_share(stage, key, share)?;
@@ -80,7 +104,7 @@ impl Faults {
         let answers = self.wrong + self.refusing + self.truncated + self.repetitive;
         check(stage, "embedded", answers)
             .that(answers <= 1.0, "bad answers cannot be more than all answers")?;
-        let calls = self.rate_limited + self.failing;
+        let calls = self.rate_limited + self.failing + self.hanging + self.malformed + self.disconnecting;
         check(stage, "embedded", calls).that(calls <= 1.0, "failing calls cannot be more than all calls")
     }
 
@@ -98,8 +122,17 @@ impl Faults {
     }
 
     pub(super) fn reception(&self, draw: f64) -> Reception {
-        pick(draw, &[(self.rate_limited, Reception::RateLimited), (self.failing, Reception::Failing)])
-            .unwrap_or(Reception::Served)
+        pick(
+            draw,
+            &[
+                (self.rate_limited, Reception::RateLimited),
+                (self.failing, Reception::Failing),
+                (self.hanging, Reception::Hanging),
+                (self.malformed, Reception::Malformed),
+                (self.disconnecting, Reception::Disconnecting),
+            ],
+        )
+        .unwrap_or(Reception::Served)
     }
 }
 

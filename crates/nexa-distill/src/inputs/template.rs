@@ -12,6 +12,7 @@ const PROMPT: &str = "prompt";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     name: String,
+    text: String,
     pieces: Vec<Piece>,
 }
 
@@ -53,12 +54,17 @@ impl Template {
         if !plain.is_empty() {
             pieces.push(Piece::Text(plain));
         }
-        Ok(Self { name: name.to_owned(), pieces })
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), pieces })
     }
 
     /// The template's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The template's text, as it was given.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Checks that a row has every variable.

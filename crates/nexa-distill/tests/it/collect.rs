@@ -18,7 +18,7 @@ fn questions(count: usize) -> Vec<String> {
 #[test]
 fn an_interrupted_run_goes_on_to_the_same_bytes_and_asks_nothing_twice() {
     let faults = Faults { rate_limited: 0.0, failing: 0.0, ..Faults::default() };
-    let teacher = EmbeddedTeacher::start(embedded::Config { seed: 3, faults }).unwrap();
+    let teacher = EmbeddedTeacher::start(embedded::Config { seed: 3, faults, ..Default::default() }).unwrap();
     let stage = collect(&format!("{}#{}", teacher.base_url(), embedded::MODEL), |_| {});
     let prompts = questions(120);
 

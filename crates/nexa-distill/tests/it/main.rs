@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod batches;
 mod collect;
 mod failures;
 mod money;
 mod package;
 mod pipeline;
+mod policies;
 mod server;
 mod support;
+mod transport;

@@ -33,7 +33,7 @@ fn the_whole_way() {
         .collect();
     let dataset = Inputs::none().with("dataset", lab.put(Kind::Dataset, "dataset", dataset));
 
-    let stage = inputs::Inputs::new(inputs::Config::default()).unwrap();
+    let stage = inputs::Inputs::new(inputs::Config::default(), std::path::Path::new("")).unwrap();
     let prompts = lab.execute(&stage, "prompts", &dataset).unwrap();
     let prompt_rows = rows(&prompts, "parquet");
     let names: Vec<_> = prompt_rows[0].keys().map(String::as_str).collect();

@@ -1,14 +1,16 @@
-//! `nexa bench`: how fast this machine trains, and where the time goes.
+//! `nexa bench`: how fast this machine trains, and where the time goes; and a provider to measure collecting against.
 
 use std::path::Path;
 
 use anyhow::Result;
 use nexa_core::{ExitCode, config, format};
+use nexa_distill::embedded::{self, Conduct, EmbeddedTeacher, Faults};
 use nexa_model::DecoderConfig;
 use nexa_train::Inputs;
 use nexa_train::bench::{self, Bench, Measured};
+use serde::Deserialize;
 
-use crate::args::{BenchSftArgs, BenchTrainArgs, Global};
+use crate::args::{BenchProviderArgs, BenchSftArgs, BenchTrainArgs, Global};
 use crate::render::error::reported;
 use crate::render::{self, table};
 
@@ -51,6 +53,39 @@ pub(crate) fn sft(args: &BenchSftArgs) -> Result<ExitCode> {
         cache: args.folder.join("cache"),
     };
     render::json(&bench::fit(&config, &inputs, &args.folder, args.steps).map_err(reported)?)?;
+    Ok(ExitCode::Success)
+}
+
+/// How the imitated provider behaves.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Provider {
+    faults: Faults,
+    #[serde(default)]
+    latency_ms: u64,
+    #[serde(default)]
+    requests_per_second: Option<f64>,
+    #[serde(default)]
+    tells_limits: bool,
+}
+
+/// Serves an imitation of a provider until it is stopped.
+pub(crate) fn provider(args: &BenchProviderArgs) -> Result<ExitCode> {
+    let mut value = serde_json::json!({"faults": Faults::NONE});
+    config::apply_overrides(&mut value, &args.overrides)?;
+    let Provider { faults, latency_ms, requests_per_second, tells_limits } =
+        config::from_value(value, "command line")?;
+    let conduct = Conduct { latency_ms, requests_per_second, tells_limits };
+    let config = embedded::Config { seed: 0, faults, conduct, port: args.port };
+    let teacher = EmbeddedTeacher::start(config).map_err(reported)?;
+    render::out(&teacher.base_url());
+    let (stop, stopped) = std::sync::mpsc::channel();
+    ctrlc::set_handler(move || {
+        // Whoever no longer waits has stopped already.
+        let _ = stop.send(());
+    })?;
+    stopped.recv()?;
+    render::json(&teacher.seen())?;
     Ok(ExitCode::Success)
 }
 

@@ -1,10 +1,11 @@
-//! `nexa cost`: what the runs of the lab, or of one project, cost.
+//! `nexa cost`: what the runs of the lab, or of one project, cost; and what an accepted row of a teacher does.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use nexa_core::ExitCode;
-use nexa_core::cost::Spend;
+use nexa_core::artifact::{Artifact, Kind, Manifest};
+use nexa_core::cost::{Entry, Ledger, Spend};
 use nexa_core::run::{self, Run};
 use serde::Serialize;
 
@@ -37,6 +38,95 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     rows.push(row("total", "", lines.iter().map(|line| line.runs).sum(), &total));
     render::out(&table::table(&["project", "stage", "runs", "time", "requests", "tokens", "spend"], &rows));
     Ok(ExitCode::Success)
+}
+
+/// What the answers of a teacher cost, and how many of them were accepted.
+#[derive(Serialize)]
+struct Yield {
+    outputs: String,
+    teacher: String,
+    spend: Spend,
+    rows: u64,
+    /// Rows that the gates let through, of the newest filtering of these answers.
+    accepted: Option<u64>,
+    /// US dollars for an accepted row, where both are known.
+    usd_per_accepted_row: Option<f64>,
+}
+
+/// Prints what each collection cost, by teacher and by accepted row: ledgers joined with lineage.
+pub(crate) fn teachers(global: &Global) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let yields = yields(&app)?;
+    if global.json {
+        render::json(&yields)?;
+        return Ok(ExitCode::Success);
+    }
+    let rows: Vec<Vec<String>> = yields.iter().map(Yield::cells).collect();
+    let heads = ["answers", "teacher", "requests", "tokens", "spend", "rows", "accepted", "per accepted row"];
+    render::out(&table::table(&heads, &rows));
+    Ok(ExitCode::Success)
+}
+
+impl Yield {
+    fn cells(&self) -> Vec<String> {
+        let unknown = || "-".to_owned();
+        vec![
+            self.outputs.clone(),
+            self.teacher.clone(),
+            table::count(self.spend.requests),
+            table::count(self.spend.prompt_tokens + self.spend.completion_tokens),
+            self.spend.to_string(),
+            table::count(self.rows),
+            self.accepted.map_or_else(unknown, table::count),
+            self.usd_per_accepted_row.map_or_else(unknown, |usd| format!("${usd:.6}")),
+        ]
+    }
+}
+
+/// Every collection with the newest filtering of its answers.
+fn yields(app: &App) -> Result<Vec<Yield>> {
+    let artifacts: Vec<_> = app
+        .store()
+        .all()?
+        .into_iter()
+        .filter(|artifact| app.named_project().is_none_or(|project| project == artifact.id().project))
+        .collect();
+    let of_kind = |kind| artifacts.iter().filter(move |artifact| artifact.manifest.kind == kind);
+    let mut yields = Vec::new();
+    for outputs in of_kind(Kind::TeacherOutputs) {
+        let id = outputs.id().to_string();
+        let is_child = |child: &&Artifact| child.manifest.parents.iter().any(|parent| parent.id == id);
+        let filtered =
+            of_kind(Kind::Filtered).filter(is_child).max_by_key(|artifact| artifact.manifest.created_at);
+        let accepted = filtered.and_then(|artifact| artifact.manifest.counts.rows);
+        let manifest = &outputs.manifest;
+        let teacher = manifest.summary.get("teacher").and_then(|teacher| teacher.as_str());
+        // The machine's time is no part of what a teacher costs.
+        let spend = api_spend(app, manifest)?;
+        let usd = spend.unknown.is_empty().then_some(spend.usd);
+        yields.push(Yield {
+            teacher: teacher.unwrap_or_default().to_owned(),
+            rows: manifest.counts.rows.unwrap_or(0),
+            accepted,
+            usd_per_accepted_row: usd
+                .zip(accepted.filter(|rows| *rows > 0))
+                .map(|(usd, rows)| usd / rows as f64),
+            outputs: id,
+            spend,
+        });
+    }
+    Ok(yields)
+}
+
+/// What the calls of the run that made an artifact cost.
+fn api_spend(app: &App, manifest: &Manifest) -> Result<Spend> {
+    let mut spend = Spend::default();
+    for charge in Ledger::charges(&run::folder(&app.lab, &manifest.producer.run))? {
+        if matches!(charge.entry, Entry::Tokens { .. }) {
+            spend.add(&charge.entry);
+        }
+    }
+    Ok(spend)
 }
 
 fn row(project: &str, stage: &str, runs: usize, spend: &Spend) -> Vec<String> {

@@ -6,7 +6,7 @@ use nexa_core::{Error, ExitCode, config};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::args::{CollectArgs, Global, StageArgs};
+use crate::args::{Global, StageArgs};
 use crate::render::{self, error::Reported};
 use crate::stages::{self, StageKind};
 
@@ -26,24 +26,6 @@ pub(crate) fn run_in(
     let (value, place) = settings(args, extra)?;
     let outcome = execute(app, kind, value, &place, args)?;
     show(app, global, &outcome)
-}
-
-/// `nexa distill collect`, whose commonest settings are options.
-pub(crate) fn collect(global: &Global, args: CollectArgs) -> Result<ExitCode> {
-    let mut stage = args.stage;
-    if let Some(inputs) = args.inputs_from {
-        stage.inputs.push(format!("inputs={inputs}"));
-    }
-    let mut extra = Vec::new();
-    extra.extend(args.teacher.map(|teacher| format!("teacher={}", quoted(&teacher))));
-    extra.extend(args.limit.map(|limit| format!("limit={limit}")));
-    extra.extend(args.max_cost.map(|usd| format!("max_cost_usd={usd}")));
-    run(global, "distill.collect", &stage, &extra)
-}
-
-/// Overrides are read as YAML; a text that holds colons or hashes must be quoted there.
-fn quoted(text: &str) -> String {
-    serde_json::Value::String(text.to_owned()).to_string()
 }
 
 /// Resolves the inputs, says what it chose by itself, and runs the stage with a configuration; `place` is where that
