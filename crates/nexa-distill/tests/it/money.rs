@@ -1,6 +1,6 @@
 //! What calls cost: each is paid once and counted once, whatever breaks, and none that the ceiling forbids is made.
 
-use nexa_core::cost::{Charge, Entry};
+use nexa_core::cost::{Charge, Entry, Ledger};
 use nexa_core::{ExitCode, files};
 use nexa_distill::collect::{Collect, Config};
 
@@ -70,6 +70,17 @@ fn dear(server: &Server, change: impl FnOnce(&mut Config)) -> Collect {
         config.max_tokens = 5;
         change(config);
     })
+}
+
+/// The entry of an answer of [`good`] with two tokens.
+fn two_dollars() -> Entry {
+    Entry::Tokens {
+        model: "m".to_owned(),
+        requests: 1,
+        prompt_tokens: 2,
+        completion_tokens: 2,
+        usd: Some(2.0),
+    }
 }
 
 /// No answer, but tokens worth 3 dollars.
@@ -166,12 +177,11 @@ fn an_answer_whose_charge_a_crash_prevented_is_charged_once() {
         })
     };
     lab.die(&one_by_one(None), &inputs, 4);
-    // The answer is there; that its charge was written is undone.
-    let ledger = lab.open_run_folder(&one_by_one(None), &inputs).join("ledger.jsonl");
-    let text = files::read_text(&ledger).unwrap();
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 2, "{text}");
-    std::fs::write(&ledger, format!("{}\n", lines[0])).unwrap();
+    // Both answers are there, and the charge of the first alone.
+    let run = lab.open_run_folder(&one_by_one(None), &inputs);
+    assert_eq!(Ledger::charges(&run).unwrap(), [], "bills are entered from time to time");
+    let first = Charge { entry: two_dollars(), calls: vec![1], at_most_usd: None, at_most_tokens: None };
+    Ledger::open(&run).unwrap().charge(&first).unwrap();
     for _ in 0..2 {
         let error = lab.execute(&one_by_one(Some(8.0)), "answers", &inputs).unwrap_err();
         assert!(error.to_string().contains("$4.0000 are spent"), "{error}");
@@ -190,9 +200,8 @@ fn a_ledger_and_a_log_of_an_earlier_version_are_read() {
     lab.die(&stage, &inputs, 2);
     let run = lab.open_run_folder(&stage, &inputs);
     std::fs::remove_file(run.join("calls.jsonl")).unwrap();
-    let plain: Vec<Entry> = files::read_lines(&run.join("ledger.jsonl")).unwrap();
-    let lines: String = plain.iter().map(|entry| serde_json::to_string(entry).unwrap() + "\n").collect();
-    std::fs::write(run.join("ledger.jsonl"), lines).unwrap();
+    let mut ledger = Ledger::open(&run).unwrap();
+    (0..2).for_each(|_| ledger.append(&two_dollars()).unwrap());
     let responses = lab.lab.state_folder().join("cache/responses");
     for file in files::walk(&responses).unwrap() {
         let path = responses.join(file);

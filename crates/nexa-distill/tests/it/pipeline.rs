@@ -46,8 +46,10 @@ fn the_whole_way() {
             "template_name",
             "system_prompt",
             "user_prompt",
+            "template_prompt",
             "reference",
-            "source_file"
+            "source_file",
+            "generated_at"
         ]
     );
 
