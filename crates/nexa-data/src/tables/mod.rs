@@ -1,8 +1,11 @@
-//! Rows in Parquet and JSON Lines files.
+//! Rows in files of Parquet, JSON Lines and CSV.
 //!
 //! JSON keeps rows as they are. Parquet gives every column one type, so there a missing value comes back as null, also
 //! inside objects, and a column of integers and floats comes back as floats. Types that clash are an error.
+//! CSV holds texts, of which types are guessed; see [`csv`].
 
+mod compression;
+mod csv;
 mod format;
 mod jsonl;
 mod parquet;
@@ -47,6 +50,7 @@ impl Tables for FileTables {
                 }
                 writer.finish()
             }
+            Format::Csv(compression) => csv::write(path, compression, rows),
         }
     }
 
