@@ -2,7 +2,7 @@
 //!
 //! JSON keeps rows as they are. Parquet gives every column one type, so there a missing value comes back as null, also
 //! inside objects, and a column of integers and floats comes back as floats. Types that clash are an error.
-//! CSV holds texts, of which types are guessed; see [`csv`].
+//! CSV holds texts, of which types are guessed; see `csv`.
 
 mod compression;
 mod csv;
