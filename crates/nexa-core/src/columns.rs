@@ -6,6 +6,7 @@
 //! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `reference`, `source_file` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
+//! | reviewed | those of the filtered, and `review`, `reviewed_by`, `edited_by`, `original_output` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
 //! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
 
@@ -41,6 +42,14 @@ pub const COMPLETION_TOKENS: &str = "completion_tokens";
 pub const REJECTION_GATE: &str = "rejection_gate";
 /// Why it did.
 pub const REJECTION_REASON: &str = "rejection_reason";
+/// What reviewers decided on a row: `accept`, `reject`, `edit`, `regenerate`, or `disagree`; null where nobody has.
+pub const REVIEW: &str = "review";
+/// Who did.
+pub const REVIEWED_BY: &str = "reviewed_by";
+/// Who wrote the text that stands in the place of the teacher's; null where nobody has.
+pub const EDITED_BY: &str = "edited_by";
+/// What the teacher answered, where the text was edited.
+pub const ORIGINAL_OUTPUT: &str = "original_output";
 /// A conversation, as a list of `role` and `content`.
 pub const MESSAGES: &str = "messages";
 /// `train`, `validation` or `test`.

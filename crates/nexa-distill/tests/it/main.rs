@@ -7,5 +7,6 @@ mod failures;
 mod money;
 mod package;
 mod pipeline;
+mod review;
 mod server;
 mod support;
