@@ -123,7 +123,8 @@ impl Review {
         context.state("review", &sorted.counts)?;
         context.state("reviewers", journals.keys().collect::<Vec<_>>())?;
         context.state("agreement", Agreement::of(&journals))?;
-        let Counts { accepted, edited, taken_back, rejected, regenerate, disagreed, unreviewed, .. } = sorted.counts;
+        let Counts { accepted, edited, taken_back, rejected, regenerate, disagreed, unreviewed, .. } =
+            sorted.counts;
         context.emit(Event::info(format!(
             "{accepted} rows accepted, {edited} edited ({taken_back} of them taken back from a gate), {rejected} \
              rejected, {regenerate} to be asked for again, {unreviewed} passed unreviewed"
@@ -165,7 +166,8 @@ impl Stage for Review {
 
 /// Applies the decisions on every row.
 pub fn sort(deck: &Deck, journals: &BTreeMap<String, Journal>, config: &Config) -> Sorted {
-    let mut sorted = Sorted { counts: Counts { rows_in: deck.len(), ..Counts::default() }, ..Sorted::default() };
+    let mut sorted =
+        Sorted { counts: Counts { rows_in: deck.len(), ..Counts::default() }, ..Sorted::default() };
     for record in deck.records() {
         let outcome = outcome(journals, record.row_id, config.min_reviewers);
         sorted.add(record, &outcome, config);
@@ -218,8 +220,8 @@ impl Sorted {
             return self.reject(row, reason.unwrap_or("no reason was given"));
         }
         counts.taken_back += usize::from(record.gate().is_some());
-        row.remove(columns::REJECTION_GATE);
-        row.remove(columns::REJECTION_REASON);
+        row.shift_remove(columns::REJECTION_GATE);
+        row.shift_remove(columns::REJECTION_REASON);
         if let Some(text) = &decision.text {
             let original = row.insert(columns::TEACHER_OUTPUT.to_owned(), json!(text));
             row.insert(columns::EDITED_BY.to_owned(), json!(opinion.reviewer));
@@ -240,7 +242,8 @@ fn mark(row: &mut Row, review: Value, opinions: &[Opinion<'_>]) {
     let names: Vec<&str> = opinions.iter().map(|opinion| opinion.reviewer).collect();
     let names = table::value((!names.is_empty()).then(|| names.join(", ")));
     // Rejected rows keep what a gate wrote behind them; every row of a table has the columns of its first.
-    let gate = [columns::REJECTION_GATE, columns::REJECTION_REASON].map(|column| (column, row.shift_remove(column)));
+    let gate =
+        [columns::REJECTION_GATE, columns::REJECTION_REASON].map(|column| (column, row.shift_remove(column)));
     row.insert(columns::REVIEW.to_owned(), review);
     row.insert(columns::REVIEWED_BY.to_owned(), names);
     row.insert(columns::EDITED_BY.to_owned(), Value::Null);
@@ -304,7 +307,8 @@ fn tell_problems(context: &Context<'_>, deck: &Deck, journals: &BTreeMap<String,
     }
     for (reviewer, journal) in journals {
         if let Some(line) = journal.cut_line {
-            context.emit(Event::warning(format!("labels of {reviewer}: line {line} is cut off and left out")));
+            context
+                .emit(Event::warning(format!("labels of {reviewer}: line {line} is cut off and left out")));
         }
         let unknown = journal.history.decided().filter(|(row_id, _)| deck.find(row_id).is_none()).count();
         if unknown > 0 {

@@ -34,6 +34,12 @@ impl TableCache {
         main_table(artifact, self.tables.as_ref())
     }
 
+    /// The table of what gates rejected.
+    pub(crate) fn rejected<'a>(&self, artifact: &'a Artifact) -> Option<&'a str> {
+        let mut names = artifact.manifest.files.iter().map(|file| file.name.as_str());
+        names.find(|name| self.tables.split_name(name).is_some_and(|(stem, _)| stem == "rejected"))
+    }
+
     /// The format of a file, by its name in the manifest: that of a table, else what follows the last point.
     pub(crate) fn format_of<'n>(&self, name: &'n str) -> &'n str {
         let ending = || name.rsplit_once('.').map_or(name, |(_, ending)| ending);

@@ -78,7 +78,10 @@ fn decisions_change_what_is_packaged() {
     assert_eq!(ids(&passed), ["r0", "r2", "r4", "r5"], "what a gate rejected is taken back");
     let edited = &passed[1];
     assert_eq!(edited[columns::TEACHER_OUTPUT], "It is four.");
-    assert_eq!((&edited[columns::EDITED_BY], &edited[columns::ORIGINAL_OUTPUT]), (&json!("ana"), &json!("It is 4.")));
+    assert_eq!(
+        (&edited[columns::EDITED_BY], &edited[columns::ORIGINAL_OUTPUT]),
+        (&json!("ana"), &json!("It is 4."))
+    );
     assert_eq!(passed[2][columns::REVIEW], Value::Null);
     let names = |row: &Row| row.keys().cloned().collect::<Vec<_>>();
     assert!(passed.iter().all(|row| names(row) == names(&passed[0])), "one table, one set of columns");
@@ -86,11 +89,17 @@ fn decisions_change_what_is_packaged() {
     let rejected = rows(&reviewed, "rejected.parquet");
     assert_eq!(ids(&rejected), ["r1", "r3"]);
     for (row, review) in rejected.iter().zip(["reject", "regenerate"]) {
-        assert_eq!((&row[columns::REVIEW], &row[columns::REJECTION_GATE]), (&json!(review), &json!("review")));
+        assert_eq!(
+            (&row[columns::REVIEW], &row[columns::REJECTION_GATE]),
+            (&json!(review), &json!("review"))
+        );
         assert_eq!(row[columns::REJECTION_REASON], "because");
     }
     let counts = &reviewed.manifest.summary["review"];
-    assert_eq!((&counts["rows_in"], &counts["rows_out"], &counts["taken_back"]), (&json!(6), &json!(4), &json!(1)));
+    assert_eq!(
+        (&counts["rows_in"], &counts["rows_out"], &counts["taken_back"]),
+        (&json!(6), &json!(4), &json!(1))
+    );
 
     let value = config::parse_yaml("{test_share: 0, validation_share: 0}", "test").unwrap();
     let package = Package::new(config::from_value(value, "test").unwrap()).unwrap();
