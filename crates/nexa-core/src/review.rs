@@ -25,7 +25,7 @@ mod outcome;
 mod session;
 
 pub use agreement::{Agreement, Estimate, cohen_kappa, krippendorff_alpha, raw_agreement};
-pub use deck::{Deck, Filter, PASSED, Record, ScoreRange, row_id};
+pub use deck::{Deck, Filter, PASSED, Record, ScoreRange, is_reviewable, row_id};
 pub use history::{Decision, Draft, History, Standing, Status};
 pub use label::{Action, Line, Verdict};
 pub use labels::{Journal, Labels};

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
@@ -27,9 +26,6 @@ const STAGE: &str = "distill.review";
 
 /// The gate of what reviewers left out.
 pub const GATE: &str = "review";
-
-/// Where the rejected rows stand in an artifact.
-const REJECTED: &str = "rejected.parquet";
 
 /// Which decisions count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +103,7 @@ impl Review {
         let labels = Labels::new(&self.lab, artifact.id());
         let journals = labels.read_all()?;
         check_unchanged(context, &label_files(&labels)?)?;
-        let deck = read_deck(context, artifact)?;
+        let deck = Deck::open(artifact, context.services.tables)?;
         tell_problems(context, &deck, &journals);
 
         let sorted = sort(&deck, &journals, &self.config);
@@ -117,7 +113,7 @@ impl Review {
         }
         context.services.tables.write(&context.output.join("parquet"), &sorted.passed)?;
         if !sorted.rejected.is_empty() {
-            context.services.tables.write(&context.output.join(REJECTED), &sorted.rejected)?;
+            context.services.tables.write(&context.output.join("rejected.parquet"), &sorted.rejected)?;
         }
         context.set_rows(sorted.passed.len() as u64);
         context.state("review", &sorted.counts)?;
@@ -264,18 +260,6 @@ fn source(inputs: &Inputs) -> nexa_core::Result<&Artifact> {
         Some(outputs) => Ok(outputs),
         None => inputs.require("filtered"),
     }
-}
-
-fn read_deck(context: &Context<'_>, artifact: &Artifact) -> Result<Deck> {
-    let passed = table::read(context, artifact)?;
-    let rejected = match artifact.manifest.files.iter().any(|file| file.name == REJECTED) {
-        // Calls that failed have no answer to review.
-        true if artifact.manifest.kind == Kind::Filtered => {
-            context.services.tables.read(&artifact.file(REJECTED)?)?
-        }
-        _ => Vec::new(),
-    };
-    Ok(Deck::new(artifact.id(), Arc::new(passed), Arc::new(rejected))?)
 }
 
 fn label_files(labels: &Labels) -> nexa_core::Result<Vec<PathBuf>> {

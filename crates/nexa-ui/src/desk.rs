@@ -2,18 +2,13 @@
 //!
 //! This is the one place in these dashboards that writes, and all it can write are lines of labels.
 
-use std::sync::Arc;
-
-use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
+use nexa_core::artifact::{Artifact, ArtifactId, Store};
 use nexa_core::review::{Choice, Deck, Draft, Filter, Labels, ScoreRange, Session, Status, Verdict};
 use serde::Deserialize;
 
 use crate::request::{Params, encode};
 use crate::server::Ui;
 use crate::{Error, Result};
-
-/// What can be reviewed.
-const KINDS: [Kind; 2] = [Kind::Filtered, Kind::TeacherOutputs];
 
 /// An artifact and its rows.
 pub(crate) struct Desk {
@@ -54,11 +49,6 @@ pub(crate) enum Then {
     Stay,
 }
 
-/// Whether an artifact can be reviewed.
-pub(crate) fn is_reviewable(artifact: &Artifact) -> bool {
-    KINDS.contains(&artifact.manifest.kind)
-}
-
 /// Where an artifact is reviewed.
 pub(crate) fn url(id: &ArtifactId) -> String {
     format!("/review/{}/{}", encode(&id.project), encode(&id.stem()))
@@ -80,19 +70,8 @@ impl Desk {
     /// Reads the rows of an artifact: those that passed, and those that its gates rejected.
     pub(crate) fn open(ui: &Ui, id: &ArtifactId) -> Result<Self> {
         let artifact = Store::new(&ui.lab).get(id)?;
-        let refused =
-            |message: String| Error::Core(nexa_core::Error::Review { artifact: id.to_string(), message });
-        let Some(main) = ui.tables.main(&artifact).filter(|_| is_reviewable(&artifact)) else {
-            let kind = artifact.manifest.kind;
-            return Err(refused(format!("it is a {kind}; what teachers answered can be reviewed")));
-        };
-        let passed = ui.tables.read(&artifact, main)?;
-        // What failed to be collected has no answer; what a gate rejected has one.
-        let rejected = match ui.tables.rejected(&artifact) {
-            Some(name) if artifact.manifest.kind == Kind::Filtered => ui.tables.read(&artifact, name)?,
-            _ => Arc::default(),
-        };
-        let deck = Deck::new(id, passed, rejected)?;
+        let read = |name: &str| ui.tables.read(&artifact, name);
+        let deck = Deck::read_with(&artifact, ui.tables.reader(), read)?;
         let labels = Labels::new(&ui.lab, id);
         Ok(Self { artifact, deck, labels })
     }

@@ -34,10 +34,9 @@ impl TableCache {
         main_table(artifact, self.tables.as_ref())
     }
 
-    /// The table of what gates rejected.
-    pub(crate) fn rejected<'a>(&self, artifact: &'a Artifact) -> Option<&'a str> {
-        let mut names = artifact.manifest.files.iter().map(|file| file.name.as_str());
-        names.find(|name| self.tables.split_name(name).is_some_and(|(stem, _)| stem == "rejected"))
+    /// The reader itself.
+    pub(crate) fn reader(&self) -> &dyn Tables {
+        self.tables.as_ref()
     }
 
     /// The format of a file, by its name in the manifest: that of a table, else what follows the last point.

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::history::{History, Status};
-use crate::artifact::ArtifactId;
+use crate::artifact::{Artifact, ArtifactId, Kind, Manifest};
 use crate::columns;
-use crate::table::Row;
+use crate::table::{Row, Tables, main_table, rejected_table};
 use crate::{Error, Result};
 
 /// What stands for the gate of a row that no gate rejected.
@@ -40,6 +40,11 @@ pub fn row_id(row: &Row) -> String {
     }
 }
 
+/// Whether an artifact of a kind can be reviewed.
+pub fn is_reviewable(kind: Kind) -> bool {
+    matches!(kind, Kind::Filtered | Kind::TeacherOutputs)
+}
+
 /// The rows of an artifact, those that passed first, each in the order of its table.
 #[derive(Debug, Clone)]
 pub struct Deck {
@@ -61,6 +66,33 @@ pub struct Record<'a> {
 }
 
 impl Deck {
+    /// Reads the rows of an artifact.
+    ///
+    /// # Errors
+    /// Fails when it is of a kind that cannot be reviewed, a table cannot be read, or as [`Deck::new`].
+    pub fn open(artifact: &Artifact, tables: &dyn Tables) -> Result<Self> {
+        let read = |name: &str| Ok(Arc::new(tables.read(&artifact.file(name)?)?));
+        Self::read_with(artifact, tables, read)
+    }
+
+    /// As [`Deck::open`], with rows that may be in memory already; `read` is given a file's name in the manifest.
+    ///
+    /// # Errors
+    /// As [`Deck::open`].
+    pub fn read_with<E: From<Error>>(
+        artifact: &Artifact,
+        tables: &dyn Tables,
+        read: impl Fn(&str) -> Result<Arc<Vec<Row>>, E>,
+    ) -> Result<Self, E> {
+        let Manifest { id, kind, .. } = &artifact.manifest;
+        let Some(main) = main_table(artifact, tables).filter(|_| is_reviewable(*kind)) else {
+            let message = format!("it is a {kind}; what teachers answered can be reviewed");
+            return Err(Error::Review { artifact: id.to_string(), message }.into());
+        };
+        let rejected = rejected_table(artifact, tables).map_or_else(|| Ok(Arc::default()), &read)?;
+        Ok(Self::new(id, read(main)?, rejected)?)
+    }
+
     /// Takes the rows of an artifact; `rejected` are those of its gates, and may be none.
     ///
     /// # Errors

@@ -7,5 +7,6 @@ mod command_line;
 mod listings;
 mod models;
 mod pipeline;
+mod review;
 mod support;
 mod train;

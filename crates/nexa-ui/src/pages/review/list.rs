@@ -2,7 +2,7 @@
 
 use maud::html;
 use nexa_core::artifact::{Artifact, Kind, Store};
-use nexa_core::review::Labels;
+use nexa_core::review::{Labels, is_reviewable};
 use serde::Serialize;
 
 use super::reviewer_form;
@@ -45,7 +45,7 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
     let scan = Store::new(&ui.lab).scan()?;
     let mut problems = scan::problems(&ui.lab, &scan.problems);
     let mut found: Vec<&Artifact> =
-        scan.found.iter().filter(|artifact| desk::is_reviewable(artifact)).collect();
+        scan.found.iter().filter(|one| is_reviewable(one.manifest.kind)).collect();
     found.sort_by_key(|artifact| std::cmp::Reverse(artifact.manifest.created_at));
     let mut artifacts = Vec::new();
     for artifact in found {
