@@ -26,8 +26,17 @@
     place.scrollIntoView({ block: 'nearest' });
   }
 
+  async function ask(url, options) {
+    try {
+      return await fetch(url, options);
+    } catch {
+      throw new Error('the dashboards do not answer; start `nexa ui` again and load the page again');
+    }
+  }
+
+  // The buttons are named `action`, which hides the form's own property of that name.
   async function send(body, options) {
-    const answer = await fetch(form().action, { method: 'POST', body, ...options });
+    const answer = await ask(form().getAttribute('action'), { method: 'POST', body, ...options });
     if (answer.ok) return answer;
     const text = await answer.text();
     const page = new DOMParser().parseFromString(text, 'text/html');
@@ -98,7 +107,7 @@
     await keepDraft();
     const link = find(`#record a[rel=${direction}]`);
     if (!link) return;
-    const answer = await fetch(link.href);
+    const answer = await ask(link.href);
     show(await answer.text(), link.href);
   }
 

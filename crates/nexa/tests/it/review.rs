@@ -54,7 +54,10 @@ fn a_review_line_by_line_changes_the_data() {
     let shell = lab();
     let (code, shown, said) = review(&shell, "ana", "a\nr wrong sum\ne Better.\\nMuch.\nx\nu\nq\n");
     assert_eq!(code, 0, "{said}");
-    assert!(shown.contains("prompt:") && shown.contains("completion:") && shown.contains("[pending]"), "{shown}");
+    assert!(
+        shown.contains("prompt:") && shown.contains("completion:") && shown.contains("[pending]"),
+        "{shown}"
+    );
     assert!(said.contains("3 of 60 rows decided by ana: 1 accepted, 1 rejected, 1 edited"), "{said}");
     let lines = labels(&shell, "ana");
     let actions: Vec<_> = lines.iter().map(|line| line["action"].as_str().unwrap()).collect();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::reviewer_form;
 use crate::desk;
 use crate::format;
-use crate::pages::parts::{artifact_link, problems};
+use crate::pages::parts::{artifact_url, problems};
 use crate::pages::{Page, Section};
 use crate::request::Params;
 use crate::scan::{self, Problem};
@@ -30,6 +30,7 @@ struct Reviewable {
     kind: Kind,
     rows: Option<u64>,
     url: String,
+    rows_url: String,
     reviewers: Vec<Done>,
 }
 
@@ -64,6 +65,7 @@ pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
             kind: artifact.manifest.kind,
             rows: artifact.manifest.counts.rows,
             url: desk::url(artifact.id()),
+            rows_url: artifact_url(artifact.id()),
             reviewers,
         });
     }
@@ -98,7 +100,7 @@ pub(crate) fn page(data: &Data) -> Page {
                     td { @if artifact.reviewers.len() > 1 {
                         a href=(format!("{}/agreement{query}", artifact.url)) { "how far they agree" }
                     } }
-                    td { (artifact_link(&artifact.id)) }
+                    td { a href=(artifact.rows_url) { "rows" } }
                 } } }
             } }
         }

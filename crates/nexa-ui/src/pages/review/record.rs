@@ -219,7 +219,7 @@ fn record_section(data: &Data, record: &Shown, url: &str) -> Markup {
                     " " @if let Some(row) = &record.next { a rel="next" href=(link(row)) { "next ›" } }
                 }
             }
-            @if record.adjudicates { p.done { "These reviewers disagree; your decision settles it." } }
+            @if record.adjudicates { p.notice { "These reviewers disagree; your decision settles it." } }
             @if !record.others.is_empty() {
                 div.opinions { @for (name, decision) in &record.others { (opinion(name, decision)) } }
             }
