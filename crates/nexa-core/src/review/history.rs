@@ -121,7 +121,7 @@ impl Standing {
 }
 
 /// A decision that an undo would take back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Made {
     row_id: String,
     batch: Option<String>,
@@ -196,9 +196,9 @@ impl History {
     /// The rows whose last decision an undo takes back, newest first: one, or all that were decided at once.
     pub fn to_undo(&self) -> Vec<&str> {
         let Some(last) = self.made.last() else { return Vec::new() };
-        let together = |made: &&Made| **made == *last || (last.batch.is_some() && made.batch == last.batch);
-        let count = if last.batch.is_some() { self.made.len() } else { 1 };
-        self.made.iter().rev().take(count).take_while(together).map(|made| made.row_id.as_str()).collect()
+        let most = if last.batch.is_some() { self.made.len() } else { 1 };
+        let together = self.made.iter().rev().take(most).take_while(|made| made.batch == last.batch);
+        together.map(|made| made.row_id.as_str()).collect()
     }
 }
 

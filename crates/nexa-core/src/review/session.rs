@@ -19,7 +19,7 @@ pub struct Choice<'a> {
     pub row_id: &'a str,
     /// What is decided.
     pub verdict: Verdict,
-    /// The new text of an edit.
+    /// The text with which the row is kept.
     pub text: Option<&'a str>,
     /// Why.
     pub reason: Option<&'a str>,
@@ -177,7 +177,8 @@ impl<'a> Session<'a> {
         &self.journals
     }
 
-    /// Decides on a row. An edit that changes nothing accepts.
+    /// Decides on a row. A row is kept with the text that is given: one that changes nothing accepts, and accepting one
+    /// that changes something edits.
     ///
     /// # Errors
     /// Fails when there is no such row, an edit leaves no text, there is nothing that this reviewer may settle, or the
@@ -252,14 +253,16 @@ impl<'a> Session<'a> {
             return Err(self.refused(message));
         }
         let mut line = Line::new(choice.row_id, choice.verdict.into(), &self.reviewer);
-        if choice.verdict == Verdict::Edit {
-            match choice.text {
-                Some(text) if text == record.completion() => line.action = Action::Accept,
-                Some(text) if !text.trim().is_empty() => line.text = Some(text.to_owned()),
+        if choice.verdict.keeps() {
+            line.action = match choice.text {
+                Some(text) if text == record.completion() => Action::Accept,
+                Some(text) if !text.trim().is_empty() => Action::Edit,
+                None if choice.verdict == Verdict::Accept => Action::Accept,
                 _ => {
                     return Err(self.refused(format!("the edit leaves row `{}` without text", choice.row_id)));
                 }
-            }
+            };
+            line.text = choice.text.filter(|_| line.action == Action::Edit).map(str::to_owned);
         }
         line.reason = choice.reason.filter(|reason| !reason.trim().is_empty()).map(str::to_owned);
         line.adjudicates = choice.adjudicates;
@@ -356,14 +359,23 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_without_a_change_accepts_and_one_without_text_is_refused() {
+    fn a_row_is_kept_with_the_text_that_is_given() {
         let desk = Desk::new(1);
         let mut session = desk.session("ana");
-        session.decide(&Choice { text: Some("answer 0"), ..choice("r0", Verdict::Edit) }).unwrap();
-        assert_eq!(session.history().status("r0"), Status::Decided(Verdict::Accept));
-        for text in [None, Some(" \n")] {
-            assert!(session.decide(&Choice { text, ..choice("r0", Verdict::Edit) }).is_err());
-        }
+        let mut check = |verdict: Verdict, text: Option<&str>, expected: Option<(Verdict, Option<&str>)>| {
+            let decided = session.decide(&Choice { text, ..choice("r0", verdict) });
+            assert_eq!(decided.is_ok(), expected.is_some(), "{verdict} {text:?}");
+            let made = session.history().decision("r0");
+            let made = made.map(|made| (made.verdict, made.text.as_deref()));
+            assert!(expected.is_none() || made == expected, "{verdict} {text:?}: {made:?}");
+        };
+        check(Verdict::Accept, None, Some((Verdict::Accept, None)));
+        check(Verdict::Edit, Some("better"), Some((Verdict::Edit, Some("better"))));
+        check(Verdict::Edit, Some("answer 0"), Some((Verdict::Accept, None)));
+        check(Verdict::Accept, Some("better"), Some((Verdict::Edit, Some("better"))));
+        check(Verdict::Reject, Some("better"), Some((Verdict::Reject, None)));
+        check(Verdict::Edit, None, None);
+        check(Verdict::Accept, Some(" \n"), None);
         assert!(session.decide(&choice("r9", Verdict::Accept)).is_err());
     }
 

@@ -182,6 +182,7 @@
   function showChanges() {
     const [before, after] = [find('#completion').textContent, form().elements.text.value];
     find('#changes').hidden = before === after;
+    find('#reset').hidden = before === after;
     if (before !== after) fillDiff(find('#diff'), before, after);
   }
 
@@ -219,6 +220,7 @@
     const { text, reason } = form().elements;
     text.addEventListener('input', onTyped);
     reason.addEventListener('input', onTyped);
+    find('#reset').addEventListener('click', () => { text.value = find('#completion').textContent; onTyped(); });
     form().addEventListener('submit', (event) => {
       event.preventDefault();
       const action = event.submitter?.value || 'accept';

@@ -39,7 +39,7 @@ const KEYS: [(&str, &str); 6] = [
 
 /// Keys of the pages of a review.
 const REVIEW_KEYS: [(&str, &str); 8] = [
-    ("a  Enter", "accept"),
+    ("a  Enter", "accept, with the text as it was edited"),
     ("r  Backspace", "reject"),
     ("e", "edit the completion"),
     ("x", "ask for it again"),

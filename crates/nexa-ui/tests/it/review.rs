@@ -108,12 +108,19 @@ fn a_decision_leads_to_the_next_open_row_and_stays() {
     assert_eq!(desk.send("ana", "", &fields).0, 303);
     assert_eq!(desk.standing("ana", "problem-0003")["decision"]["text"], "one\ntwo", "a browser's line ends");
     assert_eq!(desk.standing("ana", "problem-0002")["decision"]["reason"], "wrong sum");
+    let fields = [("row", "problem-0003"), ("action", "accept"), ("text", "one\r\ntwo")];
+    assert_eq!(desk.send("ana", "", &fields).0, 303);
+    assert_eq!(
+        desk.standing("ana", "problem-0003")["decision"]["verdict"],
+        "edit",
+        "what is shown is accepted"
+    );
     let progress = &desk.json("ana", "")["progress"];
     assert_eq!(
         (&progress["accept"], &progress["reject"], &progress["edit"]),
         (&1.into(), &1.into(), &1.into())
     );
-    assert_eq!(std::fs::read_to_string(desk.labels("ana")).unwrap().lines().count(), 3);
+    assert_eq!(std::fs::read_to_string(desk.labels("ana")).unwrap().lines().count(), 4);
 }
 
 #[test]

@@ -274,6 +274,7 @@ fn decision_form(data: &Data, record: &Shown, url: &str) -> Markup {
             @if record.adjudicates { input type="hidden" name="adjudicate" value="1"; }
             div #editor {
                 h3 { "Edited" }
+                button #reset type="button" hidden { "take the original again" }
                 // A newline right after the tag is not part of the text.
                 textarea #text name="text" rows="8" spellcheck="true" aria-label="edited text" {
                     "\n" (standing.text().unwrap_or(&record.completion))

@@ -86,9 +86,10 @@ impl<'a> Desk<'a> {
                 (Some(editor::edit(&self.texts, row_id, text)?), None)
             }
             (Verdict::Edit, text) => (text, None),
-            (_, reason) => (None, reason),
+            (_, reason) => (standing.text().map(str::to_owned), reason),
         };
-        let (text, reason) = (text.as_deref(), reason.as_deref().or(standing.reason()));
+        let kept = standing.draft.as_ref().and_then(|draft| draft.reason.as_deref());
+        let (text, reason) = (text.as_deref(), reason.as_deref().or(kept));
         self.session.decide(&Choice { row_id, verdict, text, reason, adjudicates: false })?;
         if verdict == Verdict::Edit {
             editor::forget(&self.texts, row_id)?;
