@@ -28,7 +28,7 @@ pub(crate) fn run(global: &Global, args: &ReviewArgs) -> Result<ExitCode> {
         Some(name) => app.store().resolve(app.project()?.name(), name)?,
         None => newest(&app)?,
     };
-    let reviewer = reviewer(&app, args.reviewer.as_deref())?;
+    let reviewer = reviewer(args.reviewer.as_deref())?;
     if args.terminal {
         return in_terminal(&app, &artifact, &reviewer);
     }
@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, args: &ReviewArgs) -> Result<ExitCode> {
     ui::serve(&app, &config, |address| {
         let url = format!("http://{address}/{path}");
         render::note(&format!("review: {url}  (Ctrl-C stops)"));
-        if !args.no_browser && has_browser(&app) {
+        if !args.no_browser && has_browser() {
             // A browser that does not start is no failure: the address stands above.
             let _ = webbrowser::open(&url);
         }
@@ -93,28 +93,26 @@ fn newest(app: &App) -> Result<Artifact> {
 }
 
 /// The name that was given, else that of the user, in the letters that names may have.
-fn reviewer(app: &App, named: Option<&str>) -> Result<String> {
-    let user = || app.environment.get("USER").or_else(|| app.environment.get("USERNAME"));
-    let name = match named {
-        Some(name) => name.to_owned(),
-        None => {
-            let name = user().unwrap_or_default().to_lowercase();
-            name.replace(|letter: char| !letter.is_ascii_lowercase() && !letter.is_ascii_digit(), "_")
-        }
-    };
-    let given = name.trim_start_matches('_');
-    if named.is_none() && check_name("reviewer", given).is_err() {
-        let hint = Some("say who reviews with `--reviewer NAME`".to_owned());
-        return Err(Error::NotFound { what: "reviewer", name: name.clone(), hint }.into());
+fn reviewer(named: Option<&str>) -> Result<String> {
+    if let Some(name) = named {
+        check_name("reviewer", name)?;
+        return Ok(name.to_owned());
     }
-    let name = if named.is_none() { given.to_owned() } else { name };
-    check_name("reviewer", &name)?;
-    Ok(name)
+    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let name = user.to_lowercase().replace(|letter| !is_plain(letter), "_");
+    let name = name.trim_start_matches('_');
+    check_name("reviewer", name).map_err(|_| Error::NotFound {
+        what: "reviewer",
+        name: user,
+        hint: Some("say who reviews with `--reviewer NAME`".to_owned()),
+    })?;
+    Ok(name.to_owned())
 }
 
 /// Whether a browser could be shown: not over SSH, and on Unix only with a display.
-fn has_browser(app: &App) -> bool {
-    let is_set = |name: &str| app.environment.get(name).is_some_and(|value| !value.is_empty());
+fn has_browser() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let has_display =
         cfg!(any(windows, target_os = "macos")) || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
     has_display && !is_set("SSH_CONNECTION")
