@@ -20,6 +20,7 @@ pub mod lab;
 pub mod lineage;
 pub mod lm;
 pub mod machine;
+pub mod review;
 pub mod run;
 pub mod scan;
 pub mod stage;

@@ -1,8 +1,8 @@
 //! Teachers, collection, gates and packaging: from prompts to supervised fine-tuning data.
 //!
 //! ```text
-//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──▶ filter ──▶ package
-//!                           └──────────────────────────────────────────────┘
+//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──▶ filter ──▶ (review) ──▶ package
+//!                           └───────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Each stage is a module with a `Config` and a type that implements [`nexa_core::stage::Stage`]. They meet only in
@@ -25,6 +25,7 @@ pub mod gates;
 pub mod inputs;
 pub mod package;
 pub mod problems;
+pub mod review;
 pub mod teacher;
 
 pub use error::{Error, Result};

@@ -16,6 +16,7 @@ mod lineage;
 mod model;
 mod plan;
 mod reproduce;
+mod review;
 mod run;
 mod runs;
 pub(crate) mod stage;
@@ -46,6 +47,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Inputs(args) => stage::run(global, "distill.inputs", &args, &[]),
             DistillCommand::Collect(args) => collect::run(global, args),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
+            DistillCommand::Review(args) => review::run(global, &args),
+            DistillCommand::ApplyReview(args) => review::apply(global, args),
             DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
         },
         Command::Tokenizer(TokenizerCommand::Train(args)) => {

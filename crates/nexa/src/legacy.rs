@@ -19,6 +19,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("filter_pairs", &["distill", "filter"]),
     ("nexa_distill.to_sft", &["distill", "package"]),
     ("to_sft", &["distill", "package"]),
+    ("nexa_distill.ui_inspect", &["distill", "review"]),
+    ("ui_inspect", &["distill", "review"]),
     ("nexa_train.distill", &["train"]),
     ("nexa_train.train", &["train"]),
     ("nexa_eval.analyze", &["evaluate"]),
@@ -62,7 +64,6 @@ const LATER: &[(&str, &str)] = &[
     ),
     ("judge", "judges are not part of this version; `nexa evaluate` scores exact answers and bits per byte"),
     ("sample_gate", "judges are not part of this version; `nexa distill filter` runs the gates"),
-    ("ui_inspect", "review is not part of this version; `nexa ui` shows the rows of every data set"),
     (
         "regenerate_bad",
         "regeneration is not part of this version; collect again with another `seed` or teacher",

@@ -9,6 +9,7 @@ mod money;
 mod package;
 mod pipeline;
 mod policies;
+mod review;
 mod server;
 mod support;
 mod transport;
