@@ -66,7 +66,10 @@ fn a_review_line_by_line_changes_the_data() {
 
     // Going on, the review begins at the row whose decision was taken back.
     let (_, shown, _) = review(&shell, "ana", "<\n");
-    assert!(shown.contains(lines[3]["row_id"].as_str().unwrap()) && shown.contains("{+Better.+}"), "{shown}");
+    assert!(
+        shown.contains(lines[3]["row_id"].as_str().unwrap()) && shown.contains("-]{+Better.+}\n"),
+        "{shown}"
+    );
 
     let applied = shell.run(&["distill", "apply-review"]);
     assert_eq!(applied.stdout.trim(), "tutor/reviewed_v1", "{}", applied.stderr);
