@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
@@ -23,6 +24,9 @@ use crate::error::check;
 use crate::{Error, Result, table};
 
 const STAGE: &str = "distill.review";
+
+/// Where the rejected rows stand in an artifact.
+const REJECTED: &str = "rejected.parquet";
 
 /// The gate of what reviewers left out.
 pub const GATE: &str = "review";
@@ -103,7 +107,7 @@ impl Review {
         let labels = Labels::new(&self.lab, artifact.id());
         let journals = labels.read_all()?;
         check_unchanged(context, &label_files(&labels)?)?;
-        let deck = Deck::open(artifact, context.services.tables)?;
+        let deck = read_deck(context, artifact)?;
         tell_problems(context, &deck, &journals);
 
         let sorted = sort(&deck, &journals, &self.config);
@@ -113,7 +117,7 @@ impl Review {
         }
         context.services.tables.write(&context.output.join("parquet"), &sorted.passed)?;
         if !sorted.rejected.is_empty() {
-            context.services.tables.write(&context.output.join("rejected.parquet"), &sorted.rejected)?;
+            context.services.tables.write(&context.output.join(REJECTED), &sorted.rejected)?;
         }
         context.set_rows(sorted.passed.len() as u64);
         context.state("review", &sorted.counts)?;
@@ -260,6 +264,18 @@ fn source(inputs: &Inputs) -> nexa_core::Result<&Artifact> {
         Some(outputs) => Ok(outputs),
         None => inputs.require("filtered"),
     }
+}
+
+fn read_deck(context: &Context<'_>, artifact: &Artifact) -> Result<Deck> {
+    let passed = table::read(context, artifact)?;
+    let has_rejected = artifact.manifest.files.iter().any(|file| file.name == REJECTED);
+    // Only gates reject what there is to review; calls that failed have no answer.
+    let rejected = if has_rejected && artifact.manifest.kind == Kind::Filtered {
+        context.services.tables.read(&artifact.file(REJECTED)?)?
+    } else {
+        Vec::new()
+    };
+    Ok(Deck::new(artifact.id(), Arc::new(passed), Arc::new(rejected))?)
 }
 
 fn label_files(labels: &Labels) -> nexa_core::Result<Vec<PathBuf>> {

@@ -85,10 +85,11 @@ impl Deck {
         read: impl Fn(&str) -> Result<Arc<Vec<Row>>, E>,
     ) -> Result<Self, E> {
         let Manifest { id, kind, .. } = &artifact.manifest;
-        let Some(main) = main_table(artifact, tables).filter(|_| is_reviewable(*kind)) else {
-            let message = format!("it is a {kind}; what teachers answered can be reviewed");
-            return Err(Error::Review { artifact: id.to_string(), message }.into());
-        };
+        let refused = |message: String| Error::Review { artifact: id.to_string(), message };
+        if !is_reviewable(*kind) {
+            return Err(refused(format!("it is a {kind}; what teachers answered can be reviewed")).into());
+        }
+        let main = main_table(artifact, tables).ok_or_else(|| refused("it holds no table".to_owned()))?;
         let rejected = rejected_table(artifact, tables).map_or_else(|| Ok(Arc::default()), &read)?;
         Ok(Self::new(id, read(main)?, rejected)?)
     }

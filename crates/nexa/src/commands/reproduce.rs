@@ -112,10 +112,16 @@ fn inputs(app: &App, record: &RunRecord, stage: &dyn Stage) -> Result<Inputs> {
         }
         inputs = inputs.with(&parent.role, artifact);
     }
-    let read = stage::files_read(stage, &inputs)?
-        .iter()
-        .map(|path| ContentHash::of_file(path))
-        .collect::<nexa_core::Result<Vec<_>>>()?;
+    let mut read = Vec::new();
+    for path in stage::files_read(stage, &inputs)? {
+        let content_hash = ContentHash::of_file(&path)?;
+        // Labels of a reviewer who began later would have a say in the copy.
+        if !files.iter().any(|parent| parent.content_hash == content_hash) {
+            let problem = format!("{} is new or has changed since", app.show(&path));
+            return Err(refused(record, &problem).into());
+        }
+        read.push(content_hash);
+    }
     match files.into_iter().find(|parent| !read.contains(&parent.content_hash)) {
         Some(parent) => Err(changed(parent).into()),
         None => Ok(inputs),

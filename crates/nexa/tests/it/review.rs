@@ -66,12 +66,27 @@ fn a_review_line_by_line_changes_the_data() {
 
     // Going on, the review begins at the row whose decision was taken back.
     let (_, shown, _) = review(&shell, "ana", "<\n");
-    assert!(shown.contains(lines[3]["row_id"].as_str().unwrap()) && shown.contains("{+Better.+}"), "{shown}");
+    assert!(
+        shown.contains(lines[3]["row_id"].as_str().unwrap()) && shown.contains("-]{+Better.+}\n"),
+        "{shown}"
+    );
 
     let applied = shell.run(&["distill", "apply-review"]);
     assert_eq!(applied.stdout.trim(), "tutor/reviewed_v1", "{}", applied.stderr);
     let again = shell.run(&["distill", "apply-review"]);
     assert!(again.stderr.contains("up to date"), "its own result is not what is reviewed: {}", again.stderr);
+    let runs = shell.run(&["runs", "list", "--json"]);
+    let runs: Vec<Value> = serde_json::from_str(&runs.stdout).unwrap();
+    let run = runs.iter().find(|run| run["stage"] == "distill.review").unwrap()["id"].as_str().unwrap();
+    let reproduced = shell.run(&["runs", "reproduce", run]);
+    assert_eq!(reproduced.stdout.trim(), "identical", "{}", reproduced.stderr);
+    assert_eq!(review(&shell, "ben", "r\n").0, 0);
+    let refused = shell.run(&["runs", "reproduce", run]);
+    assert!(
+        refused.code == 3 && refused.stderr.contains("ben.jsonl is new or has changed"),
+        "{}",
+        refused.stderr
+    );
     let shown = shell.run(&["data", "show", "reviewed", "--json"]);
     let rows: Vec<Value> = serde_json::from_str(&shown.stdout).unwrap();
     let edited = rows.iter().find(|row| row["edited_by"] == "ana").unwrap();

@@ -201,15 +201,19 @@ impl<'a> Desk<'a> {
 /// The completion, with what an edit or draft changes marked as `[-old-]{+new+}`.
 fn changed(completion: &str, standing: &Standing) -> String {
     let Some(text) = standing.text() else { return completion.to_owned() };
-    let mut out = String::new();
+    let mut parts: Vec<(ChangeTag, String)> = Vec::new();
     for change in TextDiff::from_words(completion, text).iter_all_changes() {
-        let _ = match change.tag() {
-            ChangeTag::Equal => write!(out, "{change}"),
-            ChangeTag::Delete => write!(out, "[-{change}-]"),
-            ChangeTag::Insert => write!(out, "{{+{change}+}}"),
-        };
+        match parts.last_mut() {
+            Some((tag, words)) if *tag == change.tag() => words.push_str(change.value()),
+            _ => parts.push((change.tag(), change.value().to_owned())),
+        }
     }
-    out
+    let marked = parts.into_iter().map(|(tag, words)| match tag {
+        ChangeTag::Equal => words,
+        ChangeTag::Delete => format!("[-{words}-]"),
+        ChangeTag::Insert => format!("{{+{words}+}}"),
+    });
+    marked.collect()
 }
 
 #[cfg(test)]
@@ -226,5 +230,6 @@ mod tests {
         };
         assert_eq!(changed("It is 4.", &Standing::default()), "It is 4.");
         assert_eq!(changed("It is 4.", &draft("It is 5.")), "It is [-4.-]{+5.+}");
+        assert_eq!(changed("So it is 4.", &draft("It is 4.")), "[-So it-]{+It+} is 4.");
     }
 }
