@@ -5,23 +5,11 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::Shell;
-
-const PIPELINE: &str = "
-pipeline: small
-project: tutor
-seed: 1
-stages:
-  problems: {uses: distill.problems, with: {problems: 60}}
-  rows: {uses: data.ingest, in: {raw: problems}}
-  inputs: {uses: distill.inputs, in: {dataset: rows}}
-  outputs: {uses: distill.collect, in: {inputs: inputs}, with: {teacher: embedded}}
-  filtered: {uses: distill.filter, in: {outputs: outputs}}
-";
+use crate::support::{Shell, small_pipeline};
 
 fn lab() -> Shell {
     let shell = Shell::in_lab();
-    let pipeline = shell.write("small.yaml", PIPELINE);
+    let pipeline = shell.write("small.yaml", &small_pipeline(""));
     let ran = shell.run(&["run", pipeline.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     shell
