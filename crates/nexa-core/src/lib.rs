@@ -23,6 +23,7 @@ pub mod machine;
 pub mod review;
 pub mod run;
 pub mod scan;
+pub mod split;
 pub mod stage;
 pub mod table;
 

@@ -12,6 +12,7 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::event::Event;
 use nexa_core::lm::{ChatMessage, Role};
+use nexa_core::split::Split;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
 use regex::Regex;
@@ -20,8 +21,6 @@ use serde_json::{Value, json};
 
 use crate::error::{check, check_share};
 use crate::{Error, Result, inputs, table};
-
-pub use split::Split;
 
 const STAGE: &str = "distill.package";
 
