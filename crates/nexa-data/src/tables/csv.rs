@@ -79,8 +79,8 @@ impl CsvRows {
     /// # Errors
     /// Fails with the path when the file cannot be read, or its header names a column twice or not at all.
     pub(super) fn open(path: &Path, compression: Compression) -> Result<Self> {
-        let mut columns = columns(path, &mut open(path, compression)?)?;
         let mut reader = open(path, compression)?;
+        let mut columns = columns(path, &mut reader)?;
         let mut cells = ByteRecord::new();
         loop {
             match reader.read_byte_record(&mut cells) {

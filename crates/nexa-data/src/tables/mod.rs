@@ -11,6 +11,7 @@ mod jsonl;
 mod parquet;
 mod records;
 mod schema;
+mod writer;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
 pub(crate) use records::batches;
 pub use records::{Record, Records};
 pub(crate) use schema::Schema;
+pub(crate) use writer::RowWriter;
 
 /// Tables in files, in the format that the end of the name says: see [`Format`].
 #[derive(Debug, Clone, Copy, Default)]
