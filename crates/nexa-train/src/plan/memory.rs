@@ -49,7 +49,9 @@ pub struct Memory {
     pub data: u64,
     /// What exists twice when the model is written: merged weights, and a tensor as bytes.
     pub saving: u64,
-    /// All of it.
+    /// What the process held at the fullest moment of the steps that were measured, where the system tells.
+    pub measured: Option<u64>,
+    /// All of it: the sum, or what was measured and what saving takes, where that is more.
     pub peak: u64,
     /// The device whose memory holds activations, logits and a copy of the weights, where it is not the CPU; how much
     /// that takes is unknown.
@@ -117,6 +119,7 @@ impl Memory {
             logits: at_once * fullest.logits,
             data,
             saving,
+            measured: None,
             peak: weights + optimizer + data + training + saving,
             device: (!is_cpu).then(|| config.device.to_string()),
         })
@@ -127,6 +130,13 @@ impl Memory {
         // Of the optimizer's state and of the data, nothing had been touched then.
         self.program = resident.map(|resident| resident.saturating_sub(self.weights));
         self.peak += self.program.unwrap_or(0);
+    }
+
+    /// Corrects the sum by what the process held at most in steps of the run. That is more where samples of many lengths
+    /// leave gaps behind that the allocator keeps, and the next sample does not fit into.
+    pub(super) fn correct(&mut self, measured: Option<u64>) {
+        self.measured = measured;
+        self.peak = self.peak.max(measured.unwrap_or(0) + self.saving);
     }
 }
 
@@ -273,6 +283,30 @@ mod tests {
         check(|_| {}, 10, 100 * (8 + 16) + 10 * (8 + 8 + 8 + 24 + 12));
         check(|blocks| blocks.qk_norm = true, 10, 100 * (8 + 32) + 10 * 60);
         check(|blocks| blocks.kept = [true, false, false, false], 10, 100 * 24 + 10 * (8 + 24));
+    }
+
+    #[test]
+    fn steps_that_held_more_than_the_sum_correct_it() {
+        let check = |measured, expected| {
+            let mut memory = Memory {
+                program: None,
+                weights: 100,
+                optimizer: 0,
+                gradients: 0,
+                activations: 50,
+                logits: 0,
+                data: 0,
+                saving: 20,
+                measured: None,
+                peak: 170,
+                device: None,
+            };
+            memory.correct(measured);
+            assert_eq!((memory.measured, memory.peak), (measured, expected));
+        };
+        check(None, 170);
+        check(Some(140), 170);
+        check(Some(200), 220);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a run will take, before it is begun: counts, memory and time.
 //!
 //! Counts follow from the configuration and the data, `counts`. Memory is summed up from what the decoder is known to
-//! keep, `memory`. Time is that of some real steps, measured here and now, and scaled by the floating-point operations
-//! of all, `time`.
+//! keep, `memory`, and is at least what some real steps took. Time is that of these steps, measured here and now, and
+//! scaled by the floating-point operations of all, `time`.
 
 mod counts;
 mod memory;
@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use self::counts::Counts;
 pub use self::memory::Memory;
 pub use self::time::Time;
-use crate::run::{Plan, Workers, prepare, resident_bytes};
+use crate::run::{Plan, Workers, peak_memory_bytes, prepare, resident_bytes};
 use crate::state::State;
 use crate::{Config, Error, Inputs};
 
@@ -67,5 +67,6 @@ pub fn estimate(
             cache: &inputs.cache,
         },
     )?;
+    memory.correct(peak_memory_bytes());
     Ok(Estimate { counts, memory, time })
 }

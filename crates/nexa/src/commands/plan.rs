@@ -96,8 +96,10 @@ fn of_memory(memory: &Memory) -> Vec<(&'static str, String)> {
         (memory.saving, "saving"),
         (memory.program.unwrap_or(0), "program"),
     ];
+    let sum: u64 = parts.iter().map(|(bytes, _)| bytes).sum();
     let parts: Vec<String> = parts
         .iter()
+        .chain(&[(memory.peak.saturating_sub(sum), "gaps between what is freed")])
         .filter(|(bytes, _)| *bytes > 0)
         .map(|(bytes, what)| format!("{what} {}", table::size(*bytes)))
         .collect();
