@@ -61,7 +61,14 @@ pub fn from_value<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
-        match unknown_field(&message) {
+        if let Some((word, known)) = unknown(&message, "variant") {
+            let key = path.strip_suffix(word).unwrap_or(&path).trim_end_matches('.');
+            let choices = known.join(", ");
+            let problem = format!("there is no `{word}` (there are: {choices})");
+            let problem = if key.is_empty() { problem } else { format!("`{key}`: {problem}") };
+            return Error::config(place, problem);
+        }
+        match unknown(&message, "field") {
             Some((field, known)) => {
                 let parent = path.strip_suffix(field).map_or(path.as_str(), |p| p).trim_end_matches('.');
                 let dotted = |name: &str| {
@@ -93,10 +100,9 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Reads the names out of serde's message on an unknown field; serde offers no other way to them.
-fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
-    let rest =
-        message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+/// Reads the names out of serde's message on an unknown field or variant; serde offers no other way to them.
+fn unknown<'a>(message: &'a str, what: &str) -> Option<(&'a str, Vec<&'a str>)> {
+    let rest = message.strip_prefix("unknown ")?.strip_prefix(what)?.strip_prefix(" `")?;
     let (field, rest) = rest.split_once('`')?;
     let known = rest.split('`').skip(1).step_by(2).collect();
     Some((field, known))
@@ -147,6 +153,25 @@ mod tests {
         check("lr: 1\nmodel: {hiden_size: 2}", "model.hiden_size", Some("model.hidden_size"));
         check("learning_rat: 1\nmodel: {hidden_size: 2}", "learning_rat", Some("learning_rate"));
         check("lr: 1\nzzz: 1", "zzz", None);
+    }
+
+    #[test]
+    fn a_word_that_is_no_choice_names_its_key_and_the_choices() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Choice {
+            Left,
+            Right,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Config {
+            #[expect(dead_code, reason = "only its error counts")]
+            way: Vec<Choice>,
+        }
+        let value = parse_yaml("way: [left, up]", "test.yaml").unwrap();
+        let error = from_value::<Config>(value, "test.yaml").unwrap_err().to_string();
+        assert_eq!(error, "test.yaml: `way[1]`: there is no `up` (there are: left, right)");
     }
 
     #[test]

@@ -26,10 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         shape: task.shape,
         parts: vec![("matrix.weight".to_owned(), task.shape[0])],
     };
+    let rate = task.config.learning_rate.ok_or("the configuration gives no `learning_rate`")?;
     let mut optimizer = Optimizer::new(&task.config, &[parameter])?;
     let mut steps = Vec::new();
     for (number, gradient) in (1..).zip(&task.gradients) {
-        let step = Step { number, learning_rate: task.config.learning_rate, scale: 1.0 };
+        let step = Step { number, learning_rate: rate, scale: 1.0 };
         optimizer.update(0, &mut task.values, gradient, &step);
         steps.push(task.values.clone());
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use nexa_core::event::Cancel;
 use nexa_core::files;
+use nexa_core::table::Tables;
 use nexa_model::{Batch, DecoderConfig, Llama, Weights, profile};
 use serde::{Deserialize, Serialize};
 
@@ -115,7 +116,7 @@ pub fn run(bench: &Bench) -> Result<Measured, Error> {
         let loss = gradients.loss / terms;
         let norm = global_norm(gradients.values.iter().map(|gradient| &**gradient)) / terms;
         let clip = optimizer::clip(config.max_grad_norm, norm);
-        let step = Step { number: number + 1, learning_rate: config.learning_rate, scale: clip / terms };
+        let step = Step { number: number + 1, learning_rate: config.learning_rate(), scale: clip / terms };
         rule.update_all(model.values_mut(), gradients.values, &step);
         updating += update_started.elapsed().as_secs_f64();
         step_seconds.push(started.elapsed().as_secs_f64());
@@ -170,16 +171,32 @@ pub struct Fitted {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Trains on data as [`crate::train`] does, for one step more than `steps`, and measures all but the first.
+/// A training on data that is measured.
+#[derive(Clone, Copy)]
+pub struct Fit<'a> {
+    /// How the model is trained.
+    pub config: &'a Config,
+    /// On what.
+    pub inputs: &'a Inputs,
+    /// Reads data files that are not lines of JSON.
+    pub tables: &'a dyn Tables,
+    /// A folder for what training writes.
+    pub folder: &'a Path,
+    /// Steps that are measured.
+    pub steps: u64,
+}
+
+/// Trains on data as [`crate::train`] does, for one step more than are measured.
 ///
 /// # Errors
 /// As [`crate::train`].
-pub fn fit(config: &Config, inputs: &Inputs, folder: &Path, steps: u64) -> Result<Fitted, Error> {
+pub fn fit(fit: &Fit<'_>) -> Result<Fitted, Error> {
+    let Fit { config, inputs, tables, folder, steps } = *fit;
     let config =
         Config { max_steps: Some(steps + 1), logging_steps: 1, save_total_limit: 0, ..config.clone() };
     let (workspace, output) = (folder.join("workspace"), folder.join("output"));
     files::create_folder(&output)?;
-    train(&config, inputs, &Session::silent(&workspace, &output, &Cancel::default()))?;
+    train(&config, inputs, &Session::silent(&workspace, &output, &Cancel::default(), tables))?;
     let rows: Vec<Row> = files::read_lines(&workspace.join(METRICS_FILE))?;
     let times: Vec<Row> = files::read_lines(&workspace.join(TIMING_FILE))?;
     let between = |of: fn(&Row) -> Option<u64>| {
@@ -247,7 +264,7 @@ mod tests {
 
     #[test]
     fn steps_are_counted_and_the_parts_make_up_the_whole() {
-        let config = Config { learning_rate: 0.01, ..Config::default() };
+        let config = Config { learning_rate: Some(0.01), ..Config::default() };
         let bench = Bench { decoder: decoder(), config, tokens: 64, samples: 4, steps: 3 };
         let measured = run(&bench).expect("runs");
         assert_eq!((measured.step_seconds.len(), measured.tokens), (3, 64));

@@ -142,7 +142,7 @@ impl Stage for Train {
     }
 
     fn code_version(&self) -> u32 {
-        3
+        4
     }
 
     fn config(&self) -> Value {
@@ -195,7 +195,7 @@ impl Stage for Initialise {
     fn config(&self) -> Value {
         serde_json::json!({
             "model": self.config.model,
-            "sequence_len": self.config.sequence_len,
+            "sequence_len": self.config.sequence_len(),
         })
     }
 

@@ -69,7 +69,7 @@ impl Lab {
         cancel: &Cancel,
     ) -> Result<Outcome, Error> {
         let (workspace, output) = (self.path(name), self.path(&format!("{name}-output")));
-        let session = Session { events, ..Session::silent(&workspace, &output, cancel) };
+        let session = Session { events, ..Session::silent(&workspace, &output, cancel, &JsonLines) };
         train(config, &self.inputs, &session)
     }
 
@@ -103,11 +103,11 @@ fn config() -> Config {
             num_key_value_heads: 2,
             ..ModelConfig::default()
         },
-        sequence_len: 64,
+        sequence_len: Some(64),
         micro_batch_size: 3,
         gradient_accumulation_steps: 2,
         max_steps: Some(23),
-        learning_rate: 5e-3,
+        learning_rate: Some(5e-3),
         warmup_steps: Some(4),
         val_set_size: 5.0,
         logging_steps: 4,
@@ -259,7 +259,7 @@ fn one_batch_is_learned_by_heart_and_said_back() {
         micro_batch_size: 4,
         gradient_accumulation_steps: 1,
         max_steps: Some(300),
-        learning_rate: 1e-2,
+        learning_rate: Some(1e-2),
         val_set_size: 0.0,
         ..config()
     };
@@ -312,7 +312,7 @@ fn the_untrained_model_is_the_one_that_training_starts_from() {
     let config = Config {
         max_steps: Some(1),
         warmup_steps: Some(0),
-        learning_rate: 1e-12,
+        learning_rate: Some(1e-12),
         val_set_size: 0.0,
         ..config()
     };
@@ -408,7 +408,7 @@ fn a_damaged_state_gives_way_to_the_one_before_it() {
 fn a_state_of_another_run_is_refused() {
     let lab = Lab::new(40);
     lab.finish(&config(), "run");
-    let other = Config { learning_rate: 1e-3, ..config() };
+    let other = Config { learning_rate: Some(1e-3), ..config() };
     let error = lab.train(&other, "run", &NoEvents, &Cancel::default()).expect_err("another run").to_string();
     assert!(error.contains("step-23.safetensors: the saved state is of another run"), "{error}");
     let same = Config { save_steps: Some(7), loss_watchdog_patience: 9, ..config() };
@@ -746,7 +746,7 @@ fn data_and_models_that_do_not_fit_the_objective_are_refused() {
             let base = lab.path("base");
             initialise(config, &lab.tokenizer(), &base, 1).expect("writes");
             lab.inputs.base = Some(base);
-            config.sequence_len = 4096;
+            config.sequence_len = Some(4096);
         },
         "more than the",
     );

@@ -299,6 +299,14 @@ impl<'a> Store<'a> {
             .rfind(|a| a.id().name == name && a.manifest.producer.key == *key && a.is_present()))
     }
 
+    /// Checks that an artifact of this kind can have a name.
+    ///
+    /// # Errors
+    /// Fails with [`Error::BadName`] on a malformed name, and on one that the project has given to another kind.
+    pub fn check_name(&self, project: &str, kind: Kind, name: &str) -> Result<()> {
+        check_free(&self.of_project(project)?, kind, name)
+    }
+
     /// Turns a draft into an artifact: files first, the manifest last. `complete` receives the id and the files and
     /// returns the manifest to write.
     ///
@@ -312,20 +320,13 @@ impl<'a> Store<'a> {
         name: &str,
         complete: impl FnOnce(ArtifactId, Vec<FileEntry>) -> Manifest,
     ) -> Result<Artifact> {
-        crate::lab::check_name("artifact", name)?;
         let entries = draft.seal()?;
         // Versions are given out under a lock, so that two processes never take the same one.
         let _lock = crate::run::lock(self.lab, "commit", "the store of artifacts", true)?;
+        let taken = self.of_project(project)?;
+        check_free(&taken, kind, name)?;
         let folder = self.folder(project, kind);
         files::create_folder(&folder)?;
-        let taken = self.of_project(project)?;
-        if let Some(other) = taken.iter().find(|a| a.id().name == name && a.manifest.kind != kind) {
-            return Err(Error::BadName {
-                what: "artifact",
-                name: name.to_owned(),
-                message: format!("the project has a {} of that name", other.manifest.kind),
-            });
-        }
         let newest = taken.iter().filter(|a| a.id().name == name).map(|a| a.id().version).max();
         let id = ArtifactId {
             project: project.to_owned(),
@@ -378,5 +379,18 @@ impl<'a> Store<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+/// Checks that an artifact of a kind can have a name among those that a project has.
+fn check_free(taken: &[Artifact], kind: Kind, name: &str) -> Result<()> {
+    crate::lab::check_name("artifact", name)?;
+    match taken.iter().find(|artifact| artifact.id().name == name && artifact.manifest.kind != kind) {
+        Some(other) => Err(Error::BadName {
+            what: "artifact",
+            name: name.to_owned(),
+            message: format!("the project has a {} of that name", other.manifest.kind),
+        }),
+        None => Ok(()),
     }
 }

@@ -88,6 +88,8 @@ pub fn execute(
     services: &Services<'_>,
     request: &Request<'_>,
 ) -> Result<Outcome, StageError> {
+    // Found out now, and not when the work is done.
+    Store::new(services.lab).check_name(request.project.name(), stage.kind(), request.name)?;
     let key = key(stage, request.inputs)?;
     let work = work_name(request, &key);
     let find = || Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key);

@@ -18,7 +18,7 @@ impl Config {
 
     fn check_counts(&self) -> Result<(), Error> {
         for (key, value) in [
-            ("sequence_len", self.sequence_len as u64),
+            ("sequence_len", self.sequence_len() as u64),
             ("micro_batch_size", self.micro_batch_size as u64),
             ("gradient_accumulation_steps", self.gradient_accumulation_steps as u64),
             ("logging_steps", self.logging_steps),
@@ -44,7 +44,7 @@ impl Config {
         let mut values = vec![
             ("num_epochs", self.num_epochs, POSITIVE..=1e9),
             ("max_time_s", self.max_time_s.unwrap_or(1.0), POSITIVE..=1e9),
-            ("learning_rate", self.learning_rate, POSITIVE..=1e3),
+            ("learning_rate", self.learning_rate(), POSITIVE..=1e3),
             ("embedding_lr", self.embedding_lr.unwrap_or(1.0), 0.0..=1e3),
             ("warmup_ratio", self.warmup_ratio.unwrap_or(0.0), SHARE),
             ("cosine_min_lr_ratio", self.cosine_min_lr_ratio, SHARE),
@@ -73,7 +73,11 @@ impl Config {
         }
         for (key, value, range) in values {
             if !range.contains(&value) {
-                return fail(key, &format!("is {value}, outside {} to {}", range.start(), range.end()));
+                let problem = match *range.start() {
+                    POSITIVE => format!("is {value}; it must be above 0 and at most {:e}", range.end()),
+                    start => format!("is {value}, outside {start} to {:e}", range.end()),
+                };
+                return fail(key, &problem);
             }
         }
         Ok(())
@@ -127,7 +131,7 @@ mod tests {
         )
         .expect("aliases");
         assert_eq!(
-            (config.micro_batch_size, config.sequence_len, config.optimizer, config.lr_scheduler),
+            (config.micro_batch_size, config.sequence_len(), config.optimizer, config.lr_scheduler),
             (3, 99, Optimizer::AdamW, Scheduler::WarmupStableDecay)
         );
         let check = |json: &str, expected: &str| {
@@ -174,7 +178,7 @@ mod tests {
             assert!(error.starts_with(&format!("config: `{key}`")), "{error}");
         };
         check(|config| config.micro_batch_size = 0, "micro_batch_size");
-        check(|config| config.learning_rate = f64::NAN, "learning_rate");
+        check(|config| config.learning_rate = Some(f64::NAN), "learning_rate");
         check(|config| config.adam_beta2 = 1.0, "adam_beta2");
         check(|config| config.num_epochs = 0.0, "num_epochs");
         check(|config| config.loss_watchdog_threshold = Some(f64::NAN), "loss_watchdog_threshold");

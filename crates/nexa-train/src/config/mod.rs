@@ -9,7 +9,7 @@ mod choices;
 mod model;
 
 use nexa_model::device::{self, DeviceName};
-use nexa_model::{LoraConfig, LossMask, TrainOnEos};
+use nexa_model::{DecoderConfig, LoraConfig, LossMask, TrainOnEos};
 use serde::{Deserialize, Serialize};
 
 pub use choices::{
@@ -77,17 +77,18 @@ pub struct Config {
     pub kd_top_k: Option<usize>,
 
     /// Longest sample in tokens; longer ones are dropped (`excess_length_strategy`), and the texts of `pretrain` divided
-    /// into pieces. 512 holds a question with its worked answer.
+    /// into pieces. Where absent, 512, which holds a question with its worked answer, or what a given model can take
+    /// where that is less.
     #[serde(alias = "max_length", alias = "max_seq_length", alias = "cutoff_len")]
-    pub sequence_len: usize,
+    pub sequence_len: Option<usize>,
     /// Samples that are computed at once. 16 short ones fill two cores and stay within their caches.
-    #[serde(alias = "per_device_train_batch_size")]
+    #[serde(alias = "per_device_train_batch_size", alias = "batch_size")]
     pub micro_batch_size: usize,
     /// Micro-batches that are summed before the weights move. 1, because packing wastes nothing. The sum is divided by
     /// the trained tokens of the whole step, so that a step is the same however it is cut into micro-batches.
     pub gradient_accumulation_steps: usize,
     /// Passes over the data; fractions are allowed. 1, as the rest depends on the data.
-    #[serde(alias = "num_train_epochs")]
+    #[serde(alias = "num_train_epochs", alias = "max_epochs", alias = "epochs")]
     pub num_epochs: f64,
     /// Whether only the inputs of blocks are kept for the backward pass and the rest is computed again: a third more
     /// work, and the memory of one block instead of all. False: memory is seldom short where models are small.
@@ -102,8 +103,11 @@ pub struct Config {
     #[serde(alias = "max_time")]
     pub max_time_s: Option<f64>,
 
-    /// Peak learning rate. 0.002 suits models of a few million weights that start from nothing.
-    pub learning_rate: f64,
+    /// Peak learning rate. Where absent, 2e-3 for a model from scratch, which suits a few million weights; for a given
+    /// model 2e-5, so that it does not forget what it knows, and 1e-6 on preferences, which a few steps satisfy; ten
+    /// times as much for adapters.
+    #[serde(alias = "lr")]
+    pub learning_rate: Option<f64>,
     /// Peak learning rate of the embeddings and of the output layer; `learning_rate` where absent.
     #[serde(alias = "embedding_learning_rate", alias = "embeddings_learning_rate")]
     pub embedding_lr: Option<f64>,
@@ -113,7 +117,7 @@ pub struct Config {
     #[serde(alias = "lr_scheduler_type")]
     pub lr_scheduler: Scheduler,
     /// Steps over which the learning rate rises from zero. Where neither this nor `warmup_ratio` is given, 50, which
-    /// let Adam's moments settle.
+    /// let Adam's moments settle, but no more than a tenth of the run.
     pub warmup_steps: Option<u64>,
     /// The same as a share of the run's steps.
     pub warmup_ratio: Option<f64>,
@@ -154,11 +158,12 @@ pub struct Config {
     pub eval_steps: Option<u64>,
     /// The same as a number of validations in an epoch.
     pub evals_per_epoch: Option<u64>,
-    /// Ends training after this many validations in a row that were no better than the best before. Absent: never, as
-    /// the learning rate has then not come to rest.
+    /// Ends training after this many validations in a row without a gain. Absent: never, as the learning rate has then
+    /// not come to rest.
     #[serde(alias = "early_stopping_steps")]
     pub early_stopping_patience: Option<u64>,
-    /// How much lower than the best a loss must be to count as better. 0: any gain counts.
+    /// How much lower than at the last gain a loss must be to count as a gain. 0: any gain counts. What is best is the
+    /// lowest loss, whatever this says.
     pub early_stopping_threshold: f64,
     /// What tells the best checkpoint. The loss of the validation data is all that training measures.
     pub metric_for_best_model: Metric,
@@ -246,7 +251,7 @@ impl Default for Config {
             kd_ce_alpha: 0.5,
             kd_temperature: 1.0,
             kd_top_k: None,
-            sequence_len: 512,
+            sequence_len: None,
             micro_batch_size: 16,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
@@ -254,7 +259,7 @@ impl Default for Config {
             max_steps: None,
             max_tokens: None,
             max_time_s: None,
-            learning_rate: 2e-3,
+            learning_rate: None,
             embedding_lr: None,
             lr_groups: Vec::new(),
             lr_scheduler: Scheduler::Cosine,
@@ -301,12 +306,47 @@ impl Default for Config {
     }
 }
 
+/// Peak learning rates: of a model from scratch; of a given one, as TRL's trainers of answers and of preferences have
+/// them; and how many times that adapters take (Schulman et al., "LoRA Without Regret", 2025).
+const RATE_FROM_SCRATCH: f64 = 2e-3;
+const RATE_OF_ANSWERS: f64 = 2e-5;
+const RATE_OF_PREFERENCES: f64 = 1e-6;
+const TIMES_FOR_ADAPTERS: f64 = 10.0;
+/// Tokens of the longest sample, where nothing is said and the model can take them.
+const SEQUENCE_LEN: usize = 512;
+
 impl Config {
     /// Puts the device that it is on this machine in the place of `auto`, and tells why that is the CPU where this
     /// binary was built for others.
     pub(crate) fn resolve(&self) -> (Self, Option<String>) {
         let device::Choice { name, reason } = device::resolve(self.device);
         (Self { device: name, ..self.clone() }, reason)
+    }
+
+    /// Fills in what depends on the model to go on from, if there is one.
+    pub(crate) fn fitted_to(&self, base: Option<&DecoderConfig>) -> Self {
+        let rate = match (base, self.objective) {
+            (None, _) => RATE_FROM_SCRATCH,
+            (Some(_), Objective::Dpo) => RATE_OF_PREFERENCES,
+            (Some(_), _) => RATE_OF_ANSWERS,
+        };
+        let times = if base.is_some() && self.adapter.is_some() { TIMES_FOR_ADAPTERS } else { 1.0 };
+        let most = base.map_or(SEQUENCE_LEN, DecoderConfig::context_length);
+        Self {
+            learning_rate: self.learning_rate.or(Some(rate * times)),
+            sequence_len: self.sequence_len.or(Some(SEQUENCE_LEN.min(most))),
+            ..self.clone()
+        }
+    }
+
+    /// The peak learning rate; that of a model from scratch, where nothing was said or filled in.
+    pub(crate) fn learning_rate(&self) -> f64 {
+        self.learning_rate.unwrap_or(RATE_FROM_SCRATCH)
+    }
+
+    /// The longest sample in tokens.
+    pub(crate) fn sequence_len(&self) -> usize {
+        self.sequence_len.unwrap_or(SEQUENCE_LEN)
     }
 
     /// The settings of the adapters, where there are some.

@@ -58,10 +58,10 @@ impl Config {
     /// Names the key of the `model` block whose value does not fit the others.
     pub fn decoder(&self, tokenizer: &ChatTokenizer) -> Result<DecoderConfig, Error> {
         let model = &self.model;
-        let max_position_embeddings = model.max_position_embeddings.unwrap_or(self.sequence_len);
-        if max_position_embeddings < self.sequence_len {
+        let max_position_embeddings = model.max_position_embeddings.unwrap_or(self.sequence_len());
+        if max_position_embeddings < self.sequence_len() {
             let problem =
-                format!("is {max_position_embeddings}, less than `sequence_len` ({})", self.sequence_len);
+                format!("is {max_position_embeddings}, less than `sequence_len` ({})", self.sequence_len());
             return Err(Error::Config { key: "model.max_position_embeddings", problem });
         }
         let plain = DecoderConfig::llama(Llama {

@@ -125,7 +125,7 @@ impl Config {
         DataOptions {
             dataset: dataset.cloned().unwrap_or_default(),
             split: file.split,
-            sequence_len: self.sequence_len,
+            sequence_len: self.sequence_len(),
             excess_length: self.excess_length_strategy,
             divides_texts: self.objective == Objective::Pretrain,
             reads_teacher: self.objective == Objective::Distill,

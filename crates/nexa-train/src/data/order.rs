@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::mix::Mix;
 use super::packing::pack;
-use crate::Config;
+use crate::{Config, Objective};
 
 /// Samples in the order of steps: epoch after epoch without end, each in an order of its own.
 ///
@@ -38,7 +38,7 @@ impl Order {
         let mut order = Self {
             lengths,
             mix,
-            capacity: config.sample_packing.then_some(config.sequence_len),
+            capacity: config.sample_packing.then(|| capacity(config)),
             seed: config.seed,
             per_micro_batch: config.micro_batch_size,
             micro_batches: config.gradient_accumulation_steps,
@@ -123,6 +123,12 @@ impl Order {
     }
 }
 
+/// Tokens of a packed sequence. The two answers of a preference are apart, and each may be as long as a sample.
+fn capacity(config: &Config) -> usize {
+    let sequences = if config.objective == Objective::Dpo { 2 } else { 1 };
+    sequences * config.sequence_len()
+}
+
 /// Shuffles `0..count` (Fisher and Yates) with a generator that is keyed by the arguments alone.
 pub(super) fn permutation(count: usize, seed: u64, purpose: &str, epoch: u64) -> Vec<usize> {
     let mut hasher = blake3::Hasher::new();
@@ -144,7 +150,7 @@ mod tests {
     use super::*;
 
     fn order(change: fn(&mut Config)) -> Order {
-        let mut config = Config { micro_batch_size: 2, sequence_len: 10, ..Config::default() };
+        let mut config = Config { micro_batch_size: 2, sequence_len: Some(10), ..Config::default() };
         change(&mut config);
         Order::new(&config, (0..12).map(|index| 1 + index % 5).collect(), Mix::even(12))
     }
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn mixed_data_sets_have_their_shares_and_can_be_gone_into_anywhere() {
         let check = |change: fn(&mut Config)| {
-            let mut config = Config { micro_batch_size: 2, sequence_len: 10, ..Config::default() };
+            let mut config = Config { micro_batch_size: 2, sequence_len: Some(10), ..Config::default() };
             change(&mut config);
             let lengths: Vec<usize> = (0..12).map(|index| 1 + index % 5).collect();
             let mix = Mix::weighted(&[(0..9, 1.0), (9..12, 2.0)]);

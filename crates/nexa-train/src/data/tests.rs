@@ -119,7 +119,7 @@ fn whatever_decides_the_tokens_decides_the_file() {
     check(&lab);
     lab.config.train_on_eos = TrainOnEos::Last;
     check(&lab);
-    lab.config.sequence_len = 100;
+    lab.config.sequence_len = Some(100);
     check(&lab);
     lab.tokenizer = ChatTokenizer::train(&["other words, another vocabulary"], 280).expect("trains");
     check(&lab);
@@ -133,7 +133,7 @@ fn long_samples_are_dropped_cut_or_refused() {
     let question = chat(&"two? ".repeat(40), "four");
     let lab = |strategy| {
         let mut lab = Lab::new(&[chat("two?", "four"), long.clone(), question.clone()]);
-        lab.config.sequence_len = 60;
+        lab.config.sequence_len = Some(60);
         lab.config.excess_length_strategy = strategy;
         lab
     };
@@ -363,7 +363,7 @@ fn long_texts_are_divided_and_every_token_is_trained_but_the_first_of_a_piece() 
     let texts: Vec<String> = (1..90).map(|words| "four ".repeat(words)).collect();
     let rows: Vec<Value> = texts.iter().map(|text| json!({ "text": text })).collect();
     let mut lab = Lab::new(&rows);
-    (lab.config.objective, lab.config.sequence_len) = (crate::Objective::Pretrain, 16);
+    (lab.config.objective, lab.config.sequence_len) = (crate::Objective::Pretrain, Some(16));
     let said = Said::default();
     let samples = lab.open(&said).expect("tokenises");
     let expected: Vec<Vec<u32>> =

@@ -180,28 +180,32 @@ impl Questions<'_> {
     }
 }
 
-/// Refuses a teacher whose tokens are not the student's.
+/// Refuses another model, which plays a role in the training, whose tokens are not those of the model's tokenizer.
 ///
 /// # Errors
 /// Names the first token that differs.
-pub(crate) fn check_vocabulary(student: &ChatTokenizer, teacher: &ChatTokenizer) -> Result<(), Error> {
-    let fail = |problem: String| Err(Error::Config { key: "objective", problem });
-    let (ours, theirs) = (student.vocab_size(), teacher.vocab_size());
+pub(crate) fn check_vocabulary(
+    student: &ChatTokenizer,
+    other: &ChatTokenizer,
+    role: &'static str,
+) -> Result<(), Error> {
+    let fail = |problem: String| Err(Error::Config { key: role, problem });
+    let (ours, theirs) = (student.vocab_size(), other.vocab_size());
     if ours != theirs {
         return fail(format!(
-            "is `distill`, but the teacher's tokenizer has {theirs} tokens and the student's {ours}"
+            "has a tokenizer of {theirs} tokens, and the one that is trained with has {ours}"
         ));
     }
     for id in 0..ours as u32 {
-        let (ours, theirs) = (student.token_text(id), teacher.token_text(id));
+        let (ours, theirs) = (student.token_text(id), other.token_text(id));
         if ours != theirs {
             let show = |token: Option<String>| {
                 token.map_or_else(|| "nothing".to_owned(), |text| format!("{text:?}"))
             };
             return fail(format!(
-                "is `distill`, but token {id} is {} for the student and {} for the teacher",
-                show(ours),
-                show(theirs)
+                "has another tokenizer: its token {id} is {}, and {} in the one that is trained with",
+                show(theirs),
+                show(ours)
             ));
         }
     }

@@ -23,7 +23,7 @@ impl Group {
         if parameter.kind == Kind::Embedding
             && let Some(rate) = config.embedding_lr
         {
-            group.rate = rate / config.learning_rate;
+            group.rate = rate / config.learning_rate();
         }
         for named in &config.lr_groups {
             let is_named = |(part, _): &&(String, usize)| named.modules.iter().any(|m| part.contains(m));
@@ -40,7 +40,7 @@ impl Group {
                 );
                 return Err(Error::Config { key: "lr_groups.modules", problem });
             }
-            group.rate = named.lr.map_or(group.rate, |rate| rate / config.learning_rate);
+            group.rate = named.lr.map_or(group.rate, |rate| rate / config.learning_rate());
             group.weight_decay = named.weight_decay.unwrap_or(group.weight_decay);
             break;
         }

@@ -39,7 +39,7 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
 fn config(optimizer: Choice) -> Config {
     Config {
         optimizer,
-        learning_rate: 0.01,
+        learning_rate: Some(0.01),
         weight_decay: 0.3,
         embedding_lr: Some(0.02),
         ..Config::default()

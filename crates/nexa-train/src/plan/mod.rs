@@ -8,7 +8,7 @@ mod counts;
 mod memory;
 mod time;
 
-use nexa_core::event::{Event, EventSink};
+use nexa_core::event::EventSink;
 use nexa_core::table::Tables;
 use serde::Serialize;
 
@@ -41,11 +41,8 @@ pub fn estimate(
     tables: &dyn Tables,
     events: &dyn EventSink,
 ) -> Result<Estimate, Error> {
-    let (config, reason) = &config.resolve();
-    if let Some(reason) = reason {
-        events.emit(Event::info(format!("computing on the CPU; {reason}")));
-    }
     let prepared = prepare(config, inputs, tables, events)?;
+    let config = &prepared.config.clone();
     let resident = resident_bytes();
     let mut order = prepared.set.order(config);
     let course = Plan::new(config, &mut order);

@@ -5,7 +5,8 @@ use crate::Config;
 /// Hashes what decides the result, the config and other facts, so that a state is never used for another run.
 ///
 /// Keys that only say how long, how often and how carefully (`max_time_s`, `save_steps`, `loss_watchdog_threshold` …)
-/// may change between attempts.
+/// decide nothing, so a caller of [`crate::train`] may change them between attempts. The stage `train` is a run of its own
+/// for each of its configurations, which are on record.
 pub(super) fn of(config: &Config, parts: &[&str]) -> String {
     let any = Config::default();
     let reproducible = Config {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use nexa_core::env::Environment;
 use nexa_core::event::{Cancel, Event, EventSink, NoEvents};
-use nexa_core::table::{JsonLines, Tables};
+use nexa_core::table::Tables;
 use nexa_model::{ChatTokenizer, Checkpoint, Weights};
 use serde::{Deserialize, Serialize};
 
@@ -152,12 +152,9 @@ pub fn initialise(config: &Config, tokenizer: &Path, output: &Path, seed: u64) -
 /// number, and with [`Error::Interrupted`] when the session is cancelled; the state is saved then.
 pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<Outcome, Error> {
     let events = session.events;
-    let (config, reason) = &config.resolve();
-    if let Some(reason) = reason {
-        events.emit(Event::info(format!("computing on the CPU; {reason}")));
-    }
-    let Prepared { tokenizer, set, validation, objective, model, fingerprint } =
+    let Prepared { config, tokenizer, set, validation, objective, model, fingerprint } =
         prepare(config, inputs, session.tables, events)?;
+    let config = &config;
     let mut state = State::new(config, model, fingerprint)?;
     if let Some(stored) = generations::newest(session.workspace, events)? {
         state.restore(stored)?;
@@ -194,13 +191,13 @@ pub fn train(config: &Config, inputs: &Inputs, session: &Session<'_>) -> Result<
 
 impl<'a> Session<'a> {
     /// A session that nobody watches or stops.
-    pub fn silent(workspace: &'a Path, output: &'a Path, cancel: &'a Cancel) -> Self {
+    pub fn silent(workspace: &'a Path, output: &'a Path, cancel: &'a Cancel, tables: &'a dyn Tables) -> Self {
         Self {
             workspace,
             output,
             events: &NoEvents,
             cancel,
-            tables: &JsonLines,
+            tables,
             environment: None,
             after_micro_batch: &|| {},
         }

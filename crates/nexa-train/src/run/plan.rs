@@ -3,8 +3,9 @@
 use crate::data::Order;
 use crate::{Config, Scheduler};
 
-/// Steps of the warm-up where the config says nothing.
+/// Steps of the warm-up where the config says nothing, and the share of the run that they are at most.
 const WARMUP_STEPS: u64 = 50;
+const WARMUP_SHARE: f64 = 0.1;
 /// Steps between two saves where the config says nothing.
 const SAVE_STEPS: u64 = 200;
 
@@ -39,8 +40,11 @@ impl Plan {
             Some(count) => ((per_epoch / count as f64).round() as u64).max(1),
             None => steps.unwrap_or(default),
         };
-        let warmup =
-            config.warmup_ratio.map_or(config.warmup_steps.unwrap_or(WARMUP_STEPS), share).min(total);
+        let warmup = match (config.warmup_ratio, config.warmup_steps) {
+            (Some(ratio), _) => share(ratio),
+            (None, Some(steps)) => steps.min(total),
+            (None, None) => WARMUP_STEPS.min(share(WARMUP_SHARE)),
+        };
         let decay = match config.lr_scheduler {
             Scheduler::WarmupStableDecay => share(config.lr_decay_ratio).min(total - warmup),
             Scheduler::Constant => 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nexa_core::event::{Event, EventSink};
 use nexa_core::lm::Tokenizer as _;
 use nexa_core::table::Tables;
-use nexa_model::{ChatTokenizer, Checkpoint, Weights};
+use nexa_model::{ChatTokenizer, Checkpoint, DecoderConfig, Weights};
 
 use super::steps::Validating;
 use super::{Inputs, fingerprint};
@@ -18,6 +18,8 @@ use crate::{Config, Error};
 /// Model, data and objective.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    /// The configuration, with the device and what depends on the model filled in.
+    pub(crate) config: Config,
     /// Goes with the model into every checkpoint.
     pub(crate) tokenizer: ChatTokenizer,
     /// The training data.
@@ -44,6 +46,11 @@ pub(crate) fn prepare(
     events: &dyn EventSink,
 ) -> Result<Prepared, Error> {
     config.check()?;
+    let (config, reason) = config.resolve();
+    if let Some(reason) = reason {
+        events.emit(Event::info(format!("computing on the CPU; {reason}")));
+    }
+    let config = &fitted(&config, inputs, events)?;
     // Before anything that takes long: a device may not be there.
     let placement = Placement::new(config)?;
     if !placement.is_cpu() {
@@ -56,9 +63,14 @@ pub(crate) fn prepare(
     let set = Set::open(&inputs.train, &reading)?;
     let validation = Set::open_validation(&inputs.validation, &reading)?;
     let (set, validation) = if validation.is_empty() { set.split(config) } else { (set, validation) };
+    if validation.is_empty() && config.validates_on_the_way() {
+        let problem = "asks for validations, but there are no validation data: give some, or `val_set_size`";
+        let key = if config.eval_steps.is_some() { "eval_steps" } else { "evals_per_epoch" };
+        return Err(Error::Config { key, problem: problem.to_owned() });
+    }
     let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
     if let Some(teacher) = &teacher {
-        objective::check_vocabulary(&tokenizer, &teacher.tokenizer)?;
+        objective::check_vocabulary(&tokenizer, &teacher.tokenizer, "teacher")?;
     }
 
     let initial_hash = weights.content_hash();
@@ -86,7 +98,22 @@ pub(crate) fn prepare(
     let validation =
         Validating { objective: Objective::new(config, &validation, &sources)?, set: validation };
     drop(initial);
-    Ok(Prepared { tokenizer, set, validation, objective, model, fingerprint })
+    Ok(Prepared { config: config.clone(), tokenizer, set, validation, objective, model, fingerprint })
+}
+
+/// Fills in what depends on the model to go on from, and tells what that is.
+fn fitted(config: &Config, inputs: &Inputs, events: &dyn EventSink) -> Result<Config, Error> {
+    let base = inputs.base.as_ref().map(|base| DecoderConfig::load(&base.join("config.json"))).transpose()?;
+    let fitted = config.fitted_to(base.as_ref());
+    if config.learning_rate.is_none() {
+        let of = match (&base, &config.adapter) {
+            (None, _) => "a model from scratch",
+            (Some(_), None) => "a given model",
+            (Some(_), Some(_)) => "adapters of a given model",
+        };
+        events.emit(Event::info(format!("`learning_rate` is {:e}, as for {of}", fitted.learning_rate())));
+    }
+    Ok(fitted)
 }
 
 /// The tokenizer and the weights before the first step.
@@ -101,16 +128,59 @@ fn starting_point(config: &Config, inputs: &Inputs) -> Result<(ChatTokenizer, We
         let weights = Weights::random(&config.decoder(&tokenizer)?, config.seed)?;
         return Ok((tokenizer, weights));
     };
-    let weights = Checkpoint::load(base)?.weights;
+    let Checkpoint { weights, tokenizer: own, .. } = Checkpoint::load(base)?;
+    if inputs.tokenizer.is_some() {
+        objective::check_vocabulary(&tokenizer, &own, "base")?;
+    }
     let decoder = weights.config();
     let fail = |key, problem: String| Err(Error::Config { key, problem });
     if tokenizer.vocab_size() > decoder.vocab_size {
         let (tokens, rows) = (tokenizer.vocab_size(), decoder.vocab_size);
         return fail("model", format!("has {rows} tokens, fewer than the {tokens} of the tokenizer"));
     }
-    if config.sequence_len > decoder.max_position_embeddings {
-        let (length, most) = (config.sequence_len, decoder.max_position_embeddings);
+    let (length, most) = (config.sequence_len(), decoder.context_length());
+    if length > most {
         return fail("sequence_len", format!("is {length}, more than the {most} positions of the model"));
     }
     Ok((tokenizer, weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use nexa_model::Llama;
+
+    use super::*;
+    use crate::Adapter;
+    use crate::config::Objective;
+
+    #[test]
+    fn what_is_not_said_follows_from_the_model_to_go_on_from() {
+        let decoder = |positions| DecoderConfig {
+            max_position_embeddings: positions,
+            ..DecoderConfig::llama(Llama {
+                hidden_size: 8,
+                intermediate_size: 8,
+                layers: 1,
+                heads: 2,
+                key_value_heads: 1,
+                vocab_size: 300,
+            })
+        };
+        let check = |change: fn(&mut Config), base: Option<usize>, expected| {
+            let mut config = Config::default();
+            change(&mut config);
+            let fitted = config.fitted_to(base.map(decoder).as_ref());
+            assert_eq!((fitted.learning_rate(), fitted.sequence_len()), expected);
+        };
+        check(|_| {}, None, (2e-3, 512));
+        check(|config| config.adapter = Some(Adapter::Lora), None, (2e-3, 512));
+        check(|_| {}, Some(2048), (2e-5, 512));
+        check(|_| {}, Some(192), (2e-5, 192));
+        check(|config| config.adapter = Some(Adapter::Lora), Some(2048), (2e-5 * 10.0, 512));
+        check(|config| config.objective = Objective::Dpo, Some(2048), (1e-6, 512));
+        let given = |config: &mut Config| {
+            (config.learning_rate, config.sequence_len) = (Some(0.5), Some(64));
+        };
+        check(given, Some(2048), (0.5, 64));
+    }
 }

@@ -16,10 +16,10 @@ use crate::{Config, Scheduler};
 /// Training Beyond Fixed Training Durations", 2024.
 pub(super) fn learning_rate(config: &Config, plan: &Plan, step: u64) -> f64 {
     if step < plan.warmup {
-        return config.learning_rate * (step + 1) as f64 / plan.warmup as f64;
+        return config.learning_rate() * (step + 1) as f64 / plan.warmup as f64;
     }
     let Some(decayed) = step.checked_sub(plan.total - plan.decay).filter(|_| plan.decay > 0) else {
-        return config.learning_rate;
+        return config.learning_rate();
     };
     // 0 with the first step of the decay, 1 with the last.
     let progress = (decayed as f64 / plan.decay.saturating_sub(1).max(1) as f64).min(1.0);
@@ -29,7 +29,7 @@ pub(super) fn learning_rate(config: &Config, plan: &Plan, step: u64) -> f64 {
         Scheduler::WarmupStableDecay => 1.0 - progress.sqrt(),
         Scheduler::Constant => 1.0,
     };
-    config.learning_rate * (config.cosine_min_lr_ratio + (1.0 - config.cosine_min_lr_ratio) * share)
+    config.learning_rate() * (config.cosine_min_lr_ratio + (1.0 - config.cosine_min_lr_ratio) * share)
 }
 
 #[cfg(test)]
@@ -39,8 +39,12 @@ mod tests {
     #[test]
     fn rates_rise_and_fall_as_the_scheduler_says() {
         let check = |lr_scheduler, decay, expected: [f64; 6]| {
-            let config =
-                Config { learning_rate: 1.0, cosine_min_lr_ratio: 0.1, lr_scheduler, ..Config::default() };
+            let config = Config {
+                learning_rate: Some(1.0),
+                cosine_min_lr_ratio: 0.1,
+                lr_scheduler,
+                ..Config::default()
+            };
             let plan = Plan::of(9, 2, decay);
             let rates: Vec<f64> =
                 [0, 1, 2, 5, 8, 20].map(|step| learning_rate(&config, &plan, step)).to_vec();
@@ -56,8 +60,8 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_longer_than_the_run_never_reaches_the_peak() {
-        let config = Config { learning_rate: 1.0, ..Config::default() };
+    fn a_run_that_is_all_warm_up_reaches_the_peak_with_its_last_step() {
+        let config = Config { learning_rate: Some(1.0), ..Config::default() };
         let plan = Plan::of(4, 4, 0);
         assert_eq!([0, 3].map(|step| learning_rate(&config, &plan, step)), [0.25, 1.0]);
     }

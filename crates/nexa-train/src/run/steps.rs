@@ -106,7 +106,8 @@ impl Run<'_> {
             if self.plan.validates_after(step) {
                 self.validate()?;
             }
-            if self.plan.saves_after(step) {
+            // A state that may be on its way to an explosion is not the last good one.
+            if self.plan.saves_after(step) && self.state.progress.above_threshold == 0 {
                 self.save()?;
             }
         }
@@ -127,12 +128,20 @@ impl Run<'_> {
         drop(decoder);
         let loss = sums.loss / terms as f64;
         let grad_norm = global_norm(sums.gradients.iter().map(|gradient| &**gradient)) / terms as f64;
+        let learning_rate = learning_rate(self.config, &self.plan, step);
         if let Some(problem) = self.watchdog.observe(&mut self.state.progress, loss, grad_norm) {
-            return Err(self.diverged(problem, &data));
+            let error = self.diverged(problem, &data);
+            // The curve shows the explosion. Whoever goes on from a saved state cuts this row off again.
+            if loss.is_finite() && grad_norm.is_finite() {
+                let progress = &mut self.state.progress;
+                progress.step += 1;
+                (progress.logged_loss, progress.logged_terms) = (sums.loss, terms);
+                self.log(learning_rate, grad_norm, data.padding_waste)?;
+            }
+            return Err(error);
         }
 
         let clip = optimizer::clip(self.config.max_grad_norm, grad_norm);
-        let learning_rate = learning_rate(self.config, &self.plan, step);
         let State { model, optimizer, progress, .. } = &mut self.state;
         let update = Step { number: step + 1, learning_rate, scale: clip / terms as f64 };
         optimizer.update_all(model.values_mut(), sums.gradients, &update);

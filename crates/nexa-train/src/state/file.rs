@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use memmap2::Mmap;
 use safetensors::tensor::SafeTensors;
 
 use super::{Measured, Progress};
@@ -22,8 +23,9 @@ pub(crate) struct Stored {
     pub(crate) progress: Progress,
     /// What they do not.
     pub(crate) measured: Measured,
-    /// The tensors, by name.
-    pub(crate) tensors: BTreeMap<String, Vec<f32>>,
+    /// The file. A state is as large as the run that it is restored to, so its numbers stay there until they are copied
+    /// to their place.
+    map: Mmap,
 }
 
 /// Writes a state under a temporary name, makes it durable and gives it its name.
@@ -38,7 +40,8 @@ pub(crate) fn write(
     let progress = to_json(serde_json::to_string(progress))?;
     let measured = to_json(serde_json::to_string(measured))?;
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    let checksum = checksum(&progress, &measured, tensors.iter().map(|(name, values)| (name, *values)));
+    let bytes = tensors.iter().map(|(name, values)| (name.as_str(), to_bytes(values)));
+    let checksum = checksum(&progress, &measured, bytes);
     let metadata = HashMap::from([
         (PROGRESS_KEY.to_owned(), progress),
         (MEASURED_KEY.to_owned(), measured),
@@ -51,51 +54,64 @@ pub(crate) fn write(
 /// Reads a state and holds it against its checksum.
 pub(crate) fn read(path: &Path) -> Result<Stored, Error> {
     let failed = |problem: String| Error::State { path: path.to_owned(), problem };
-    let bytes = fs_err::read(path)?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(error.to_string()))?;
+    let file = fs_err::File::open(path)?;
+    #[expect(unsafe_code, reason = "mapping is the point: the numbers are read where they lie")]
+    // SAFETY: a state is replaced as a whole and under another inode, never written to.
+    let map = unsafe { Mmap::map(file.file()) }?;
+    let (_, header) = SafeTensors::read_metadata(&map).map_err(|error| failed(error.to_string()))?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let text =
         |key: &str| metadata.get(key).cloned().ok_or_else(|| failed(format!("its header has no `{key}`")));
     let (progress, measured, expected) = (text(PROGRESS_KEY)?, text(MEASURED_KEY)?, text(CHECKSUM_KEY)?);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(error.to_string()))?;
-    let tensors: BTreeMap<String, Vec<f32>> = file
-        .iter()
-        .map(|(name, tensor)| {
-            let numbers = tensor.data().as_chunks::<4>().0.iter();
-            (name.to_owned(), numbers.map(|&bytes| f32::from_le_bytes(bytes)).collect())
-        })
-        .collect();
-    let found = checksum(&progress, &measured, tensors.iter().map(|(name, values)| (name, &values[..])));
-    if found != expected {
+    let tensors = SafeTensors::deserialize(&map).map_err(|error| failed(error.to_string()))?;
+    let mut names = tensors.names();
+    names.sort_unstable();
+    let bytes = names.into_iter().filter_map(|name| Some((name, tensors.tensor(name).ok()?.data())));
+    if checksum(&progress, &measured, bytes) != expected {
         return Err(failed("its content does not belong to its checksum".to_owned()));
     }
     Ok(Stored {
         path: path.to_owned(),
         progress: serde_json::from_str(&progress).map_err(|error| failed(error.to_string()))?,
         measured: serde_json::from_str(&measured).map_err(|error| failed(error.to_string()))?,
-        tensors,
+        map,
     })
 }
 
 impl Stored {
-    /// Moves a tensor out of the file into a place of its size.
-    pub(crate) fn take_into(&mut self, name: &str, place: &mut [f32]) -> Result<(), Error> {
+    /// Copies a tensor to a place of its size.
+    pub(crate) fn copy_into(&self, name: &str, place: &mut [f32]) -> Result<(), Error> {
         let failed = |problem: String| Error::State { path: self.path.clone(), problem };
-        let values = self.tensors.remove(name).ok_or_else(|| failed(format!("has no tensor `{name}`")))?;
-        if values.len() != place.len() {
-            let problem = format!("`{name}` has {} numbers, not {}", values.len(), place.len());
+        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| failed(error.to_string()))?;
+        let tensor = tensors.tensor(name).map_err(|_| failed(format!("has no tensor `{name}`")))?;
+        let numbers = tensor.data().as_chunks::<4>().0;
+        if numbers.len() != place.len() {
+            let problem = format!("`{name}` has {} numbers, not {}", numbers.len(), place.len());
             return Err(failed(problem));
         }
-        place.copy_from_slice(&values);
+        for (place, &bytes) in place.iter_mut().zip(numbers) {
+            *place = f32::from_le_bytes(bytes);
+        }
         Ok(())
+    }
+
+    /// The tensors by name, copied.
+    pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Vec<f32>>, Error> {
+        let failed = |problem: String| Error::State { path: self.path.clone(), problem };
+        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| failed(error.to_string()))?;
+        let copied = tensors.iter().map(|(name, tensor)| {
+            let numbers = tensor.data().as_chunks::<4>().0.iter();
+            (name.to_owned(), numbers.map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        });
+        Ok(copied.collect())
     }
 }
 
-/// Hashes all that a file holds, tensors in the order of their names.
+/// Hashes all that a file holds, tensors as little-endian numbers and in the order of their names.
 fn checksum<'a>(
     progress: &str,
     measured: &str,
-    tensors: impl Iterator<Item = (&'a String, &'a [f32])>,
+    tensors: impl Iterator<Item = (&'a str, impl AsRef<[u8]>)>,
 ) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {
@@ -106,7 +122,7 @@ fn checksum<'a>(
     add(measured.as_bytes());
     for (name, values) in tensors {
         add(name.as_bytes());
-        add(&to_bytes(values));
+        add(values.as_ref());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -51,7 +51,9 @@ pub(crate) struct Progress {
     pub(crate) validation: Option<Validation>,
     /// The best validation.
     pub(crate) best: Option<Validation>,
-    /// Validations since the best one.
+    /// The loss of the last validation that was a gain.
+    pub(crate) last_gain: Option<f64>,
+    /// Validations since that one.
     pub(crate) without_gain: u64,
     /// Steps in a row whose loss was above the watchdog's threshold.
     pub(crate) above_threshold: u64,
@@ -112,16 +114,16 @@ impl State {
     ///
     /// # Errors
     /// Fails when the file is of another run, or lacks a tensor.
-    pub(crate) fn restore(&mut self, mut stored: Stored) -> Result<(), Error> {
+    pub(crate) fn restore(&mut self, stored: Stored) -> Result<(), Error> {
         if stored.progress.fingerprint != self.progress.fingerprint {
             return Err(Error::OtherRun { path: stored.path });
         }
         let names: Vec<String> = self.model.parameters().iter().map(weight_name).collect();
         for (name, values) in names.iter().zip(self.model.values_mut()) {
-            stored.take_into(name, values)?;
+            stored.copy_into(name, values)?;
         }
         for (name, values) in self.optimizer.state_mut() {
-            stored.take_into(&name, values)?;
+            stored.copy_into(&name, values)?;
         }
         self.progress = stored.progress;
         self.measured = stored.measured;

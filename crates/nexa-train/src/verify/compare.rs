@@ -1,5 +1,6 @@
 //! Where two runs that should be equal are not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -8,8 +9,10 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::run::METRICS_FILE;
-use crate::state::file::Stored;
-use crate::state::generations;
+use crate::state::{Progress, generations};
+
+/// Tensors by name.
+type Tensors = BTreeMap<String, Vec<f32>>;
 
 /// How two runs compare. What is absent is the same in both, bit for bit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,8 +54,8 @@ pub fn compare_runs(left: &Path, right: &Path) -> Result<Comparison, Error> {
         Comparison { metrics: compare_metrics(&metrics(left)?, &metrics(right)?), ..Comparison::default() };
     match (state(left)?, state(right)?) {
         (Some(left), Some(right)) => {
-            comparison.progress = compare_progress(&left, &right)?;
-            comparison.tensor = compare_tensors(&left, &right);
+            comparison.progress = compare_progress(&left.progress, &right.progress)?;
+            comparison.tensor = compare_tensors(&left.tensors()?, &right.tensors()?);
         }
         (None, None) => {}
         (one, _) => {
@@ -83,16 +86,16 @@ fn compare_metrics(left: &str, right: &str) -> Option<String> {
     Some(format!("{METRICS_FILE}: the ends of lines differ"))
 }
 
-fn compare_progress(left: &Stored, right: &Stored) -> Result<Option<String>, Error> {
-    let json = |stored: &Stored| serde_json::to_value(&stored.progress).map_err(std::io::Error::from);
+fn compare_progress(left: &Progress, right: &Progress) -> Result<Option<String>, Error> {
+    let json = |progress: &Progress| serde_json::to_value(progress).map_err(std::io::Error::from);
     let (a, b) = (json(left)?, json(right)?);
     let differs = a.as_object().into_iter().flatten().find(|(key, value)| b.get(key.as_str()) != Some(value));
     Ok(differs.map(|(key, value)| format!("`{key}` of the progress: {value} and {}", b[key.as_str()])))
 }
 
-fn compare_tensors(left: &Stored, right: &Stored) -> Option<String> {
-    for (name, a) in &left.tensors {
-        let Some(b) = right.tensors.get(name) else {
+fn compare_tensors(left: &Tensors, right: &Tensors) -> Option<String> {
+    for (name, a) in left {
+        let Some(b) = right.get(name) else {
             return Some(format!("tensor `{name}` is in one only"));
         };
         let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
@@ -108,30 +111,22 @@ fn compare_tensors(left: &Stored, right: &Stored) -> Option<String> {
             return Some(format!("tensor `{name}` has {} and {} numbers", a.len(), b.len()));
         }
     }
-    let unknown = right.tensors.keys().find(|name| !left.tensors.contains_key(*name))?;
+    let unknown = right.keys().find(|name| !left.contains_key(*name))?;
     Some(format!("tensor `{unknown}` is in one only"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::state::{Measured, Progress};
 
-    fn stored(tensors: &[(&str, &[f32])], step: u64) -> Stored {
-        Stored {
-            path: PathBuf::new(),
-            progress: Progress { step, ..Progress::default() },
-            measured: Measured { seconds: step as f64, ..Measured::default() },
-            tensors: tensors.iter().map(|&(name, values)| (name.to_owned(), values.to_vec())).collect(),
-        }
+    fn tensors(tensors: &[(&str, &[f32])]) -> Tensors {
+        tensors.iter().map(|&(name, values)| (name.to_owned(), values.to_vec())).collect()
     }
 
     #[test]
     fn the_first_number_that_differs_by_a_bit_is_named() {
         let check = |left: &[(&str, &[f32])], right: &[(&str, &[f32])], expected: Option<&str>| {
-            assert_eq!(compare_tensors(&stored(left, 1), &stored(right, 1)).as_deref(), expected);
+            assert_eq!(compare_tensors(&tensors(left), &tensors(right)).as_deref(), expected);
         };
         check(&[("a", &[1.0, f32::NAN])], &[("a", &[1.0, f32::NAN])], None);
         let expected = "tensor `b` from element 1 on: 0e0 and -0e0 (1 of 2 differ)";
@@ -154,9 +149,9 @@ mod tests {
             Some(expected),
         );
         check("", "{\"step\":7}\n", Some(r#"metrics.jsonl line 1 (step 7): nothing and {"step":7}"#));
-        let progress = compare_progress(&stored(&[], 1), &stored(&[], 2)).expect("numbers are JSON");
+        let after = |step| Progress { step, ..Progress::default() };
+        let progress = compare_progress(&after(1), &after(2)).expect("numbers are JSON");
         assert_eq!(progress.as_deref(), Some("`step` of the progress: 1 and 2"));
-        let progress = compare_progress(&stored(&[], 2), &stored(&[], 2)).expect("numbers are JSON");
-        assert_eq!(progress, None);
+        assert_eq!(compare_progress(&after(2), &after(2)).expect("numbers are JSON"), None);
     }
 }

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use nexa_core::event::{Cancel, Event, EventSink};
 use nexa_core::files;
+use nexa_core::table::Tables;
 
 pub use self::compare::{Comparison, compare_runs};
 pub use self::job::{Job, PAUSED};
@@ -26,12 +27,14 @@ const SAVE_STEPS: u64 = 2;
 pub const LEAST_STEPS: u64 = SAVE_STEPS + 2;
 
 /// What is to be tried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Trial<'a> {
     /// How the model is trained.
     pub config: &'a Config,
     /// On what.
     pub inputs: &'a Inputs,
+    /// Reads data files that are not lines of JSON.
+    pub tables: &'a dyn Tables,
     /// A folder for both runs; what is in it is removed.
     pub folder: &'a Path,
     /// Steps of each run, at least [`LEAST_STEPS`].
@@ -62,7 +65,7 @@ pub fn resume(
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Report, Error> {
-    let config = bounded(trial.config, trial.steps.max(LEAST_STEPS));
+    let config = bounded(trial);
     config.check()?;
     files::remove(trial.folder)?;
     let job = |name: &str| {
@@ -74,7 +77,11 @@ pub fn resume(
     };
     let (straight, mut disturbed) = (job("straight")?, job("disturbed")?);
     let (workspace, output) = (&straight.workspace, &straight.output);
-    train(&config, trial.inputs, &Session { events, ..Session::silent(workspace, output, cancel) })?;
+    train(
+        &config,
+        trial.inputs,
+        &Session { events, ..Session::silent(workspace, output, cancel, trial.tables) },
+    )?;
 
     let killed_after = kill_point(&config, trial.steps.max(LEAST_STEPS));
     events.emit(Event::info(format!("killing the second run after micro-batch {killed_after}")));
@@ -93,17 +100,23 @@ pub fn resume(
     Ok(Report { steps: trial.steps.max(LEAST_STEPS), killed_after, comparison })
 }
 
-/// The same training, cut to a few steps with a row of metrics each, and with validations and saves between them.
-fn bounded(config: &Config, steps: u64) -> Config {
+/// The same training, cut to a few steps with a row of metrics each, and with validations, where there is something to
+/// validate on, and saves between them.
+fn bounded(trial: &Trial<'_>) -> Config {
+    let Trial { config, inputs, .. } = *trial;
+    let validates = !inputs.validation.is_empty() || config.val_set_size > 0.0;
     Config {
-        max_steps: Some(steps),
+        max_steps: Some(trial.steps.max(LEAST_STEPS)),
         max_tokens: None,
         max_time_s: None,
         logging_steps: 1,
-        eval_steps: Some(SAVE_STEPS + 1),
+        eval_steps: validates.then_some(SAVE_STEPS + 1),
+        load_best_model_at_end: validates && config.load_best_model_at_end,
         evals_per_epoch: None,
         save_steps: Some(SAVE_STEPS),
         saves_per_epoch: None,
+        // A run that ends early has no moment left to be killed at.
+        early_stopping_patience: None,
         ..config.clone()
     }
 }
@@ -134,13 +147,14 @@ fn kill_when_paused(mut command: Command) -> Result<(), Error> {
 /// Sets the optimizer's part of every saved state to zero, as a program would leave it that forgets to restore it.
 fn forget_optimizer(workspace: &Path) -> Result<(), Error> {
     for path in generations::paths(workspace)? {
-        let mut stored = file::read(&path)?;
-        for (name, values) in &mut stored.tensors {
+        let stored = file::read(&path)?;
+        let mut tensors = stored.tensors()?;
+        for (name, values) in &mut tensors {
             if !name.starts_with("weight.") {
                 values.fill(0.0);
             }
         }
-        let tensors = stored.tensors.iter().map(|(name, values)| (name.clone(), values.as_slice()));
+        let tensors = tensors.iter().map(|(name, values)| (name.clone(), values.as_slice()));
         file::write(&path, tensors.collect(), &stored.progress, &stored.measured)?;
     }
     Ok(())

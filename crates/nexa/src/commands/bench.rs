@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use nexa_core::{ExitCode, config, format};
+use nexa_data::tables::FileTables;
 use nexa_distill::embedded::{self, Conduct, EmbeddedTeacher, Faults};
 use nexa_model::DecoderConfig;
 use nexa_train::Inputs;
-use nexa_train::bench::{self, Bench, Measured};
+use nexa_train::bench::{self, Bench, Fit, Measured};
 use serde::Deserialize;
 
 use crate::args::{BenchProviderArgs, BenchSftArgs, BenchTrainArgs, Global};
@@ -52,7 +53,9 @@ pub(crate) fn sft(args: &BenchSftArgs) -> Result<ExitCode> {
         teacher: None,
         cache: args.folder.join("cache"),
     };
-    render::json(&bench::fit(&config, &inputs, &args.folder, args.steps).map_err(reported)?)?;
+    let (folder, steps) = (args.folder.as_path(), args.steps);
+    let fit = Fit { config: &config, inputs: &inputs, tables: &FileTables, folder, steps };
+    render::json(&bench::fit(&fit).map_err(reported)?)?;
     Ok(ExitCode::Success)
 }
 

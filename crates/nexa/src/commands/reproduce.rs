@@ -51,6 +51,13 @@ pub(crate) fn run(app: &App, id: &str) -> Result<ExitCode> {
         let problem = "it asked a paid model, whose answers cost money again and need not be the same";
         return Err(refused(&record, problem).into());
     }
+    if original.manifest.summary.get("end").is_some_and(|end| end == "time") {
+        let problem =
+            "it was ended by `max_time_s`, and what the clock decides does not come out the same again";
+        return Err(refused(&record, problem).into());
+    }
+    // What is proved again is what lies there, not what once did.
+    original.verify()?;
     let stage = stage_of(app, &record)?;
     let inputs = inputs(app, &record, stage.as_ref())?;
     tell_differences_of_place(&record);
@@ -148,16 +155,18 @@ fn difference(
     folder: &Path,
     workspace: &Path,
 ) -> Result<Option<String>> {
+    let is_training = folder.join("metrics.jsonl").is_file() && original.producer.stage == "train";
+    let compare = || verify::compare_runs(folder, workspace).map_err(reported);
     if original.content_hash == copy.content_hash {
-        return Ok(None);
+        let metrics = if is_training { compare()?.metrics } else { None };
+        return Ok(metrics);
     }
     let names = original.files.iter().filter(|file| !copy.files.contains(file)).map(|file| &file.name);
     let added = copy.files.iter().map(|file| &file.name);
     let added = added.filter(|name| original.files.iter().all(|file| file.name != **name));
     let mut text = names.chain(added).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if folder.join("metrics.jsonl").is_file() && original.producer.stage == "train" {
-        let comparison = verify::compare_runs(folder, workspace).map_err(reported)?;
-        text.push_str(&format!(": {comparison}"));
+    if is_training {
+        text.push_str(&format!(": {}", compare()?));
     }
     Ok(Some(text))
 }

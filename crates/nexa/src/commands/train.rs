@@ -67,6 +67,7 @@ fn verify_resume(global: &Global, mut args: TrainArgs) -> Result<ExitCode> {
     let trial = Trial {
         config: &config,
         inputs: &inputs,
+        tables: &app.tables,
         folder: &folder,
         steps: args.verify_steps,
         breaks_restore: args.break_restore,

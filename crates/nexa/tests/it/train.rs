@@ -48,7 +48,7 @@ fn resuming_is_verified_and_a_broken_restore_is_found() {
 #[test]
 fn a_finished_run_is_reproduced_or_the_difference_is_named() {
     let shell = lab();
-    let ran = shell.run(&["train", "--config", "student.yaml"]);
+    let ran = shell.run(&["train", "--config", "student.yaml", "learning_rate=0.002"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     for stage in ["train", "distill.collect", "distill.package", "data.ingest", "tokenizer.train"] {
         let ran = shell.run(&["runs", "reproduce", &run_of(&shell, stage)]);
@@ -56,8 +56,26 @@ fn a_finished_run_is_reproduced_or_the_difference_is_named() {
     }
     assert_eq!(shell.run(&["runs", "reproduce", "nothing"]).code, 4);
 
-    // A record that does not tell the truth.
+    // A curve, and a model, that somebody has changed.
     let run = run_of(&shell, "train");
+    let metrics = shell.path(&format!("runs/{run}/metrics.jsonl"));
+    let text = std::fs::read_to_string(&metrics).unwrap();
+    std::fs::write(&metrics, text.replacen("\"step\":1,", "\"step\":1,\"by\":2,", 1)).unwrap();
+    let ran = shell.run(&["runs", "reproduce", &run]);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("metrics.jsonl line 1"), "{}", ran.stderr);
+    std::fs::write(&metrics, text).unwrap();
+    let model = shell.path("data/processed/tutor/training/checkpoints/student_v1/model.safetensors");
+    let mut bytes = std::fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&model, &bytes).unwrap();
+    let ran = shell.run(&["runs", "reproduce", &run]);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&model, &bytes).unwrap();
+
+    // A record that does not tell the truth.
     let record = shell.path(&format!("runs/{run}/run.json"));
     let text = std::fs::read_to_string(&record).unwrap();
     assert!(text.contains("\"learning_rate\": 0.002"));
