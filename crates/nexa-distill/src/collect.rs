@@ -4,6 +4,7 @@
 //! was killed, throttled or moved to another cap on spending goes on with what is already there, and its table is the
 //! same to the last byte.
 
+mod ask;
 mod bill;
 mod breaker;
 mod driver;
@@ -31,6 +32,7 @@ use crate::error::{check, check_share};
 use crate::teacher::{Source, TeacherSpec};
 use crate::{Error, Result, table};
 
+pub(crate) use ask::Asked;
 use driver::{Driver, Results, Work};
 use job::Jobs;
 use log::ResponseLog;

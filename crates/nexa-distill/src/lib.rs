@@ -1,8 +1,10 @@
 //! Teachers, collection, gates and packaging: from prompts to supervised fine-tuning data.
 //!
 //! ```text
-//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──▶ filter ──▶ package
-//!                           └──────────────────────────────────────────────┘
+//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──┬─────────▶ filter ──┬──▶ package
+//!                           │                       ▲     └▶ judge ─────┘       │      ▲
+//!                           │                       └──────── regenerate ◀──────┘      │
+//!                           └──────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Each stage is a module with a `Config` and a type that implements [`nexa_core::stage::Stage`]. They meet only in
@@ -15,6 +17,7 @@
 
 mod draw;
 mod error;
+mod student;
 mod table;
 mod text;
 
@@ -24,8 +27,10 @@ pub mod embedded;
 pub mod filter;
 pub mod gates;
 pub mod inputs;
+pub mod judge;
 pub mod package;
 pub mod problems;
+pub mod regenerate;
 pub mod teacher;
 
 pub use error::{Error, Result};

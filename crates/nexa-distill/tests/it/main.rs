@@ -4,8 +4,11 @@
 
 mod collect;
 mod failures;
+mod filter;
+mod judge;
 mod money;
 mod package;
 mod pipeline;
+mod regenerate;
 mod server;
 mod support;

@@ -28,6 +28,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["nexa-distill"]),
     ("ureq", &["nexa-train"]),
     ("rustls", &["nexa-distill"]),
+    ("jsonschema", &["nexa-distill"]),
     ("rusqlite", &["nexa-core"]),
     ("maud", &["nexa-ui"]),
     ("plotly", &["nexa-ui"]),
