@@ -129,14 +129,17 @@ impl Bounds {
     }
 }
 
+/// What a gate found in each of some answers.
 type Measures = Vec<Option<Measure>>;
+/// How a gate measures.
+type Measuring = dyn FnMut(&[Answer<'_>]) -> Result<Measures>;
 
 /// A gate, ready to measure.
 pub struct Gate {
     name: String,
     version: u32,
     bounds: Bounds,
-    measure: Box<dyn FnMut(&[Answer<'_>]) -> Result<Measures>>,
+    measure: Box<Measuring>,
 }
 
 impl Gate {

@@ -117,7 +117,7 @@ fn judges_and_the_students_tokens_decide_where_they_are_given() {
         [
             triple("b", "judge", "judged 2, the bound is 3"),
             triple("c", "judge", "no readable verdict, the bound is 3"),
-            triple("d", "tokens", "16 tokens, the bound is 10"),
+            triple("d", "tokens", "17 tokens, the bound is 10"),
         ]
     );
 }

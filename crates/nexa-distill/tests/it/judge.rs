@@ -99,11 +99,13 @@ fn a_jury_is_asked_and_every_judge_counts_alike() {
 #[test]
 fn a_ceiling_holds_for_the_jury_together() {
     let lab = lab();
-    let (one, other) = (Server::start(fair), Server::start(fair));
+    // Each verdict costs 0.002 dollars, and at worst a little more.
+    let dear = |_: &Call| good("{\"right\": 5, \"clear\": 5}", 1000);
+    let (one, other) = (Server::start(dear), Server::start(dear));
     let jury = [one.teacher("judge-1"), other.teacher("judge-1")];
-    // The worst case of a call is about 1700 tokens of prompt and 1024 of the verdict.
-    let error = judge(&lab, &jury, "{max_cost_usd: 0.0033, max_concurrent_requests: 1}").unwrap_err();
-    assert!(error.to_string().contains("stay below $0.0033"), "{error}");
+    let error = judge(&lab, &jury, "{max_cost_usd: 0.009, max_concurrent_requests: 1}").unwrap_err();
+    assert!(error.to_string().contains("stay below $0.0090"), "{error}");
+    assert_eq!(one.calls().len(), 3, "the ceiling was met by the second judge");
     let made = judge(&lab, &jury, "max_cost_usd: 1").unwrap();
     assert_eq!(one.calls().len() + other.calls().len(), 6, "nothing is paid twice");
     assert_eq!(made.manifest.spend.requests, 6);

@@ -22,6 +22,9 @@ const KEPT_BYTES: u64 = 1 << 20;
 /// How much of a line is a reason.
 const REASON_CHARACTERS: usize = 200;
 
+/// Why an answer does not pass, if it does not.
+type Verdict = Option<String>;
+
 /// A program, and how it is run.
 #[derive(Debug, Clone)]
 pub(super) struct Command {
@@ -41,19 +44,18 @@ pub(super) fn gate(name: String, command: Command) -> Gate {
 
 impl Command {
     /// Why each answer does not pass, if it does not.
-    fn check_all(&self, answers: &[Answer<'_>]) -> Result<Vec<Option<String>>> {
+    fn check_all(&self, answers: &[Answer<'_>]) -> Result<Vec<Verdict>> {
         let next = AtomicUsize::new(0);
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(answers.len().max(1));
-        let work = || {
+        let work = || -> Result<Vec<(usize, Verdict)>> {
             let mut done = Vec::new();
-            while let Some((at, answer)) = Some(next.fetch_add(1, Ordering::Relaxed))
-                .and_then(|at| answers.get(at).map(|answer| (at, answer)))
-            {
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(answer) = answers.get(at) else { return Ok(done) };
                 done.push((at, self.check(answer)?));
             }
-            Ok(done)
         };
-        let done: Vec<Result<Vec<(usize, Option<String>)>>> = std::thread::scope(|scope| {
+        let done: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
             threads
                 .into_iter()
@@ -67,7 +69,7 @@ impl Command {
         Ok(verdicts)
     }
 
-    fn check(&self, answer: &Answer<'_>) -> Result<Option<String>> {
+    fn check(&self, answer: &Answer<'_>) -> Result<Verdict> {
         let failed = |e: std::io::Error| Error::CommandFailed {
             program: self.program.clone(),
             message: e.to_string(),
@@ -139,7 +141,7 @@ mod tests {
     use super::super::super::test::row;
     use super::*;
 
-    fn check(script: &str, rows: &[Row]) -> Result<Vec<Option<String>>> {
+    fn check(script: &str, rows: &[Row]) -> Result<Vec<Verdict>> {
         let command = Command {
             program: "sh".to_owned(),
             arguments: vec!["-c".to_owned(), script.to_owned()],
