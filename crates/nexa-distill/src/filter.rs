@@ -251,6 +251,7 @@ mod tests {
         check("checks: [{regex: a, command: [b]}]", "check 1: it has not exactly one of");
         check("checks: [{command: []}]", "check 1: `command` is empty");
         check("checks: [{regex: a}, {regex: b}]", "`checks.name` is regex, but another gate has that name");
+        check("checks: [{regex: a, name: judge}]", "`checks.name` is judge");
         check("checks: [{json_schema: no-such.json}]", "no-such.json");
         check("checks: [{numeric_answer: {tolerance: -1}}]", "check 1: `tolerance` is -1");
         check("judge: {min_score: 7}", "`judge.min_score` is 7");

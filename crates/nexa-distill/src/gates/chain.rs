@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nexa_core::columns;
 use nexa_core::lm::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,9 @@ pub struct Config {
     pub judge: Judged,
 }
 
+/// Names that no check can have: the table of scores has a column for each.
+const TAKEN: [&str; 3] = [columns::ID, "tokens", "judge"];
+
 /// What gates need besides the answers.
 #[derive(Clone, Default)]
 pub struct Given {
@@ -121,7 +125,8 @@ impl Config {
         let gates = self.gates(&given)?;
         for (position, gate) in gates.iter().enumerate() {
             let is_first = gates[..position].iter().all(|earlier| earlier.name() != gate.name());
-            error::check(stage, "checks.name", gate.name()).that(is_first, "another gate has that name")?;
+            let is_free = is_first && !TAKEN.contains(&gate.name());
+            error::check(stage, "checks.name", gate.name()).that(is_free, "another gate has that name")?;
         }
         Ok(())
     }

@@ -94,6 +94,34 @@ fn a_command_checks_rows_and_its_file_belongs_to_the_key() {
 }
 
 #[test]
+fn the_filters_of_scientific_answers_can_be_set() {
+    let lab = TestLab::new();
+    let filler = "It takes care, a clean bench and a steady hand, and every value is written down at once. ";
+    let good = format!("Measure the mass before and after drying. {filler}The loss of mass is the water.");
+    let inputs = outputs(
+        &lab,
+        vec![
+            answer("a", &good, json!({})),
+            answer("b", &good.replace("Measure", "Consider"), json!({})),
+            answer("c", &good.replace("water.", "water [12]."), json!({})),
+            answer("d", &good.replace("water.", "water, see doi:10.1/x."), json!({})),
+            answer("e", "Measure it.", json!({})),
+        ],
+    );
+    let yaml = "
+length: {min_characters: 120}
+checks:
+  - name: action_verb
+    regex: '(?i)\\b(?:analyze|assess|calibrate|compare|culture|evaluate|incubate|measure|mix|prepare|run|simulate|synthesize|test|validate)\\b'
+  - {name: no_citations, not_regex: '(?i)\\[\\d+\\]|\\(ref\\)|doi:\\S+|arxiv:\\S+'}
+";
+    let gates: Vec<_> =
+        rejected(&filter(&lab, yaml, &inputs)).into_iter().map(|(id, gate, _)| (id, gate)).collect();
+    let expected = [("b", "action_verb"), ("c", "no_citations"), ("d", "no_citations"), ("e", "length")];
+    assert_eq!(gates, expected.map(|(id, gate)| (id.to_owned(), gate.to_owned())));
+}
+
+#[test]
 fn judges_and_the_students_tokens_decide_where_they_are_given() {
     let lab = TestLab::new();
     let inputs = outputs(
