@@ -39,7 +39,7 @@ pub(crate) fn tokenizers() -> Arc<dyn TokenizerLoader> {
 
 impl TokenizerLoader for LocalLoader {
     fn load_tokenizer(&self, folder: &Path) -> Result<Arc<dyn lm::Tokenizer>, lm::Error> {
-        let tokenizer = nexa_model::Tokenizer::load(folder);
+        let tokenizer = nexa_model::ChatTokenizer::load(folder);
         Ok(Arc::new(tokenizer.map_err(|error| lm::Error::Tokenizer(error.to_string()))?))
     }
 }
