@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use regex::Regex;
-use whatlang::{Info, Script};
+use whatlang::Script;
 
 use super::{Answer, Measure, fences, rounded};
 
@@ -16,35 +16,48 @@ pub(super) const VERSION: u32 = 1;
 const LETTERS_OF_A_SCRIPT: usize = 8;
 /// Letters from which on trigrams tell languages of one script apart.
 const LETTERS_OF_A_LANGUAGE: usize = 60;
+/// Characters that are looked at: more tell no more about a language, and cost as much again.
+const SAMPLE_CHARACTERS: usize = 2_000;
 
 pub(super) fn measure(answer: &Answer<'_>) -> Option<Measure> {
     if names_a_language(answer.prompt) || names_a_language(answer.system_prompt) {
         return None;
     }
-    let (asked, answered) = (fences::prose(answer.prompt), fences::prose(answer.output));
+    let (asked, answered) = (sample(answer.prompt), sample(answer.output));
     let letters = letters(&asked).min(letters(&answered));
     if letters < LETTERS_OF_A_SCRIPT {
         return None;
     }
-    let (asked, answered) = (whatlang::detect(&asked)?, whatlang::detect(&answered)?);
-    let sure = if family(asked.script()) != family(answered.script()) {
-        1.0
-    } else if letters >= LETTERS_OF_A_LANGUAGE && asked.is_reliable() && answered.is_reliable() {
-        if asked.lang() == answered.lang() { 0.0 } else { asked.confidence().min(answered.confidence()) }
-    } else {
+    let scripts = [whatlang::detect_script(&asked)?, whatlang::detect_script(&answered)?];
+    if family(scripts[0]) != family(scripts[1]) {
+        return Some(Measure::new(
+            1.0,
+            format!("asked in {} writing, answered in {}", scripts[0], scripts[1]),
+        ));
+    }
+    if letters < LETTERS_OF_A_LANGUAGE {
         return None;
-    };
-    Some(Measure::new(rounded(sure), described(&asked, &answered)))
+    }
+    let (asked, answered) = (whatlang::detect(&asked)?, whatlang::detect(&answered)?);
+    if !asked.is_reliable() || !answered.is_reliable() {
+        return None;
+    }
+    if asked.lang() == answered.lang() {
+        return Some(Measure::clean());
+    }
+    let names = format!("asked in {}, answered in {}", asked.lang().eng_name(), answered.lang().eng_name());
+    Some(Measure::new(rounded(asked.confidence().min(answered.confidence())), names))
 }
 
-fn described(asked: &Info, answered: &Info) -> String {
-    format!("asked in {}, answered in {}", asked.lang().eng_name(), answered.lang().eng_name())
+/// The beginning of what a text says besides code.
+fn sample(text: &str) -> String {
+    fences::prose(text).chars().take(SAMPLE_CHARACTERS).collect()
 }
 
-/// Scripts that one language mixes count as one.
+/// Scripts that Japanese mixes count as one; the languages that write them are told apart as others are.
 fn family(script: Script) -> Script {
     match script {
-        Script::Hiragana | Script::Katakana => Script::Hiragana,
+        Script::Hiragana | Script::Katakana => Script::Mandarin,
         other => other,
     }
 }
@@ -73,6 +86,8 @@ mod tests {
     const GERMAN: &str = "Das Licht der Sonne wird in der Luft gestreut, und zwar das blaue Licht viel stärker als das rote, sodass der Himmel tagsüber blau erscheint.";
     const FRENCH: &str = "La lumière du soleil est diffusée par l'air, et la lumière bleue l'est beaucoup plus que la rouge, si bien que le ciel paraît bleu pendant la journée.";
     const SPANISH: &str = "La luz del sol se dispersa en el aire, y la luz azul se dispersa mucho más que la roja, por lo que el cielo se ve azul durante el día.";
+    const JAPANESE: &str = "どうしてそらはあおいのですか、おしえてください。";
+    const KANJI: &str = "太陽光線中青色光線大気散乱強いため。";
     const CHINESE: &str = "阳光在空气中散射，蓝光比红光散射得更强，所以白天天空看起来是蓝色的。";
 
     #[test]
@@ -89,6 +104,7 @@ mod tests {
         check(ENGLISH, CHINESE, Some(true));
         check(CHINESE, ENGLISH, Some(true));
         check(CHINESE, CHINESE, None);
+        check(JAPANESE, KANJI, None);
         check("Translate to German: the sky is blue because the air scatters light.", GERMAN, None);
         check("Antworte bitte auf Deutsch: why does the sky look blue during the day?", GERMAN, None);
         check(ENGLISH, "12 + 7 = 19", None);
