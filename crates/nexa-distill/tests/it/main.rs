@@ -5,10 +5,13 @@
 mod batches;
 mod collect;
 mod failures;
+mod filter;
+mod judge;
 mod money;
 mod package;
 mod pipeline;
 mod policies;
+mod regenerate;
 mod server;
 mod support;
 mod transport;
