@@ -381,7 +381,7 @@ pub(crate) enum DistillCommand {
     /// Puts answers through the gates.
     Filter(StageArgs),
     /// Tells which rows other bounds of the gates would let through, from the scores that are there.
-    Thresholds(ThresholdsArgs),
+    Thresholds(BoundsArgs),
     /// Makes prompts of what was rejected, with what was wrong.
     Regenerate(StageArgs),
     /// Packages accepted answers, or a data set, to SFT data.
@@ -394,7 +394,7 @@ pub(crate) enum DistillCommand {
 }
 
 #[derive(Debug, ClapArgs)]
-pub(crate) struct ThresholdsArgs {
+pub(crate) struct BoundsArgs {
     /// Filtered answers: an artifact by id, name or path; the project's newest where it is left out.
     pub(crate) artifact: Option<String>,
     /// A bound: `loop=0.3`; `length.max=2000` where a gate has two. May be given several times.

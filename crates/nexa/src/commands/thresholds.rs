@@ -7,11 +7,11 @@ use nexa_distill::filter::thresholds::{self, Change, Explored};
 use nexa_distill::gates::Bounds;
 
 use crate::app::App;
-use crate::args::{Global, ThresholdsArgs};
+use crate::args::{BoundsArgs, Global};
 use crate::render::{self, error::reported, table};
 
 /// Explores bounds from the stored scores.
-pub(crate) fn run(global: &Global, args: &ThresholdsArgs) -> Result<ExitCode> {
+pub(crate) fn run(global: &Global, args: &BoundsArgs) -> Result<ExitCode> {
     let changes: Vec<Change> =
         args.changes.iter().map(|change| change.parse()).collect::<Result<_, _>>().map_err(reported)?;
     let app = App::open(global)?;
