@@ -9,6 +9,7 @@
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
 //! | verdicts | `id`, `score`, `verdicts`, `unreadable` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
+//! | reviewed | those of the filtered, and `review`, `reviewed_by`, `edited_by`, `original_output` |
 //! | regenerated inputs | those of the inputs, and `attempt`, `first_id`, `first_prompt`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
 //! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
@@ -59,6 +60,14 @@ pub const REJECTION_VALUE: &str = "rejection_value";
 pub const LANGUAGE: &str = "language";
 /// How sure the language is, from 0 to 1.
 pub const LANGUAGE_CONFIDENCE: &str = "language_confidence";
+/// What reviewers decided on a row: `accept`, `reject`, `edit`, `regenerate`, or `disagree`; null where nobody has.
+pub const REVIEW: &str = "review";
+/// Who did.
+pub const REVIEWED_BY: &str = "reviewed_by";
+/// Who wrote the text that stands in the place of the teacher's; null where nobody has.
+pub const EDITED_BY: &str = "edited_by";
+/// What the teacher answered, where the text was edited.
+pub const ORIGINAL_OUTPUT: &str = "original_output";
 /// A conversation, as a list of `role` and `content`.
 pub const MESSAGES: &str = "messages";
 /// `train`, `validation` or `test`.

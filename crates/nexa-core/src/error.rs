@@ -151,6 +151,14 @@ pub enum Error {
         /// Why not.
         message: String,
     },
+    /// A decision of a reviewer that cannot be made.
+    #[error("review {artifact}: {message}")]
+    Review {
+        /// What is reviewed.
+        artifact: String,
+        /// Why not.
+        message: String,
+    },
     /// The index could not be read or written.
     #[error("index `{}`: {message}", path.display())]
     Index {
@@ -226,7 +234,7 @@ impl Diagnose for Error {
                 "settings are YAML; on the command line `key=value`, inner keys with dots, lists as `key=[a, b]`"
                     .to_owned(),
             ),
-            Self::Malformed { .. } | Self::BadName { .. } => None,
+            Self::Malformed { .. } | Self::BadName { .. } | Self::Review { .. } => None,
         }
     }
 
@@ -239,7 +247,9 @@ impl Diagnose for Error {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ExitCode::Input,
                 _ => ExitCode::Failure,
             },
-            Self::Malformed { .. } | Self::NotFound { .. } | Self::NoLab { .. } => ExitCode::Input,
+            Self::Malformed { .. } | Self::NotFound { .. } | Self::NoLab { .. } | Self::Review { .. } => {
+                ExitCode::Input
+            }
             Self::UnknownKey { .. } | Self::Config { .. } | Self::NoPrice { .. } | Self::BadName { .. } => {
                 ExitCode::Config
             }

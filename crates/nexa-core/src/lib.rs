@@ -20,8 +20,10 @@ pub mod lab;
 pub mod lineage;
 pub mod lm;
 pub mod machine;
+pub mod review;
 pub mod run;
 pub mod scan;
+pub mod split;
 pub mod stage;
 pub mod table;
 

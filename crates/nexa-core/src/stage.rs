@@ -56,6 +56,15 @@ pub trait Stage: Send + Sync {
         Vec::new()
     }
 
+    /// Files that it reads because they belong to one of its inputs, such as the labels of reviewers.
+    ///
+    /// # Errors
+    /// Fails when it cannot be told which files those are.
+    fn files_beside(&self, inputs: &Inputs) -> Result<Vec<PathBuf>> {
+        let _ = inputs;
+        Ok(Vec::new())
+    }
+
     /// The device that it computes on.
     fn device(&self) -> String {
         "cpu".to_owned()
@@ -66,6 +75,16 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// Whatever goes wrong; the draft is dropped then, the workspace is kept for the next attempt.
     fn run(&self, context: &Context<'_>) -> Result<(), StageError>;
+}
+
+/// Every file that a stage reads beside its inputs, in the order in which its key holds them.
+///
+/// # Errors
+/// As [`Stage::files_beside`].
+pub fn files_read(stage: &dyn Stage, inputs: &Inputs) -> Result<Vec<PathBuf>> {
+    let mut paths = stage.outside_files();
+    paths.extend(stage.files_beside(inputs)?);
+    Ok(paths)
 }
 
 /// The inputs of a stage, by the role that each plays.

@@ -173,7 +173,7 @@ mod tests {
         lab.execute(&sft, "sft", &Inputs::none()).unwrap();
         let packed = Files {
             kind: Kind::Filtered,
-            files: vec![("a.csv", ""), ("kept.jsonl.gz", ""), ("rejected.jsonl", "{}")],
+            files: vec![("a.txt", ""), ("kept.jsonl.gz", ""), ("rejected.jsonl", "{}")],
         };
         lab.execute(&packed, "packed", &Inputs::none()).unwrap();
         lab

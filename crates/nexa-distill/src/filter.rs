@@ -26,6 +26,9 @@ pub use funnel::{Funnel, GateCount};
 
 const STAGE: &str = "distill.filter";
 
+/// The files beside the rows that hold what the gates measured.
+pub(crate) const MEASURED: [&str; 2] = [scores::FILE, funnel::FILE];
+
 /// The stage `distill.filter`: role `outputs` in, perhaps with `verdicts` and the student's `tokenizer` or `student`;
 /// what passed, what did not, the scores and the funnel out.
 #[derive(Debug, Clone)]
@@ -103,7 +106,12 @@ impl Filter {
             None => None,
         };
         let tokenizer = self.tokenizers.open(context, STAGE)?;
-        Ok(Given { tokenizer, verdicts, folder: self.folder.clone() })
+        Ok(Given {
+            tokenizer,
+            verdicts,
+            folder: self.folder.clone(),
+            cancel: context.services.cancel.clone(),
+        })
     }
 }
 

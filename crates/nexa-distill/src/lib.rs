@@ -1,10 +1,10 @@
 //! Teachers, collection, gates and packaging: from prompts to supervised fine-tuning data.
 //!
 //! ```text
-//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──┬─────────▶ filter ──┬──▶ package
-//!                           │                       ▲     └▶ judge ─────┘       │      ▲
-//!                           │                       └──────── regenerate ◀──────┘      │
-//!                           └──────────────────────────────────────────────────────────┘
+//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──┬─────────▶ filter ──┬──▶ (review) ──▶ package
+//!                           │                       ▲     └▶ judge ─────┘       │                   ▲
+//!                           │                       └──────── regenerate ◀──────┘                   │
+//!                           └───────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Each stage is a module with a `Config` and a type that implements [`nexa_core::stage::Stage`]. They meet only in
@@ -32,6 +32,7 @@ pub mod judge;
 pub mod package;
 pub mod problems;
 pub mod regenerate;
+pub mod review;
 pub mod teacher;
 
 pub use error::{Error, Result};

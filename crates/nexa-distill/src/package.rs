@@ -7,6 +7,7 @@ mod contamination;
 mod formats;
 mod preference;
 mod rows;
+mod spend;
 mod split;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::event::Event;
 use nexa_core::lm::{ChatMessage, Role, TokenizerLoader};
+use nexa_core::split::Split;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
 use regex::Regex;
@@ -28,7 +30,7 @@ use crate::student::Opener;
 use crate::{Error, Result, conversation, inputs, table};
 
 pub use formats::Format;
-pub use split::Split;
+pub use spend::{SPEND_LINES, SpendLine, usd_per_row};
 
 const STAGE: &str = "distill.package";
 
@@ -145,6 +147,8 @@ struct Item {
     reference: Option<String>,
     messages: Vec<ChatMessage>,
     prompt: String,
+    /// What the teacher answered, where a person edited that.
+    original: Option<String>,
     /// What the split column says.
     asked: Option<String>,
     /// Its length for the student, where that is known.
@@ -331,6 +335,7 @@ impl Package {
             reference,
             messages,
             prompt,
+            original: table::cell(row, columns::ORIGINAL_OUTPUT).filter(|text| !text.is_empty()),
             asked: None,
             tokens: None,
         })

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::error::check;
 use crate::gates::Answer;
 use crate::inputs::{Template, TemplateConfig};
-use crate::{Error, Result, table};
+use crate::{Error, Result, review, table};
 
 const STAGE: &str = "distill.regenerate";
 const REJECTED: &str = "rejected.parquet";
@@ -117,10 +117,12 @@ impl Regenerate {
         let mut sorted = Sorted::default();
         for row in rejected {
             let gate = table::cell(row, columns::REJECTION_GATE).unwrap_or_default();
-            if self.config.skip_gates.contains(&gate) {
+            if self.config.skip_gates.contains(&gate) || review::is_undecided(row) {
                 continue;
             }
-            if self.config.only_unanswered && !settled.insert(asked(row)) {
+            // What a person wants to be asked again is, whatever other answers there are.
+            let is_settled = !settled.insert(asked(row)) && !review::is_wanted_again(row);
+            if self.config.only_unanswered && is_settled {
                 continue;
             }
             let before = row.get(columns::ATTEMPT).and_then(Value::as_u64).unwrap_or(0);

@@ -1,5 +1,7 @@
 //! JSON schemas that answers have to fit.
 
+mod keywords;
+
 use serde_json::Value;
 
 /// A schema, ready to be held against answers. It refers to nothing outside of itself.
@@ -21,6 +23,9 @@ impl Schema {
     /// # Errors
     /// Fails with the place in the schema and what is wrong there.
     pub(crate) fn new(schema: &Value) -> Result<Self, (String, String)> {
+        if let Some(keywords::Misspelt { place, word, meant }) = keywords::misspelt(schema) {
+            return Err((format!("#{place}"), format!("no keyword is `{word}`; did you mean `{meant}`?")));
+        }
         jsonschema::validator_for(schema)
             .map(Self)
             .map_err(|error| (format!("#{}", error.instance_path()), error.to_string()))
@@ -83,6 +88,8 @@ mod tests {
         check(json!({"$ref": "http://elsewhere"}), "#", "elsewhere");
         check(json!({"properties": {"a": {"pattern": "("}}}), "#/properties/a/pattern", "regex");
         check(json!([]), "#", "[]");
+        let misspelt = json!({"properties": {"a": {"minlength": 3}}});
+        check(misspelt, "#/properties/a", "no keyword is `minlength`; did you mean `minLength`?");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use config::{
 };
 pub use data::{
     DataFile, DataOptions, DatasetConfig, DatasetCounts, ExcessLength, Inspection, Mask, MessageProperties,
-    Packing, Report, SampleRef, SampleType, Samples, Source, Split, Token, inspect, load_tokenizer, pack,
+    Packing, Report, SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
 };
 pub use error::Error;
 pub use run::{End, Inputs, Outcome, Session, initialise, tracking_of, train};

@@ -3,11 +3,12 @@
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::event::Event;
 use nexa_core::lab::Lab;
+use nexa_core::split::Split;
 use nexa_core::stage::{Context, Inputs as StageInputs, Stage, StageError};
 use nexa_core::{Diagnose, ExitCode};
 use serde_json::Value;
 
-use crate::{Config, DataFile, End, Error, Inputs, Session, Split, initialise, train};
+use crate::{Config, DataFile, End, Error, Inputs, Session, initialise, train};
 
 /// The role of the data.
 const SFT_ROLE: &str = "sft_dataset";

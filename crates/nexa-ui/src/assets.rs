@@ -1,4 +1,5 @@
-//! What a browser loads beside the pages, all from the binary: one script, one style sheet, and Plotly.
+//! What a browser loads beside the pages, all from the binary: a script, a style sheet, the script of a
+//! review, and Plotly.
 //!
 //! A name holds the hash of the content, so that it may be cached for ever.
 
@@ -14,6 +15,7 @@ const SCRIPT_START: &str = "<script type=\"text/javascript\">";
 const SCRIPT_END: &str = "</script>";
 
 /// A file that is served from memory.
+#[derive(Debug)]
 pub(crate) struct Asset {
     name: String,
     content_type: &'static str,
@@ -51,6 +53,12 @@ pub(crate) fn style() -> &'static Asset {
     ASSET.get_or_init(|| Asset::new("app", "css", "text/css; charset=utf-8", bytes))
 }
 
+/// The script of a review: keys, drafts and differences.
+pub(crate) fn review() -> &'static Asset {
+    static ASSET: OnceLock<Asset> = OnceLock::new();
+    ASSET.get_or_init(|| Asset::script("review", Bytes::from_static(include_bytes!("assets/review.js"))))
+}
+
 /// Plotly, for the pages with charts. Its crate gives it inside a `<script>` element, followed by MathJax.
 pub(crate) fn plotly() -> &'static Asset {
     static ASSET: OnceLock<Asset> = OnceLock::new();
@@ -67,7 +75,8 @@ pub(crate) fn plotly() -> &'static Asset {
 
 /// Answers the request for an asset.
 pub(crate) fn answer(name: &str, headers: &HeaderMap) -> Response {
-    let Some(asset) = [style(), script(), plotly()].into_iter().find(|asset| asset.name == name) else {
+    let Some(asset) = [style(), script(), review(), plotly()].into_iter().find(|asset| asset.name == name)
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut response = if accepts_gzip(headers) {

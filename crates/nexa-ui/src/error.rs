@@ -42,6 +42,9 @@ pub enum Error {
         /// What its source said.
         message: String,
     },
+    /// A form of another process, or of nobody's.
+    #[error("take the decision: the page is of an earlier start of `nexa ui`")]
+    Stale,
     /// A path that leads nowhere.
     #[error("find page `{path}`")]
     NoPage {
@@ -69,6 +72,9 @@ impl Error {
             | Self::Core(nexa_core::Error::NotFound { .. } | nexa_core::Error::BadName { .. }) => {
                 StatusCode::NOT_FOUND
             }
+            Self::Stale => StatusCode::FORBIDDEN,
+            Self::Core(nexa_core::Error::Review { .. }) => StatusCode::CONFLICT,
+            Self::Core(error) if error.exit_code() == ExitCode::Storage => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -84,6 +90,7 @@ impl Diagnose for Error {
             ),
             Self::Listen { source, .. } => Some(listen_hint(source.kind()).to_owned()),
             Self::Leaderboard { .. } => Some("see whether `nexa leaderboard` says more".to_owned()),
+            Self::Stale => Some("load the page again; what was typed is kept in the browser".to_owned()),
             Self::NoPage { .. } => Some("the overview links to everything there is".to_owned()),
             Self::Serve { .. } | Self::Render { .. } => None,
         }
@@ -94,7 +101,7 @@ impl Diagnose for Error {
             Self::Core(error) => error.exit_code(),
             Self::Exposed { .. } => ExitCode::Usage,
             Self::Listen { .. } => ExitCode::Unavailable,
-            Self::NoPage { .. } => ExitCode::Input,
+            Self::NoPage { .. } | Self::Stale => ExitCode::Input,
             Self::Serve { .. } | Self::Leaderboard { .. } | Self::Render { .. } => ExitCode::Failure,
         }
     }

@@ -2,18 +2,21 @@
 //!
 //! Every page is a pure function from gathered data to markup; the same data is the page's JSON twin, at the same path
 //! with `.json` behind it. Everything that a browser loads comes out of the binary, so the pages work offline, under a
-//! strict content security policy. The pages only read: nothing in a lab is changed from here.
+//! strict content security policy. The pages only read. One thing can be written from here: the lines in which reviewers decide on rows,
+//! by forms that carry a token of this process and come from its own pages.
 //!
 //! ```text
 //! server      listens, stops
-//! ├─ guard, transport     who may ask; twins, compression, security headers
+//! ├─ guard, transport     who may ask and write; twins, compression, security headers
 //! ├─ router               path → gather → page
 //! │  ├─ scan, metrics, tables, leaderboard     what is gathered
+//! │  ├─ desk                                   what reviewers see and write
 //! │  └─ pages                                  how it looks
 //! └─ follow               server-sent events of a run at work
 //! ```
 
 mod assets;
+mod desk;
 mod error;
 mod follow;
 mod format;

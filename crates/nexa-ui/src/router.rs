@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Form, Router};
 use nexa_core::Diagnose;
 use nexa_core::artifact::ArtifactId;
 use nexa_core::hosts::AllowedHosts;
@@ -15,7 +15,8 @@ use nexa_core::run::RunId;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::guard::check_host;
+use crate::desk::{Desk, Sent, Then};
+use crate::guard::{check_host, check_origin};
 use crate::logs::Cursor;
 use crate::pages::{self, Page};
 use crate::request::Ask;
@@ -40,6 +41,9 @@ pub(crate) fn app(ui: Arc<Ui>, hosts: AllowedHosts) -> Router {
         .route("/data/{project}/{stem}", get(rows))
         .route("/data/{project}/{stem}/{row}", get(row))
         .route("/lineage/{project}/{stem}", get(lineage))
+        .route("/review", get(reviews))
+        .route("/review/{project}/{stem}", get(review).post(decide))
+        .route("/review/{project}/{stem}/agreement", get(agreement))
         .route("/cost", get(cost))
         .route("/assets/{name}", get(asset))
         .fallback(no_page)
@@ -49,6 +53,7 @@ pub(crate) fn app(ui: Arc<Ui>, hosts: AllowedHosts) -> Router {
         .fallback_service(pages)
         .layer(map_request(twins))
         .layer(from_fn(compress))
+        .layer(from_fn(check_origin))
         .layer(from_fn_with_state(Arc::new(hosts), check_host))
         .layer(from_fn(secure))
 }
@@ -126,6 +131,41 @@ async fn row(
 async fn lineage(State(ui): Shared, Path((project, stem)): Path<(String, String)>, ask: Ask) -> Response {
     let gather = move |_: &Ask| pages::lineage::gather(&ui, &artifact_id(&project, &stem)?);
     answer(ask, gather, pages::lineage::page).await
+}
+
+async fn reviews(State(ui): Shared, ask: Ask) -> Response {
+    answer(ask, move |ask| pages::review::list::gather(&ui, &ask.params), pages::review::list::page).await
+}
+
+async fn review(State(ui): Shared, Path((project, stem)): Path<(String, String)>, ask: Ask) -> Response {
+    let gather =
+        move |ask: &Ask| pages::review::record::gather(&ui, &artifact_id(&project, &stem)?, &ask.params);
+    answer(ask, gather, pages::review::record::page).await
+}
+
+async fn agreement(State(ui): Shared, Path((project, stem)): Path<(String, String)>, ask: Ask) -> Response {
+    let gather =
+        move |ask: &Ask| pages::review::agreement::gather(&ui, &artifact_id(&project, &stem)?, &ask.params);
+    answer(ask, gather, pages::review::agreement::page).await
+}
+
+/// Takes a reviewer's decision and leads to the next row. A form that cannot be acted upon gets the error and may be
+/// sent again.
+async fn decide(
+    State(ui): Shared,
+    Path((project, stem)): Path<(String, String)>,
+    ask: Ask,
+    Form(sent): Form<Sent>,
+) -> Response {
+    let work = move || {
+        let acted = || Desk::open(&ui, &artifact_id(&project, &stem)?)?.act(&ui, &ask.params, &sent);
+        Ok(match acted() {
+            Ok(Then::Go(place)) => Redirect::to(&place).into_response(),
+            Ok(Then::Stay) => StatusCode::NO_CONTENT.into_response(),
+            Err(error) => failure(&error, &ask),
+        })
+    };
+    blocking(work).await
 }
 
 async fn cost(State(ui): Shared, ask: Ask) -> Response {

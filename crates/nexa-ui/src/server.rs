@@ -9,6 +9,7 @@ use nexa_core::event::Cancel;
 use nexa_core::hosts::{self, AllowedHosts};
 use nexa_core::lab::Lab;
 use nexa_core::table::Tables;
+use rand::RngExt;
 use tokio::sync::watch;
 
 use crate::leaderboard::LeaderboardSource;
@@ -28,7 +29,8 @@ pub struct Config {
     pub host: String,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// Whether other machines may see the lab. There is no login, so anything but loopback needs this word.
+    /// Whether other machines may see the lab, and review in it. There is no login, so anything but loopback needs this
+    /// word.
     pub open_to_network: bool,
 }
 
@@ -53,6 +55,8 @@ pub(crate) struct Ui {
     pub(crate) lab: Lab,
     pub(crate) tables: TableCache,
     pub(crate) leaderboard: Arc<dyn LeaderboardSource>,
+    /// What only the forms of this process hold.
+    pub(crate) token: String,
     /// Turns true when the server stops; whatever stays open for long must watch it.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -79,7 +83,8 @@ pub fn serve(site: Site, config: &Config, on_ready: impl FnOnce(SocketAddr), can
 
     let (stop, stopped) = watch::channel(false);
     let Site { lab, tables, leaderboard } = site;
-    let ui = Arc::new(Ui { lab, tables: TableCache::new(tables), leaderboard, stopped: stopped.clone() });
+    let (tables, token) = (TableCache::new(tables), format!("{:032x}", rand::rng().random::<u128>()));
+    let ui = Arc::new(Ui { lab, tables, leaderboard, token, stopped: stopped.clone() });
     let app = router::app(ui, AllowedHosts::new(&config.host));
     let result = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -34,6 +34,11 @@ impl TableCache {
         main_table(artifact, self.tables.as_ref())
     }
 
+    /// The reader itself.
+    pub(crate) fn reader(&self) -> &dyn Tables {
+        self.tables.as_ref()
+    }
+
     /// The format of a file, by its name in the manifest: that of a table, else what follows the last point.
     pub(crate) fn format_of<'n>(&self, name: &'n str) -> &'n str {
         let ending = || name.rsplit_once('.').map_or(name, |(_, ending)| ending);

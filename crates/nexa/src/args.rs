@@ -384,6 +384,11 @@ pub(crate) enum DistillCommand {
     Thresholds(BoundsArgs),
     /// Makes prompts of what was rejected, with what was wrong.
     Regenerate(StageArgs),
+    /// Lets a person accept, reject and edit answers: in the browser, or in the terminal.
+    #[command(after_help = REVIEW_KEYS)]
+    Review(ReviewArgs),
+    /// Makes data of what reviewers decided: `require_review=true` leaves out what nobody has seen.
+    ApplyReview(StageArgs),
     /// Packages accepted answers, or a data set, to SFT data.
     Package(StageArgs),
     /// Prints the card of SFT data, with what it cost.
@@ -403,6 +408,36 @@ pub(crate) struct BoundsArgs {
     /// Lists at most this many rows.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) limit: usize,
+}
+
+/// The keys of the terminal, for the help.
+const REVIEW_KEYS: &str = "\
+With --terminal, one key each (where input is no terminal, one a line, with what follows the word):
+  a  accept                r [REASON]  reject           e [TEXT]  edit ($VISUAL or $EDITOR; \\n is a new line)
+  x [REASON]  regenerate   u  undo                      > <  next and previous row
+  / [TEXT]  search         g [GATE]  rows of a gate     o  open rows only
+  all accept|reject|regenerate COUNT  decides on every row that fits, if they are so many
+  ?  help                  q  leave";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReviewArgs {
+    /// The answers: an artifact by id, name or path; the project's newest where it is left out.
+    pub(crate) artifact: Option<String>,
+    /// The same, as an option.
+    #[arg(long = "src", value_name = "ARTIFACT", conflicts_with = "artifact", hide = true)]
+    pub(crate) source: Option<String>,
+    /// Who reviews: lowercase letters, digits and underscores; the user's name where it is left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reviewer: Option<String>,
+    /// Reviews in the terminal.
+    #[arg(long)]
+    pub(crate) terminal: bool,
+    /// The port of the page; 0 takes a free one.
+    #[arg(long, short, default_value_t = 8501, conflicts_with = "terminal")]
+    pub(crate) port: u16,
+    /// Only prints the address of the page.
+    #[arg(long, conflicts_with = "terminal")]
+    pub(crate) no_browser: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -488,7 +523,7 @@ pub(crate) struct UiArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8501)]
     pub(crate) port: u16,
-    /// Lets other machines see the lab, where the address is one that they reach. There is no login.
+    /// Lets other machines see the lab, and review in it, where the address is one that they reach. There is no login.
     #[arg(long)]
     pub(crate) open_to_network: bool,
 }

@@ -17,6 +17,7 @@ mod lineage;
 mod model;
 mod plan;
 mod reproduce;
+mod review;
 mod run;
 mod runs;
 pub(crate) mod stage;
@@ -51,6 +52,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
             DistillCommand::Thresholds(args) => thresholds::run(global, &args),
             DistillCommand::Regenerate(args) => stage::run(global, "distill.regenerate", &args, &[]),
+            DistillCommand::Review(args) => review::run(global, &args),
+            DistillCommand::ApplyReview(args) => review::apply(global, args),
             DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
             DistillCommand::Card { artifact } => card::run(global, artifact.as_deref()),
         },

@@ -21,6 +21,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("regenerate_bad", &["distill", "regenerate"]),
     ("nexa_distill.to_sft", &["distill", "package"]),
     ("to_sft", &["distill", "package"]),
+    ("nexa_distill.ui_inspect", &["distill", "review"]),
+    ("ui_inspect", &["distill", "review"]),
     ("nexa_train.distill", &["train"]),
     ("nexa_train.train", &["train"]),
     ("nexa_eval.analyze", &["evaluate"]),
@@ -66,7 +68,6 @@ const LATER: &[(&str, &str)] = &[
         "judge",
         "`nexa distill judge` judges a teacher's answers; `nexa evaluate` scores exact answers and bits per byte",
     ),
-    ("ui_inspect", "review is not part of this version; `nexa ui` shows the rows of every data set"),
 ];
 
 /// Replaces old words at the place of the command.

@@ -219,6 +219,14 @@ pub(crate) static STAGES: &[StageKind] = &[
         build: |value, place, _| boxed(nexa_distill::regenerate::Regenerate::new(parse(value, place)?)?),
     },
     StageKind {
+        uses: "distill.review",
+        makes: Kind::Filtered,
+        name: "reviewed",
+        roles: &[default("filtered", Kind::Filtered), optional("outputs", Kind::TeacherOutputs)],
+        seeded: false,
+        build: |value, place, lab| boxed(nexa_distill::review::Review::new(lab, parse(value, place)?)?),
+    },
+    StageKind {
         uses: "distill.package",
         makes: Kind::SftDataset,
         name: "sft",

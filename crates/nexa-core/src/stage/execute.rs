@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::events::RunEvents;
-use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError};
+use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError, files_read};
 use crate::artifact::{Artifact, Draft, Manifest, Parent, Producer, Store};
 use crate::cost::{Entry, Ledger, Spend};
 use crate::event::{Event, NoEvents};
@@ -25,13 +25,12 @@ use crate::{Diagnose, Error, ExitCode, Result, files};
 /// # Errors
 /// Fails when a file from outside cannot be read.
 pub fn key(stage: &dyn Stage, inputs: &Inputs) -> Result<ContentHash> {
-    let inputs: BTreeMap<_, _> =
-        inputs.iter().map(|(role, artifact)| (role, artifact.manifest.content_hash.as_str())).collect();
-    let outside = stage
-        .outside_files()
+    let outside = files_read(stage, inputs)?
         .iter()
         .map(|path| Ok(ContentHash::of_file(path)?.as_str().to_owned()))
         .collect::<Result<Vec<_>>>()?;
+    let inputs: BTreeMap<_, _> =
+        inputs.iter().map(|(role, artifact)| (role, artifact.manifest.content_hash.as_str())).collect();
     Ok(ContentHash::of_json(&serde_json::json!({
         "stage": stage.name(),
         "code_version": stage.code_version(),
@@ -340,7 +339,7 @@ fn new_record(
             content_hash: artifact.manifest.content_hash.clone(),
         })
         .collect();
-    for path in stage.outside_files() {
+    for path in files_read(stage, request.inputs)? {
         let content_hash = ContentHash::of_file(&path)?;
         let path = path.canonicalize().map_err(|e| Error::io("resolve", &path, e))?;
         inputs.push(Parent { role: "file".to_owned(), id: format!("file:{}", path.display()), content_hash });

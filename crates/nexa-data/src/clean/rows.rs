@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use nexa_core::columns::MESSAGES;
+use nexa_core::columns::{LANGUAGE, LANGUAGE_CONFIDENCE, MESSAGES};
 use nexa_core::table::Row;
 use nexa_core::{Error, Result};
 use serde_json::Value;
@@ -72,6 +72,13 @@ pub(super) fn change(row: &mut Row, column: &str, mut change: impl FnMut(&str, b
         }
         _ => {}
     }
+}
+
+/// Adds the columns of the language; null where it cannot be told.
+pub(super) fn add_language(row: &mut Row, language: Option<(&str, f64)>) {
+    let (code, confidence) = language.unzip();
+    row.insert(LANGUAGE.to_owned(), code.into());
+    row.insert(LANGUAGE_CONFIDENCE.to_owned(), confidence.into());
 }
 
 /// What a message says; nothing where its content is null, as that of a call of tools may be.

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use nexa_core::Error;
 use nexa_core::artifact::Kind;
-use nexa_core::columns::{ID, LANGUAGE, LANGUAGE_CONFIDENCE};
-use nexa_core::event::Event;
+use nexa_core::columns::ID;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{self, Row};
 use rayon::prelude::*;
@@ -15,8 +14,8 @@ use super::chain::{Chain, Config, Measured};
 use super::gates::Scratch;
 use super::{DATASET_ROLE, rows};
 use crate::Result;
-use crate::catalog::table_path;
-use crate::tables::{ParquetWriter, Records, Schema, batches};
+use crate::rows::{Pass, Source};
+use crate::tables::{ParquetWriter, Schema};
 
 /// The name of the stage, and the place that its configuration errors name.
 pub(super) const NAME: &str = "data.score";
@@ -35,32 +34,25 @@ impl Score {
     /// Fails with the nearest name on a gate that does not exist, and on one that is named twice.
     pub fn new(config: Config) -> Result<Self> {
         let chain = Chain::new(&config, NAME)?;
-        if chain.gates().is_empty() && !chain.detects_language() {
-            return Err(Error::config(NAME, "`gates` is empty: there is nothing to score").into());
-        }
         Ok(Self { config, chain })
     }
 
     fn score(&self, context: &Context<'_>) -> Result<()> {
         let dataset = context.inputs.require(DATASET_ROLE)?;
-        let path = table_path(dataset, None)?;
+        let source = Source::of_artifact(dataset)?;
+        let path = &source.path;
         let columns = self.chain.columns();
-        let schema = schema(&self.chain, &columns).map_err(|e| Error::malformed(&path, e))?;
+        let schema = schema(&self.chain, &columns).map_err(|e| Error::malformed(path, e))?;
         let mut writer = ParquetWriter::create(&context.output.join("parquet"), &schema)?;
-        let total = dataset.manifest.counts.rows;
-        let mut done = 0;
-        for batch in batches(Records::open(&path)?.rows()) {
-            context.check_cancel()?;
-            let scored: Vec<Row> = batch?
+        let rows = Pass { context, source: &source, note: "scoring" }.run(|_, batch| {
+            let scored: Vec<Row> = batch
                 .par_iter()
-                .map_init(Scratch::default, |scratch, row| self.row(row, &columns, &path, scratch))
+                .map_init(Scratch::default, |scratch, row| self.row(row, &columns, path, scratch))
                 .collect::<Result<_>>()?;
-            writer.append(&scored)?;
-            done += scored.len() as u64;
-            context.emit(Event::progress(done, total, "rows", "scoring"));
-        }
+            Ok(writer.append(&scored)?)
+        })?;
         writer.finish()?;
-        context.set_rows(done);
+        context.set_rows(rows);
         context.state("gates", &self.config.gates)?;
         Ok(())
     }
@@ -78,10 +70,7 @@ fn scored(chain: &Chain, columns: &[String], id: &str, measured: &Measured) -> R
     let mut row = Row::new();
     row.insert(ID.to_owned(), id.into());
     if chain.detects_language() {
-        let language = measured.language;
-        row.insert(LANGUAGE.to_owned(), language.map_or(Value::Null, |found| found.code.into()));
-        let confidence = language.map_or(Value::Null, |found| found.confidence.into());
-        row.insert(LANGUAGE_CONFIDENCE.to_owned(), confidence);
+        rows::add_language(&mut row, measured.language.map(|found| (found.code, found.confidence)));
     }
     row.extend(columns.iter().zip(&measured.scores).map(|(column, &score)| (column.clone(), score.into())));
     row

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nexa_core::artifact::{Artifact, Kind};
-use nexa_core::columns::{
-    ID, LANGUAGE, LANGUAGE_CONFIDENCE, REJECTION_GATE, REJECTION_REASON, REJECTION_VALUE,
-};
-use nexa_core::event::Event;
+use nexa_core::columns::{ID, REJECTION_GATE, REJECTION_REASON, REJECTION_VALUE};
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{self, Row};
 use nexa_core::{Error as CoreError, files};
@@ -21,8 +18,8 @@ use super::redact::{Counts, Redactor, Sensitive};
 use super::scored::{self, Scored};
 use super::thresholds::{Judge, Rejection, Section, Thresholds};
 use super::{DATASET_ROLE, SCORES_ROLE, rows};
-use crate::catalog::table_path;
-use crate::tables::{ParquetWriter, Records, Schema, batches};
+use crate::rows::{Pass, Source};
+use crate::tables::{RowWriter, Schema};
 use crate::{Error, Result};
 
 /// The name of the stage, and the place that its configuration errors name.
@@ -100,8 +97,7 @@ impl Clean {
         check_belongs(dataset, scores)?;
         let (config, chain) = scored::chain_of(scores)?;
         let work = Work {
-            path: table_path(dataset, None)?,
-            total: dataset.manifest.counts.rows,
+            source: Source::of_artifact(dataset)?,
             text: config.text,
             judge: Judge::new(&chain, &self.thresholds, NAME)?,
             redactor: &self.redactor,
@@ -148,8 +144,7 @@ fn nothing_kept(funnel: &Funnel) -> Error {
 
 /// One cleaning at work.
 struct Work<'a> {
-    path: PathBuf,
-    total: Option<u64>,
+    source: Source,
     text: Option<String>,
     judge: Judge,
     redactor: &'a Redactor,
@@ -173,21 +168,18 @@ struct Schemas {
 impl Work<'_> {
     /// The first pass: the types of all columns.
     fn observe(&self, context: &Context<'_>) -> Result<Schemas> {
-        let language = ("en".to_owned(), 0.5);
         let mut schemas = Schemas { kept: Schema::default(), rejected: Schema::default() };
-        let mut done = 0;
-        for batch in batches(Records::open(&self.path)?.rows()) {
-            context.check_cancel()?;
-            for mut row in batch? {
-                done += 1;
-                let conflict = |conflict| CoreError::malformed(&self.path, format!("row {done}: {conflict}"));
-                self.add_language(&mut row, Some(&language));
+        Pass { context, source: &self.source, note: "reading" }.run(|first, batch| {
+            for (number, mut row) in (first + 1..).zip(batch) {
+                let conflict =
+                    |conflict| CoreError::malformed(&self.source.path, format!("row {number}: {conflict}"));
+                self.add_language(&mut row, Some(("en", 0.5)));
                 schemas.kept.observe(&row).map_err(|e| conflict(e.to_string()))?;
                 add_rejection(&mut row, "", "", 0.5);
                 schemas.rejected.observe(&row).map_err(|e| conflict(e.to_string()))?;
             }
-            context.emit(Event::progress(done, self.total, "rows", "reading"));
-        }
+            Ok(())
+        })?;
         Ok(schemas)
     }
 
@@ -199,37 +191,33 @@ impl Work<'_> {
         take: &mut dyn FnMut(Verdict) -> Result<()>,
     ) -> Result<()> {
         let mut scores = scored::read(scores, &self.chain)?;
-        let mut done = 0;
-        for batch in batches(Records::open(&self.path)?.rows()) {
-            context.check_cancel()?;
-            let mut pairs = Vec::new();
-            for row in batch? {
+        Pass { context, source: &self.source, note: "cleaning" }.run(|_, batch| {
+            let mut pairs = Vec::with_capacity(batch.len());
+            for row in batch {
                 let scored =
                     scores.next().ok_or_else(|| self.misplaced("the scores end before the rows"))??;
                 pairs.push((row, scored));
             }
-            done += pairs.len() as u64;
             let verdicts: Vec<Verdict> = pairs
                 .into_par_iter()
                 .map(|(row, scored)| self.verdict(row, &scored))
                 .collect::<Result<_>>()?;
-            verdicts.into_iter().try_for_each(&mut *take)?;
-            context.emit(Event::progress(done, self.total, "rows", "cleaning"));
-        }
+            verdicts.into_iter().try_for_each(&mut *take)
+        })?;
         Ok(())
     }
 
     fn verdict(&self, mut row: Row, scored: &Scored) -> Result<Verdict> {
-        if table::text(&row, ID, &self.path)? != scored.id {
+        if table::text(&row, ID, &self.source.path)? != scored.id {
             return Err(self.misplaced(&format!("the scores have `{}` in the place of a row", scored.id)));
         }
         let rejection = self.judge.verdict(scored.language(), &scored.scores);
-        self.add_language(&mut row, scored.language.as_ref());
+        self.add_language(&mut row, scored.language());
         if let Some(Rejection { gate, reason, value, .. }) = &rejection {
             add_rejection(&mut row, gate, reason, *value);
             return Ok(Verdict { row, rejection, edited: false, redacted: Counts::new() });
         }
-        let column = rows::text_column(&row, self.text.as_deref(), &self.path)?.to_owned();
+        let column = rows::text_column(&row, self.text.as_deref(), &self.source.path)?.to_owned();
         let mut redactor = self.redactor.row();
         let mut edited = false;
         rows::change(&mut row, &column, |text, is_whole| {
@@ -241,18 +229,15 @@ impl Work<'_> {
         Ok(Verdict { row, rejection: None, edited, redacted: redactor.finish() })
     }
 
-    /// Adds the columns of the language, where the chain finds it; null where it cannot be told.
-    fn add_language(&self, row: &mut Row, language: Option<&(String, f64)>) {
+    /// Adds the columns of the language, where the chain finds it.
+    fn add_language(&self, row: &mut Row, language: Option<(&str, f64)>) {
         if self.chain.detects_language() {
-            let code = language.map_or(Value::Null, |(code, _)| code.as_str().into());
-            let confidence = language.map_or(Value::Null, |&(_, confidence)| confidence.into());
-            row.insert(LANGUAGE.to_owned(), code);
-            row.insert(LANGUAGE_CONFIDENCE.to_owned(), confidence);
+            rows::add_language(row, language);
         }
     }
 
     fn misplaced(&self, message: &str) -> Error {
-        CoreError::Integrity { path: self.path.clone(), message: message.to_owned() }.into()
+        CoreError::Integrity { path: self.source.path.clone(), message: message.to_owned() }.into()
     }
 }
 
@@ -276,17 +261,16 @@ struct Facts {
     redacted: BTreeMap<Sensitive, u64>,
 }
 
-/// A table that is written batch by batch, and made with its first row.
+/// A table that is made with its first row.
 struct Sheet {
     path: PathBuf,
     schema: Schema,
-    writer: Option<ParquetWriter>,
-    batch: Vec<Row>,
+    writer: Option<RowWriter>,
 }
 
 impl Output {
     fn begin(folder: &Path, schemas: Schemas) -> Result<Self> {
-        let sheet = |file, schema| Sheet { path: folder.join(file), schema, writer: None, batch: Vec::new() };
+        let sheet = |file, schema| Sheet { path: folder.join(file), schema, writer: None };
         Ok(Self {
             kept: sheet(ROWS_FILE, schemas.kept),
             rejected: sheet(REJECTED_FILE, schemas.rejected),
@@ -312,25 +296,16 @@ impl Output {
 
 impl Sheet {
     fn add(&mut self, row: Row) -> Result<()> {
-        self.batch.push(row);
-        if self.batch.len() == crate::tables::BATCH_ROWS { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            None => self.writer.insert(ParquetWriter::create(&self.path, &self.schema)?),
+            None => self.writer.insert(RowWriter::create(&self.path, &self.schema)?),
         };
-        writer.append(&self.batch)?;
-        self.batch.clear();
-        Ok(())
+        Ok(writer.append(row)?)
     }
 
-    fn finish(mut self) -> Result<()> {
-        if !self.batch.is_empty() {
-            self.flush()?;
-        }
-        Ok(self.writer.map_or(Ok(()), ParquetWriter::finish)?)
+    fn finish(self) -> Result<()> {
+        self.writer.map(RowWriter::finish).transpose()?;
+        Ok(())
     }
 }
 

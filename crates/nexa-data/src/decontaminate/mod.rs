@@ -1,6 +1,6 @@
 //! `data.decontaminate`: rows that hold what models are judged by are taken out.
 //!
-//! The method is `decontaminate@1`; [`judge`] says what it looks for and where the idea of each part comes from. In
+//! The method is `decontaminate@1`; `judge` says what it looks for and where the idea of each part comes from. In
 //! short: a row is taken out where it holds enough of an item's question, enough of its answer, or the end of the
 //! question followed by the beginning of the answer. Short items are looked for as a whole.
 

@@ -14,7 +14,7 @@ use super::minhash::jaccard;
 use super::sorter::Sorter;
 use super::spool::{Spool, Spooled};
 use crate::Result;
-use crate::rows::{Union, check_cancel};
+use crate::rows::Union;
 
 /// Up to so many rows in one bucket, each is compared with each.
 const ALL_PAIRS: usize = 128;
@@ -88,7 +88,7 @@ impl Search<'_> {
 
     /// Verifies the pairs of a batch that are not connected yet, on all threads, and joins the similar ones.
     fn join_similar(&self, clusters: &mut Clusters, batch: &mut Vec<[u32; 2]>) -> Result<()> {
-        check_cancel(self.context)?;
+        self.context.check_cancel()?;
         clusters.counts.candidates += batch.len() as u64;
         let union = &mut clusters.union;
         batch.retain(|[one, other]| union.first(*one) != union.first(*other));

@@ -7,13 +7,13 @@ mod sources;
 use std::path::{Path, PathBuf};
 
 use nexa_core::artifact::Kind;
-use nexa_core::event::Event;
 use nexa_core::lab::Lab;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::{Error as CoreError, files};
 use serde::{Deserialize, Serialize};
 
-use crate::tables::{Format, ParquetWriter, Records, Schema, batches};
+use crate::rows::{self, Pass};
+use crate::tables::{Format, ParquetWriter, Schema};
 use crate::{Error, Result};
 use rejects::{Rejected, Rejects};
 use scan::Scan;
@@ -194,14 +194,8 @@ impl Stage for Ingest {
 /// The second pass: accepted rows into Parquet, now that the types of all columns are known.
 fn write_rows(context: &Context<'_>, spool: &Path, schema: &Schema, total: u64) -> Result<()> {
     let mut writer = ParquetWriter::create(&context.output.join(ROWS_FILE), schema)?;
-    let mut written = 0;
-    for batch in batches(Records::open(spool)?.rows()) {
-        context.check_cancel()?;
-        let batch = batch?;
-        writer.append(&batch)?;
-        written += batch.len() as u64;
-        context.emit(Event::progress(written, Some(total), "rows", "writing"));
-    }
+    let source = rows::Source { path: spool.to_owned(), rows: Some(total) };
+    Pass { context, source: &source, note: "writing" }.run(|_, batch| Ok(writer.append(&batch)?))?;
     Ok(writer.finish()?)
 }
 

@@ -12,7 +12,7 @@ mod words;
 
 pub(crate) use document::{Document, require_column};
 pub(crate) use partition::{Partition, write_table};
-pub(crate) use pass::{Pass, check_cancel};
+pub(crate) use pass::Pass;
 pub(crate) use source::{Source, id_of};
 pub(crate) use union::Union;
 pub(crate) use words::Words;

@@ -7,7 +7,7 @@ use nexa_core::stage::Context;
 use nexa_core::table::Row;
 
 use crate::Result;
-use crate::tables::{BATCH_ROWS, ParquetWriter, Schema};
+use crate::tables::{RowWriter, Schema};
 
 /// The files of an artifact whose rows were sifted.
 const KEPT_FILE: &str = "parquet";
@@ -15,8 +15,8 @@ const REJECTED_FILE: &str = "rejected.parquet";
 
 /// The two tables of an artifact whose rows were sifted.
 pub(crate) struct Partition {
-    kept: Table,
-    rejected: Table,
+    kept: RowWriter,
+    rejected: RowWriter,
 }
 
 impl Partition {
@@ -27,8 +27,8 @@ impl Partition {
     /// Fails with the path when a file cannot be made, or a column exists that an added one does not go with.
     pub(crate) fn create(context: &Context<'_>, schema: &Schema, kept: &Row, rejected: &Row) -> Result<Self> {
         Ok(Self {
-            kept: Table::create(&context.output.join(KEPT_FILE), schema, kept)?,
-            rejected: Table::create(&context.output.join(REJECTED_FILE), schema, rejected)?,
+            kept: create(&context.output.join(KEPT_FILE), schema, kept)?,
+            rejected: create(&context.output.join(REJECTED_FILE), schema, rejected)?,
         })
     }
 
@@ -37,7 +37,7 @@ impl Partition {
     /// # Errors
     /// Fails with the path when it cannot be written.
     pub(crate) fn keep(&mut self, row: Row) -> Result<()> {
-        self.kept.append(row)
+        Ok(self.kept.append(row)?)
     }
 
     /// Writes a row that does not stay, with what was added to it.
@@ -46,7 +46,7 @@ impl Partition {
     /// As [`Partition::keep`].
     pub(crate) fn reject(&mut self, mut row: Row, added: Row) -> Result<()> {
         row.extend(added);
-        self.rejected.append(row)
+        Ok(self.rejected.append(row)?)
     }
 
     /// Ends both files; says how many rows stay and how many do not.
@@ -63,41 +63,15 @@ impl Partition {
 /// # Errors
 /// Fails with the path when it cannot be written.
 pub(crate) fn write_table(path: &Path, example: &Row, rows: Vec<Row>) -> Result<()> {
-    let mut table = Table::create(path, &Schema::default(), example)?;
+    let mut table = create(path, &Schema::default(), example)?;
     rows.into_iter().try_for_each(|row| table.append(row))?;
     table.finish()?;
     Ok(())
 }
 
-struct Table {
-    writer: ParquetWriter,
-    batch: Vec<Row>,
-    rows: u64,
-}
-
-impl Table {
-    fn create(path: &Path, schema: &Schema, added: &Row) -> Result<Self> {
-        let mut schema = schema.clone();
-        schema.observe(added).map_err(|conflict| Error::malformed(path, conflict.to_string()))?;
-        let writer = ParquetWriter::create(path, &schema)?;
-        Ok(Self { writer, batch: Vec::with_capacity(BATCH_ROWS), rows: 0 })
-    }
-
-    fn append(&mut self, row: Row) -> Result<()> {
-        self.rows += 1;
-        self.batch.push(row);
-        if self.batch.len() == BATCH_ROWS {
-            self.writer.append(&self.batch)?;
-            self.batch.clear();
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<u64> {
-        if !self.batch.is_empty() {
-            self.writer.append(&self.batch)?;
-        }
-        self.writer.finish()?;
-        Ok(self.rows)
-    }
+/// Begins a table whose columns are those of a schema and of an example row.
+fn create(path: &Path, schema: &Schema, added: &Row) -> Result<RowWriter> {
+    let mut schema = schema.clone();
+    schema.observe(added).map_err(|conflict| Error::malformed(path, conflict.to_string()))?;
+    Ok(RowWriter::create(path, &schema)?)
 }

@@ -2,17 +2,13 @@
 
 use std::sync::mpsc::sync_channel;
 
-use nexa_core::Error;
 use nexa_core::event::Event;
 use nexa_core::stage::Context;
 use nexa_core::table::Row;
 
 use super::Source;
 use crate::Result;
-use crate::tables::Records;
-
-/// Rows of a batch.
-const BATCH_ROWS: usize = 4096;
+use crate::tables::{Records, batches};
 
 /// Batches that are read ahead.
 const BATCHES_AHEAD: usize = 2;
@@ -33,26 +29,22 @@ impl Pass<'_> {
     /// wants to stop.
     pub(crate) fn run(&self, mut work: impl FnMut(u64, Vec<Row>) -> Result<()>) -> Result<u64> {
         let (sender, receiver) = sync_channel(BATCHES_AHEAD);
-        let mut rows = Records::open(&self.source.path)?.rows();
+        let batches = batches(Records::open(&self.source.path)?.rows());
         let mut done = 0;
         std::thread::scope(|scope| {
             // Dropped at the end of this closure, which ends the reader below even where `work` failed.
             let receiver = receiver;
             scope.spawn(move || {
-                loop {
-                    let batch: nexa_core::Result<Vec<Row>> = rows.by_ref().take(BATCH_ROWS).collect();
-                    let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+                for batch in batches {
+                    let is_last = batch.is_err();
                     if sender.send(batch).is_err() || is_last {
                         return;
                     }
                 }
             });
             for batch in &receiver {
-                check_cancel(self.context)?;
+                self.context.check_cancel()?;
                 let batch = batch?;
-                if batch.is_empty() {
-                    break;
-                }
                 let first = done;
                 done += batch.len() as u64;
                 work(first, batch)?;
@@ -61,9 +53,4 @@ impl Pass<'_> {
             Ok(done)
         })
     }
-}
-
-/// Fails when the user wants to stop.
-pub(crate) fn check_cancel(context: &Context<'_>) -> Result<()> {
-    if context.services.cancel.is_cancelled() { Err(Error::Interrupted.into()) } else { Ok(()) }
 }

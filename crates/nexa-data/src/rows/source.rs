@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nexa_core::Error;
-use nexa_core::artifact::Kind;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns::ID;
 use nexa_core::stage::Context;
 use nexa_core::table::Row;
@@ -23,6 +23,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The main table of an artifact.
+    ///
+    /// # Errors
+    /// Fails when it has none.
+    pub(crate) fn of_artifact(artifact: &Artifact) -> Result<Self> {
+        Ok(Self { path: catalog::table_path(artifact, None)?, rows: artifact.manifest.counts.rows })
+    }
+
     /// Finds the input among the roles that can be sifted.
     ///
     /// # Errors
@@ -34,7 +42,7 @@ impl Source {
             let message = format!("{} inputs are given, but it reads one of: {known}", given.len());
             return Err(Error::config(stage, message).into());
         };
-        Ok(Self { path: catalog::table_path(artifact, None)?, rows: artifact.manifest.counts.rows })
+        Self::of_artifact(artifact)
     }
 }
 

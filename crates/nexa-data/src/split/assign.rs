@@ -4,33 +4,9 @@
 use std::collections::BTreeMap;
 
 use nexa_core::draw;
+use nexa_core::split::Split as Side;
 
 use super::Config;
-
-/// One side of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// Trained on.
-    Train,
-    /// Held out while training.
-    Validation,
-    /// Held out until the end.
-    Test,
-}
-
-impl Side {
-    /// Every side.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-
-    /// The word for it in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// Rows that stand on one side.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,17 +15,17 @@ use std::collections::{BTreeMap, HashMap};
 use nexa_core::artifact::Kind;
 use nexa_core::columns::{GROUP, SPLIT};
 use nexa_core::event::Event;
+use nexa_core::split::Split as Side;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::Row;
 use nexa_core::{Error as CoreError, columns};
 use serde_json::{Value, json};
 
-pub use assign::Side;
 pub use config::Config;
 
 use crate::dedup::CLUSTER;
 use crate::rows::{Pass, Source, Union, id_of, require_column};
-use crate::tables::{BATCH_ROWS, ParquetWriter, Schema};
+use crate::tables::{ParquetWriter, Schema};
 use crate::{Error, Result};
 use assign::Group;
 
@@ -95,7 +95,7 @@ impl Split {
                 let side = sides[grouped.of_row[at] as usize];
                 row.insert(SPLIT.to_owned(), json!(side.as_str()));
             }
-            Ok(batch.chunks(BATCH_ROWS).try_for_each(|rows| writer.append(rows))?)
+            Ok(writer.append(&batch)?)
         })?;
         writer.finish()?;
         context.set_rows(rows);

@@ -22,15 +22,20 @@ pub enum Format {
     Parquet,
     /// One JSON object a line.
     JsonLines(Compression),
+    /// Comma-separated values with a header.
+    Csv(Compression),
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Parquet,
         Self::JsonLines(Compression::None),
         Self::JsonLines(Compression::Gzip),
         Self::JsonLines(Compression::Zstd),
+        Self::Csv(Compression::None),
+        Self::Csv(Compression::Gzip),
+        Self::Csv(Compression::Zstd),
     ];
 
     /// What file names of this format end in, without the leading dot.
@@ -40,6 +45,9 @@ impl Format {
             Self::JsonLines(Compression::None) => "jsonl",
             Self::JsonLines(Compression::Gzip) => "jsonl.gz",
             Self::JsonLines(Compression::Zstd) => "jsonl.zst",
+            Self::Csv(Compression::None) => "csv",
+            Self::Csv(Compression::Gzip) => "csv.gz",
+            Self::Csv(Compression::Zstd) => "csv.zst",
         }
     }
 

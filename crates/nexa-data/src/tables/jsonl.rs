@@ -1,7 +1,6 @@
 //! JSON Lines: one object a line, plain or compressed.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use nexa_core::table::Row;
@@ -9,12 +8,9 @@ use nexa_core::{Error, Result};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::compression::{self, Encoder};
 use super::format::Compression;
 use super::records::Record;
-
-/// The level of Zstandard, and of gzip: fast, and close to the best in size on text.
-const ZSTD_LEVEL: i32 = 3;
-const GZIP_LEVEL: u32 = 6;
 
 /// The mark with which some editors begin a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -28,15 +24,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn open(path: &Path, compression: Compression) -> Result<Self> {
-        let open = || -> io::Result<Box<dyn BufRead + Send>> {
-            let file = BufReader::new(File::open(path)?);
-            Ok(match compression {
-                Compression::None => Box::new(file),
-                Compression::Gzip => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
-                Compression::Zstd => Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)),
-            })
-        };
-        let reader = open().map_err(|e| Error::io("read", path, e))?;
+        let reader = compression::reader(path, compression).map_err(|e| Error::io("read", path, e))?;
         Ok(Self { path: path.to_owned(), reader, line: 0 })
     }
 
@@ -102,30 +90,13 @@ pub(crate) struct JsonLinesWriter {
     encoder: Encoder,
 }
 
-enum Encoder {
-    Plain(BufWriter<File>),
-    Gzip(BufWriter<flate2::write::GzEncoder<File>>),
-    Zstd(BufWriter<zstd::Encoder<'static, File>>),
-}
-
 impl JsonLinesWriter {
     /// Begins a file, in place of one that may be there.
     ///
     /// # Errors
     /// Fails with the path when the file cannot be made.
     pub(crate) fn create(path: &Path, compression: Compression) -> Result<Self> {
-        let create = || -> io::Result<Encoder> {
-            let file = File::create(path)?;
-            Ok(match compression {
-                Compression::None => Encoder::Plain(BufWriter::new(file)),
-                Compression::Gzip => Encoder::Gzip(BufWriter::new(flate2::write::GzEncoder::new(
-                    file,
-                    flate2::Compression::new(GZIP_LEVEL),
-                ))),
-                Compression::Zstd => Encoder::Zstd(BufWriter::new(zstd::Encoder::new(file, ZSTD_LEVEL)?)),
-            })
-        };
-        let encoder = create().map_err(|e| Error::io("create", path, e))?;
+        let encoder = Encoder::create(path, compression).map_err(|e| Error::io("create", path, e))?;
         Ok(Self { path: path.to_owned(), encoder })
     }
 
@@ -134,14 +105,9 @@ impl JsonLinesWriter {
     /// # Errors
     /// Fails with the path when the line cannot be written.
     pub(crate) fn append(&mut self, value: &impl Serialize) -> Result<()> {
-        let out: &mut dyn Write = match &mut self.encoder {
-            Encoder::Plain(out) => out,
-            Encoder::Gzip(out) => out,
-            Encoder::Zstd(out) => out,
-        };
-        serde_json::to_writer(&mut *out, value)
+        serde_json::to_writer(&mut self.encoder, value)
             .map_err(io::Error::from)
-            .and_then(|()| out.write_all(b"\n"))
+            .and_then(|()| self.encoder.write_all(b"\n"))
             .map_err(|e| Error::io("write", &self.path, e))
     }
 
@@ -150,17 +116,6 @@ impl JsonLinesWriter {
     /// # Errors
     /// Fails with the path when what is buffered cannot be written.
     pub(crate) fn finish(self) -> Result<()> {
-        let finished = match self.encoder {
-            Encoder::Plain(out) => out.into_inner().map(drop).map_err(io::IntoInnerError::into_error),
-            Encoder::Gzip(out) => out
-                .into_inner()
-                .map_err(io::IntoInnerError::into_error)
-                .and_then(|gzip| gzip.finish().map(drop)),
-            Encoder::Zstd(out) => out
-                .into_inner()
-                .map_err(io::IntoInnerError::into_error)
-                .and_then(|zstd| zstd.finish().map(drop)),
-        };
-        finished.map_err(|e| Error::io("write", &self.path, e))
+        self.encoder.finish().map_err(|e| Error::io("write", &self.path, e))
     }
 }

@@ -1,13 +1,17 @@
-//! Rows in Parquet and JSON Lines files.
+//! Rows in files of Parquet, JSON Lines and CSV.
 //!
 //! JSON keeps rows as they are. Parquet gives every column one type, so there a missing value comes back as null, also
 //! inside objects, and a column of integers and floats comes back as floats. Types that clash are an error.
+//! CSV holds texts, of which types are guessed; see `csv`.
 
+mod compression;
+mod csv;
 mod format;
 mod jsonl;
 mod parquet;
 mod records;
 mod schema;
+mod writer;
 
 use std::path::Path;
 
@@ -20,6 +24,7 @@ pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
 pub(crate) use records::batches;
 pub use records::{Record, Records};
 pub(crate) use schema::Schema;
+pub(crate) use writer::RowWriter;
 
 /// Tables in files, in the format that the end of the name says: see [`Format`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +52,7 @@ impl Tables for FileTables {
                 }
                 writer.finish()
             }
+            Format::Csv(compression) => csv::write(path, compression, rows),
         }
     }
 

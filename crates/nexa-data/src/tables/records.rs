@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nexa_core::table::Row;
 use nexa_core::{Error, Result};
 
+use super::csv::CsvRows;
 use super::format::Format;
 use super::jsonl::Lines;
 use super::parquet::{BATCH_ROWS, ParquetRows};
@@ -43,6 +44,7 @@ impl Records {
         let source: Box<dyn Iterator<Item = Result<Record>> + Send> = match Format::of(path)? {
             Format::Parquet => Box::new(ParquetRows::open(path, skip)?),
             Format::JsonLines(compression) => Box::new(Lines::open(path, compression)?.skip(skip)),
+            Format::Csv(compression) => Box::new(CsvRows::open(path, compression)?.skip(skip)),
         };
         Ok(Self { path: path.to_owned(), source })
     }

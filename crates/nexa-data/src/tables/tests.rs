@@ -49,6 +49,20 @@ fn every_format_gives_back_what_was_written() {
 }
 
 #[test]
+fn flat_rows_come_back_from_csv_as_from_any_other_format() {
+    let written = rows(&[
+        json!({"id": "a", "text": "two\nlines, \"quoted\" é", "n": 1, "f": 0.5, "b": true, "none": null}),
+        json!({"id": "b", "text": null, "n": -7, "f": 1.0, "b": null, "none": null}),
+    ]);
+    for name in ["t.csv", "t.csv.gz", "t.csv.zst", "t.parquet", "t.jsonl.zst"] {
+        assert_eq!(write_and_read(name, &written), written, "{name}");
+    }
+    assert_eq!(write_and_read("t.csv", &[]), rows(&[]));
+    let nested = rows(&[json!({"id": "a", "list": [1, 2]})]);
+    assert_eq!(write_and_read("t.csv", &nested), rows(&[json!({"id": "a", "list": "[1,2]"})]));
+}
+
+#[test]
 fn parquet_gives_each_column_one_type() {
     let check = |written: &[Value], expected: &[Value]| {
         assert_eq!(write_and_read("t.parquet", &rows(written)), rows(expected));
@@ -174,7 +188,8 @@ fn a_file_that_is_no_table_is_an_error_that_names_it() {
         let error = FileTables.read(&path).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains(name), "{error}");
     };
-    check("t.csv", b"a,b\n", "does not end like a table's: .parquet, .jsonl, .jsonl.gz, .jsonl.zst");
+    check("t.txt", b"a,b\n", "does not end like a table's: .parquet, .jsonl, .jsonl.gz, .jsonl.zst, .csv");
+    check("t.csv.gz", b"a,b\n", "the file is damaged");
     check("xparquet", b"", "does not end like a table's");
     check("t.parquet", b"not parquet at all", "Parquet");
     check("t.jsonl", b"{\"a\":1}\n{", "line 2: not JSON");

@@ -13,13 +13,10 @@ use crate::{Error, Result};
 /// # Errors
 /// Fails when the user stops it or the model fails; every finished batch is kept.
 pub(super) fn run(collection: &mut Collection<'_>, model: &dyn ChatModel, name: &str) -> Result<()> {
-    let cancel = collection.work.context.services.cancel;
     let mut open: VecDeque<usize> = collection.open().into();
     collection.tell();
     while !open.is_empty() {
-        if cancel.is_cancelled() {
-            return Err(nexa_core::Error::Interrupted.into());
-        }
+        collection.work.context.check_cancel()?;
         let size = collection.work.config.max_concurrent_requests.min(open.len());
         let batch: Vec<usize> = open.drain(..size).collect();
         let requests: Vec<ChatRequest> =

@@ -177,9 +177,7 @@ fn wait_for(context: &Context<'_>, name: &str, teacher: &str) -> Result<Lock> {
     loop {
         match run::lock(context.services.lab, name, &format!("the answers of `{teacher}`"), false) {
             Err(busy @ nexa_core::Error::Busy { .. }) => {
-                if context.services.cancel.is_cancelled() {
-                    return Err(nexa_core::Error::Interrupted.into());
-                }
+                context.check_cancel()?;
                 if !told {
                     context.emit(Event::info(format!("{busy}; waiting for it")));
                     told = true;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nexa_core::columns;
+use nexa_core::event::Cancel;
 use nexa_core::lm::Tokenizer;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,8 @@ pub struct Given {
     pub verdicts: Option<Scores>,
     /// Where relative paths of checks begin, and where commands run.
     pub folder: std::path::PathBuf,
+    /// Asks commands that check answers to stop.
+    pub cancel: Cancel,
 }
 
 impl Config {
@@ -138,7 +141,7 @@ impl Config {
     pub fn gates(&self, given: &Given) -> Result<Vec<Gate>> {
         let mut gates: Vec<Gate> = self.own(given).into_iter().flatten().collect();
         for (position, check) in self.checks.iter().enumerate() {
-            gates.push(check::gate(check, position, &given.folder)?);
+            gates.push(check::gate(check, position, given)?);
         }
         if let Some(scores) = given.verdicts.clone().filter(|_| self.judge.enabled) {
             gates.push(judged::gate(self.judge, scores));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Gate;
+use super::{Gate, Given};
 use crate::{Error, Result};
 
 pub use numeric_answer::NumericAnswer;
@@ -61,7 +61,8 @@ impl Check {
 }
 
 /// Makes the gate of a check, which is named in errors by its position.
-pub(super) fn gate(check: &Check, position: usize, folder: &Path) -> Result<Gate> {
+pub(super) fn gate(check: &Check, position: usize, given: &Given) -> Result<Gate> {
+    let folder = &given.folder;
     let bad = |message: String| Error::BadCheck { position, message };
     let Check { name, regex, not_regex, numeric_answer, json_schema, command, timeout_s } = check;
     let named = |default: &str| name.clone().unwrap_or_else(|| default.to_owned());
@@ -81,6 +82,7 @@ pub(super) fn gate(check: &Check, position: usize, folder: &Path) -> Result<Gate
                 arguments: arguments.to_vec(),
                 folder: folder.to_owned(),
                 timeout_s: *timeout_s,
+                cancel: given.cancel.clone(),
             };
             Ok(command::gate(named("command"), command))
         }

@@ -16,7 +16,7 @@ use nexa_core::{Error as CoreError, columns};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Packaged, Split};
+use super::{Packaged, Split, spend};
 use crate::filter::Funnel;
 use crate::{Result, table};
 
@@ -47,6 +47,8 @@ struct Card {
     judges: Vec<Value>,
     /// Each way through gates.
     funnels: Vec<Funnel>,
+    /// Each review by people.
+    reviews: Vec<Value>,
     /// What happened while it was packaged.
     packaging: Packaging,
     splits: BTreeMap<&'static str, SplitCard>,
@@ -111,9 +113,10 @@ pub(super) fn write(context: &Context<'_>, facts: &Facts<'_>) -> Result<()> {
     let card = Card::of(facts, &upstream);
     files::write_json(&context.output.join("card.json"), &card)?;
     files::write_atomic(&context.output.join("card.md"), card.markdown().as_bytes())?;
-    let mut spend = Spend::default();
-    upstream.iter().for_each(|manifest| spend.merge(&manifest.spend));
-    context.state("upstream_spend", spend)?;
+    let mut total = Spend::default();
+    upstream.iter().for_each(|manifest| total.merge(&manifest.spend));
+    context.state("upstream_spend", total)?;
+    context.state(spend::SPEND_LINES, spend::lines(context.services.lab, &upstream)?)?;
     Ok(())
 }
 
@@ -158,6 +161,10 @@ impl Card {
         });
         let funnels = of_stage("distill.filter")
             .filter_map(|manifest| serde_json::from_value(manifest.summary.get("funnel")?.clone()).ok());
+        let reviews = of_stage("distill.review").map(|manifest| {
+            let said = |name: &str| manifest.summary.get(name).cloned().unwrap_or(Value::Null);
+            json!({"rows": said("review"), "reviewers": said("reviewers"), "agreement": said("agreement")})
+        });
         let packaged = facts.packaged;
         let kept = || packaged.items.iter().zip(packaged.kept).filter(|(_, split)| split.is_some());
         let packaging = Packaging {
@@ -173,17 +180,17 @@ impl Card {
             teachers,
             judges: judges.collect(),
             funnels: funnels.collect(),
+            reviews: reviews.collect(),
             packaging,
             splits,
             limits: Vec::new(),
         };
-        let reviewed = of_stage("distill.review").next().is_some();
-        card.limits = card.known_limits(reviewed);
+        card.limits = card.known_limits();
         card
     }
 
     /// What a reader should not take for granted.
-    fn known_limits(&self, reviewed: bool) -> Vec<String> {
+    fn known_limits(&self) -> Vec<String> {
         let mut limits = Vec::new();
         let Packaging { without_reference, rows_out, .. } = self.packaging;
         if without_reference > 0 {
@@ -196,8 +203,14 @@ impl Card {
         } else {
             limits.push("Judges are models, and have the faults of models.".to_owned());
         }
-        if !reviewed {
+        if self.reviews.is_empty() {
             limits.push("No person reviewed the answers.".to_owned());
+        }
+        for review in &self.reviews {
+            let unreviewed = review["rows"]["unreviewed"].as_u64().unwrap_or(0);
+            if unreviewed > 0 {
+                limits.push(format!("{unreviewed} of the answers passed without a decision of reviewers."));
+            }
         }
         for (split, card) in &self.splits {
             if card.rows == 0 {

@@ -1,8 +1,9 @@
 //! Pairs of answers to one prompt, a better and a worse one, for preference training.
 //!
-//! The better one is the accepted answer that judges like best, or the first where nobody judged. The worse one is the
-//! accepted answer that they like least, if it lies far enough below; else the first answer that a gate rejected for
-//! what it says. What was rejected for its length or its ending is no worse answer: a student would learn the length.
+//! What a person edited is better than what stood there before. Else the better one is the accepted answer that judges
+//! like best, or the first where nobody judged, and the worse one is the accepted answer that they like least, if it lies
+//! far enough below; else the first answer that a gate or a reviewer rejected for what it says. What was rejected for its
+//! length or its ending is no worse answer: a student would learn the length.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::{Packaged, Split, formats};
 use crate::gates::Answer;
-use crate::{Result, table};
+use crate::{Result, review, table};
 
 /// Gates whose rejects are not about what an answer says.
 const NOT_WORSE: [&str; 5] = ["empty", "length", "tokens", "truncation", "duplicate"];
@@ -31,7 +32,7 @@ pub(super) struct Preference {
     rejected: String,
     chosen_score: Option<f64>,
     rejected_score: Option<f64>,
-    /// Why the worse answer is worse: a gate, or `judge`.
+    /// Why the worse answer is worse: a gate, `judge`, or `edit`.
     because: String,
 }
 
@@ -55,6 +56,8 @@ impl Preference {
 
 /// What the judges' scores are in a table of scores.
 const JUDGE: &str = "judge";
+/// What stands for the gate where a person wrote the better answer.
+const EDIT: &str = "edit";
 
 /// Makes the pairs of filtered answers, one for each prompt that has a better and a worse one.
 pub(super) fn pairs(
@@ -63,13 +66,16 @@ pub(super) fn pairs(
     packaged: &Packaged<'_>,
     min_margin: f64,
 ) -> Result<Vec<Preference>> {
-    let read = |name: &str| match filtered.file(name) {
+    let read = |artifact: &Artifact, name: &str| match artifact.file(name) {
         Ok(path) => context.services.tables.read(&path),
         // An artifact in which nothing was rejected or judged has no such file.
         Err(_) => Ok(Vec::new()),
     };
-    let rejected = read("rejected.parquet")?;
-    let scores = read("scores.parquet")?;
+    let rejected = read(filtered, "rejected.parquet")?;
+    let mut scores = read(filtered, "scores.parquet")?;
+    if let Some(regenerated) = context.inputs.get("regenerated") {
+        scores.extend(read(regenerated, "scores.parquet")?);
+    }
     let scores: HashMap<String, f64> = scores
         .iter()
         .filter_map(|row| Some((table::cell(row, columns::ID)?, row.get(JUDGE)?.as_f64()?)))
@@ -78,7 +84,8 @@ pub(super) fn pairs(
     for row in &rejected {
         let answer = Answer::of(row);
         let gate = table::cell(row, columns::REJECTION_GATE).unwrap_or_default();
-        if !NOT_WORSE.contains(&gate.as_str()) && !answer.output.trim().is_empty() {
+        let is_worse = !NOT_WORSE.contains(&gate.as_str()) && !review::is_undecided(row);
+        if is_worse && !answer.output.trim().is_empty() {
             worse.entry(answer.asked()).or_default().push(row);
         }
     }
@@ -121,10 +128,17 @@ impl Prompt<'_> {
         min_margin: f64,
     ) -> Option<Preference> {
         let items = self.packaged.items;
-        let score = |position: usize| scores.get(&items[position].id).copied();
+        let edited = self.answers.iter().copied().find(|&position| items[position].original.is_some());
+        // Judges have seen what stood there before an edit.
+        let score = |position: usize| match items[position].original {
+            Some(_) => None,
+            None => scores.get(&items[position].id).copied(),
+        };
         // The first of equals stays.
-        let best = self.answers.iter().copied().reduce(|best, next| {
-            if score(next).unwrap_or(f64::MIN) > score(best).unwrap_or(f64::MIN) { next } else { best }
+        let best = edited.or_else(|| {
+            self.answers.iter().copied().reduce(|best, next| {
+                if score(next).unwrap_or(f64::MIN) > score(best).unwrap_or(f64::MIN) { next } else { best }
+            })
         })?;
         let item = &items[best];
         let (chosen, prompt) = item.messages.split_last()?;
@@ -138,6 +152,9 @@ impl Prompt<'_> {
             rejected_score,
             because: because.to_owned(),
         };
+        if let Some(original) = item.original.as_ref().filter(|original| **original != chosen.content) {
+            return Some(pair(original, scores.get(&item.id).copied(), EDIT));
+        }
         let least = self
             .answers
             .iter()

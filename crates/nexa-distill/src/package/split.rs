@@ -3,33 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
+use nexa_core::split::Split;
+
 use super::Config;
 use crate::{Error, Result, draw};
-
-/// One side of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Split {
-    /// Trained on.
-    Train,
-    /// Held out while training.
-    Validation,
-    /// Held out until the end.
-    Test,
-}
-
-impl Split {
-    /// Every side.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
-
-    /// The word for it in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
-}
 
 /// The sides of some rows.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::config;
+use nexa_core::cost::{Entry, Ledger};
 use nexa_core::env::Environment;
 use nexa_core::stage::{Inputs, StageError};
 use nexa_distill::judge::Judge;
 use serde_json::json;
 
-use crate::server::{Call, Reply, Server, good};
+use crate::server::{Call, Reply, Server, good, nothing};
 use crate::support::{TestLab, object, rows};
 
 const RUBRIC: &str = "
@@ -19,7 +20,8 @@ criteria:
 
 fn lab() -> TestLab {
     let lab = TestLab::with(
-        "prices: {models: {judge-1: {input_usd_per_million: 1.0, output_usd_per_million: 1.0}}}\n",
+        "prices: {models: {judge-1: {input_usd_per_million: 1.0, output_usd_per_million: 1.0}, \
+         judge-2: {input_usd_per_million: 10.0, output_usd_per_million: 10.0}}}\n",
         &[],
     );
     std::fs::write(lab.folder.path().join("rubric.yaml"), RUBRIC).unwrap();
@@ -34,12 +36,15 @@ fn outputs(lab: &TestLab) -> Inputs {
     Inputs::none().with("outputs", lab.put(Kind::TeacherOutputs, "outputs", rows))
 }
 
-fn judge(lab: &TestLab, judges: &[String], yaml: &str) -> Result<Artifact, StageError> {
+fn stage(lab: &TestLab, judges: &[String], yaml: &str) -> Judge {
     let mut value = config::parse_yaml(yaml, "test").unwrap();
     value["judges"] = json!(judges);
     let config = config::from_value(value, "test").unwrap();
-    let stage = Judge::new(config, lab.folder.path(), &Environment::of([])).unwrap();
-    lab.execute(&stage, "verdicts", &outputs(lab))
+    Judge::new(config, lab.folder.path(), &Environment::of([])).unwrap()
+}
+
+fn judge(lab: &TestLab, judges: &[String], yaml: &str) -> Result<Artifact, StageError> {
+    lab.execute(&stage(lab, judges, yaml), "verdicts", &outputs(lab))
 }
 
 fn verdict(right: u8, clear: u8) -> Reply {
@@ -109,6 +114,40 @@ fn a_ceiling_holds_for_the_jury_together() {
     let made = judge(&lab, &jury, "max_cost_usd: 1").unwrap();
     assert_eq!(one.calls().len() + other.calls().len(), 6, "nothing is paid twice");
     assert_eq!(made.manifest.spend.requests, 6);
+}
+
+#[test]
+fn a_call_that_was_under_way_is_charged_to_the_judge_that_was_asked() {
+    let lab = lab();
+    let one = Server::start(fair);
+    // Answers one question; the two others stay open in the first attempt.
+    let other = Server::start(|call| {
+        let is_answered = call.prompt.contains("GOOD 4") || call.before > 0;
+        if is_answered { verdict(3, 3) } else { nothing() }
+    });
+    let jury = [one.teacher("judge-1"), other.teacher("judge-2")];
+    judge(&lab, &jury[..1], "{}").unwrap();
+    lab.die(&stage(&lab, &jury, "{}"), &outputs(&lab), 1);
+    let made = judge(&lab, &jury, "{}").unwrap();
+    assert_eq!((one.calls().len(), other.calls().len()), (3, 5), "nothing is paid twice");
+    let charges: Vec<_> = Ledger::charges(&lab.run_folder(&made))
+        .unwrap()
+        .into_iter()
+        .filter_map(|charge| match charge.entry {
+            Entry::Tokens { model, requests, usd, .. } => {
+                Some((model, requests, usd.is_some(), charge.calls, charge.at_most_usd.is_some()))
+            }
+            Entry::Machine { .. } => None,
+        })
+        .collect();
+    let [(_, 1, true, first, false), (_, 0, false, lost, true), (_, 2, true, last, false)] = &charges[..]
+    else {
+        panic!("one answer, two lost calls, two answers: {charges:?}")
+    };
+    assert!(charges.iter().all(|(model, ..)| model == "judge-2"), "{charges:?}");
+    let mut calls = [first.as_slice(), lost, last].concat();
+    calls.sort_unstable();
+    assert_eq!(calls, [1, 2, 3, 4, 5]);
 }
 
 #[test]

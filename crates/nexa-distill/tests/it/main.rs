@@ -12,6 +12,7 @@ mod package;
 mod pipeline;
 mod policies;
 mod regenerate;
+mod review;
 mod server;
 mod support;
 mod transport;

@@ -9,7 +9,7 @@ use nexa_core::stage::{Context, Inputs, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_core::{ExitCode, config};
 use nexa_distill::filter::Filter;
-use nexa_distill::package::{Config, Package};
+use nexa_distill::package::{Config, Package, SPEND_LINES, SpendLine, usd_per_row};
 use serde_json::{Value, json};
 
 use crate::support::{TestLab, Words, collect, object, rows};
@@ -358,4 +358,8 @@ fn a_card_tells_where_the_data_come_from_and_what_is_wrong_with_them() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert_eq!(made.manifest.summary["upstream_spend"]["requests"], 1);
+    let lines: Vec<SpendLine> = serde_json::from_value(made.manifest.summary[SPEND_LINES].clone()).unwrap();
+    let paid = lines.iter().find(|line| line.model.is_some()).unwrap();
+    assert_eq!((paid.stage.as_str(), paid.artifact.as_str()), ("distill.collect", "tutor/outputs_v1"));
+    assert_eq!((paid.spend.requests, usd_per_row(&paid.spend, 1)), (1, Some(0.0)));
 }

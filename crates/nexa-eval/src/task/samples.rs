@@ -101,9 +101,7 @@ impl<'a> SampleLog<'a> {
         let started = Instant::now();
         let mut used = 0;
         for (number, batch) in open.chunks(self.batch).enumerate() {
-            if self.context.services.cancel.is_cancelled() {
-                return Err(nexa_core::Error::Interrupted.into());
-            }
+            self.context.check_cancel()?;
             let before = items.len() - open.len() + number * self.batch;
             let samples = self.ask(&Batch { task, items: batch, before, total: items.len() }, ask)?;
             for (item, sample) in batch.iter().zip(samples) {

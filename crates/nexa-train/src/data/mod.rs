@@ -31,7 +31,7 @@ pub use self::inspect::{Inspection, Token, inspect};
 #[cfg(test)]
 pub(crate) use self::mix::Mix;
 pub use self::options::{
-    DataFile, DataOptions, DatasetConfig, ExcessLength, MessageProperties, Split, load_tokenizer,
+    DataFile, DataOptions, DatasetConfig, ExcessLength, MessageProperties, load_tokenizer,
 };
 pub(crate) use self::order::Order;
 pub use self::packing::{Packing, pack};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nexa_core::split::Split;
 use nexa_model::{ChatTokenizer, LossMask};
 use serde::{Deserialize, Serialize};
 
@@ -40,30 +41,6 @@ pub struct DatasetConfig {
     pub field: Option<String>,
     /// The column of the log-probabilities that a teacher gave the tokens of the answer; `logprobs` where absent.
     pub logprobs_field: Option<String>,
-}
-
-/// A side of a data set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// What models are trained on.
-    #[default]
-    Train,
-    /// What they are chosen by.
-    Validation,
-    /// What they are judged by.
-    Test,
-}
-
-impl Split {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Validation => "validation",
-            Self::Test => "test",
-        }
-    }
 }
 
 /// A file of rows and the data set that it belongs to.

@@ -7,8 +7,8 @@ use nexa_core::columns::SPLIT;
 use nexa_core::table::{Row, Tables};
 use serde_json::Value;
 
-use super::options::Split;
 use crate::Error;
+use nexa_core::split::Split;
 
 /// A row and where it stands.
 #[derive(Debug, Clone)]

@@ -113,6 +113,16 @@ fn row(index: u64) -> Value {
     json!({ "id": format!("problem-{index:04}"), "domain": domain, "user_prompt": prompt, "reference": reference.to_string() })
 }
 
+/// A row with what a teacher answered.
+fn answered(index: u64) -> Value {
+    let mut row = row(index);
+    row["teacher_output"] =
+        Value::from(format!("First the tens, then the ones.\nThe answer is {}.", row["reference"]));
+    row["finish_reason"] = Value::from(if index.is_multiple_of(17) { "length" } else { "stop" });
+    row["completion_tokens"] = Value::from(14 + index % 9);
+    row
+}
+
 fn dataset() -> Fake {
     Fake::new("data.ingest", Kind::Dataset, json!({ "source": "generated", "rows": 180 }), |context| {
         write_rows(context, "jsonl", (0..180).map(row))?;
@@ -124,14 +134,7 @@ fn dataset() -> Fake {
 fn collect() -> Fake {
     let config = json!({ "teacher": "openai:gpt-4o", "samples": 1, "temperature": 0.7 });
     Fake::new("distill.collect", Kind::TeacherOutputs, config, |context| {
-        let rows = (0..180).map(|index| {
-            let mut row = row(index);
-            row["teacher_output"] =
-                Value::from(format!("First the tens, then the ones.\nThe answer is {}.", row["reference"]));
-            row["finish_reason"] = Value::from(if index % 17 == 0 { "length" } else { "stop" });
-            row
-        });
-        write_rows(context, "jsonl", rows)?;
+        write_rows(context, "jsonl", (0..180).map(answered))?;
         let (prompt_tokens, completion_tokens) = (12_400, 30_100);
         context.spend(&Entry::Tokens {
             model: "openai/gpt-4o".to_owned(),
@@ -147,10 +150,15 @@ fn collect() -> Fake {
 fn filter() -> Fake {
     Fake::new("distill.filter", Kind::Filtered, json!({ "gates": ["finished", "answer"] }), |context| {
         let (kept, rejected): (Vec<_>, Vec<_>) =
-            (0..180_u64).map(|index| (index, row(index))).partition(|(i, _)| i % 6 != 0);
+            (0..180_u64).map(|index| (index, answered(index))).partition(|(i, _)| i % 6 != 0);
         write_rows(context, "jsonl", kept.into_iter().map(|(_, row)| row))?;
         let rejected = rejected.into_iter().map(|(index, mut row)| {
-            row["rejection_gate"] = Value::from(if index % 12 == 0 { "answer" } else { "finished" });
+            let (gate, reason) = match index % 12 {
+                0 => ("answer", "final answer 7, not the reference"),
+                _ => ("finished", "the answer was cut off"),
+            };
+            row["rejection_gate"] = Value::from(gate);
+            row["rejection_reason"] = Value::from(reason);
             row
         });
         write_rows(context, "rejected.jsonl", rejected)?;

@@ -20,7 +20,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => docu
 
 // ---- keys -------------------------------------------------------------------------------------------------------
 
-const PLACES = { o: '/', r: '/runs', l: '/leaderboard', d: '/data', c: '/cost' };
+const PLACES = { o: '/', r: '/runs', l: '/leaderboard', d: '/data', v: '/review', c: '/cost' };
 let going = false;
 
 function moveRow(step) {

@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::parts::{run_link, run_table};
 use super::run::charts;
 use super::{Page, Section};
-use crate::Result;
 use crate::format;
 use crate::request::Params;
 use crate::scan::RunRow;
 use crate::server::Ui;
+use crate::{Result, assets};
 
 /// More curves in one chart cannot be told apart.
 const MAX_RUNS: usize = 10;
@@ -123,7 +123,7 @@ pub(crate) fn page(data: &Data) -> Page {
         title: "Compare runs".to_owned(),
         section: Some(Section::Runs),
         body,
-        has_charts: !data.runs.is_empty(),
+        extra_script: (!data.runs.is_empty()).then(assets::plotly),
     }
 }
 

@@ -18,5 +18,5 @@ pub(crate) fn page(error: &Error) -> Page {
         }
         p { a href="/" { "to the overview" } }
     };
-    Page { title: title.to_owned(), section: None, body, has_charts: false }
+    Page { title: title.to_owned(), section: None, body, extra_script: None }
 }

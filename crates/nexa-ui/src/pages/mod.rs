@@ -8,6 +8,7 @@ pub(crate) mod leaderboard;
 pub(crate) mod lineage;
 pub(crate) mod overview;
 mod parts;
+pub(crate) mod review;
 pub(crate) mod row;
 pub(crate) mod rows;
 pub(crate) mod run;

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 
 use super::parts::{artifact_link, status, time};
 use super::{Page, Section};
-use crate::Result;
 use crate::follow::newest_progress;
 use crate::format;
 use crate::metrics::{Curves, Tail};
 use crate::request::encode;
 use crate::scan::RunRow;
 use crate::server::Ui;
+use crate::{Result, assets};
 
 /// What the page shows.
 #[derive(Debug, Serialize)]
@@ -139,7 +139,8 @@ pub(crate) fn page(data: &Data) -> Page {
             div { h2 { "Configuration" } pre.code { (data.config_yaml) } }
         }
     };
-    Page { title: run.id.clone(), section: Some(Section::Runs), body, has_charts }
+    let extra_script = has_charts.then(assets::plotly);
+    Page { title: run.id.clone(), section: Some(Section::Runs), body, extra_script }
 }
 
 fn progress(newest: Option<&Map<String, Value>>) -> Markup {

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use crate::assets;
+use crate::assets::{self, Asset};
 use crate::request::Ask;
 
 /// Parts of the site, as the navigation shows them.
@@ -12,15 +12,17 @@ pub(crate) enum Section {
     Runs,
     Leaderboard,
     Data,
+    Review,
     Cost,
 }
 
 impl Section {
-    const ALL: [(Self, &'static str, &'static str); 5] = [
+    const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Overview, "/", "Overview"),
         (Self::Runs, "/runs", "Runs"),
         (Self::Leaderboard, "/leaderboard", "Leaderboard"),
         (Self::Data, "/data", "Data"),
+        (Self::Review, "/review", "Review"),
         (Self::Cost, "/cost", "Cost"),
     ];
 }
@@ -30,9 +32,21 @@ const KEYS: [(&str, &str); 6] = [
     ("?", "this help"),
     ("/", "search or first filter"),
     ("j  k", "next and previous row or page"),
-    ("g then o r l d c", "go to overview, runs, leaderboard, data, cost"),
+    ("g then o r l d v c", "go to overview, runs, leaderboard, data, review, cost"),
     ("t", "light, dark, or as the system"),
     ("Esc", "close, leave a field"),
+];
+
+/// Keys of the pages of a review.
+const REVIEW_KEYS: [(&str, &str); 8] = [
+    ("a  Enter", "accept, with the text as it was edited"),
+    ("r  Backspace", "reject"),
+    ("e", "edit the completion"),
+    ("x", "ask for it again"),
+    ("n", "say why"),
+    ("u", "undo, as often as you like"),
+    ("→  ←", "next and previous row"),
+    ("Ctrl+Enter  Ctrl+S", "in the text: decide on the edit, keep it as a draft"),
 ];
 
 /// A page before its surroundings.
@@ -40,14 +54,14 @@ pub(crate) struct Page {
     pub(crate) title: String,
     pub(crate) section: Option<Section>,
     pub(crate) body: Markup,
-    /// Whether Plotly is loaded.
-    pub(crate) has_charts: bool,
+    /// What is loaded beside the script of all pages.
+    pub(crate) extra_script: Option<&'static Asset>,
 }
 
 impl Page {
-    /// A page without charts.
+    /// A page that needs no script of its own.
     pub(crate) fn new(title: impl Into<String>, section: Section, body: Markup) -> Self {
-        Self { title: title.into(), section: Some(section), body, has_charts: false }
+        Self { title: title.into(), section: Some(section), body, extra_script: None }
     }
 
     /// The whole document.
@@ -63,7 +77,7 @@ impl Page {
                     link rel="stylesheet" href=(assets::style().path());
                     // Not deferred: it sets the theme before anything is drawn.
                     script src=(assets::script().path()) {}
-                    @if self.has_charts { script src=(assets::plotly().path()) defer {} }
+                    @if let Some(script) = self.extra_script { script src=(script.path()) defer {} }
                 }
                 body {
                     a.skip href="#main" { "skip to the content" }
@@ -84,6 +98,9 @@ impl Page {
                     }
                     dialog #help aria-label="keys" {
                         h2 { "Keys" }
+                        @if self.section == Some(Section::Review) {
+                            dl.keys { @for (key, what) in REVIEW_KEYS { dt { kbd { (key) } } dd { (what) } } }
+                        }
                         dl.keys { @for (key, what) in KEYS { dt { kbd { (key) } } dd { (what) } } }
                         form method="dialog" { button { "close" } }
                     }

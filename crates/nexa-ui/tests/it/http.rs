@@ -12,6 +12,15 @@ use nexa_core::lab::Lab;
 use nexa_core::table::{JsonLines, Tables};
 use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, Site, serve};
 
+/// Percent-encodes everything but letters and digits.
+fn encode(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 /// A leaderboard that is made by a function.
 pub(crate) struct Board(pub(crate) fn(&str) -> Result<LeaderboardView, String>);
 
@@ -50,11 +59,24 @@ impl Server {
         self.address.port()
     }
 
-    /// Sends a request and returns the connection, with the head of the answer read.
+    /// Asks for a page and returns the connection, with the head of the answer read.
     pub(crate) fn open(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send("GET", path, headers, "")
+    }
+
+    /// Sends a form.
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let pairs: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+        let (body, kind) = (pairs.join("&"), ("Content-Type", "application/x-www-form-urlencoded"));
+        let length = body.len().to_string();
+        let headers = [headers, &[kind, ("Content-Length", length.as_str())]].concat();
+        self.send("POST", path, &headers, &body)
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], content: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let mut request = format!("GET {path} HTTP/1.0\r\n");
+        let mut request = format!("{method} {path} HTTP/1.0\r\n");
         if !headers.iter().any(|(name, _)| *name == "Host") {
             request.push_str(&format!("Host: {}\r\n", self.address));
         }
@@ -62,6 +84,7 @@ impl Server {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
+        request.push_str(content);
         stream.write_all(request.as_bytes()).unwrap();
         let mut body = BufReader::new(stream);
         let mut head = String::new();

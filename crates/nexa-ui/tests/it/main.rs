@@ -7,4 +7,5 @@ mod lab;
 mod events;
 mod http;
 mod pages;
+mod review;
 mod serving;

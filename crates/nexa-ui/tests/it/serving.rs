@@ -42,7 +42,7 @@ fn only_requests_for_this_machine_are_answered() {
 fn every_page_forbids_foreign_and_inline_code() {
     let (_folder, lab) = empty_lab();
     let server = Server::start(&lab, EMPTY);
-    for path in ["/", "/runs", "/leaderboard", "/data", "/cost", "/compare", "/no/such/page"] {
+    for path in ["/", "/runs", "/leaderboard", "/data", "/review", "/cost", "/compare", "/no/such/page"] {
         let answer = server.open(path, &[]);
         assert!(answer.head.contains("content-security-policy: default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"));
         let page = answer.text();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use nexa_core::artifact::{Artifact, Manifest};
+use nexa_core::artifact::{Artifact, Manifest, Parent};
 use nexa_core::cost::Entry;
 use nexa_core::hash::ContentHash;
 use nexa_core::lab::Lab;
@@ -101,27 +101,31 @@ fn stage_of(app: &App, record: &RunRecord) -> Result<Box<dyn Stage>> {
 
 /// The inputs of a run, with the content that they had.
 fn inputs(app: &App, record: &RunRecord, stage: &dyn Stage) -> Result<Inputs> {
-    let outside = stage
-        .outside_files()
-        .iter()
-        .map(|path| ContentHash::of_file(path))
-        .collect::<nexa_core::Result<Vec<_>>>()?;
+    let changed = |parent: &Parent| refused(record, &format!("its input {} has changed since", parent.id));
+    let (files, artifacts): (Vec<_>, Vec<_>) =
+        record.inputs.iter().partition(|parent| parent.id.starts_with("file:"));
     let mut inputs = Inputs::none();
-    for parent in &record.inputs {
-        let changed = || refused(record, &format!("its input {} has changed since", parent.id));
-        if parent.id.starts_with("file:") {
-            if !outside.contains(&parent.content_hash) {
-                return Err(changed().into());
-            }
-            continue;
-        }
+    for parent in artifacts {
         let artifact = app.store().get(&parent.id.parse()?)?;
         if artifact.manifest.content_hash != parent.content_hash {
-            return Err(changed().into());
+            return Err(changed(parent).into());
         }
         inputs = inputs.with(&parent.role, artifact);
     }
-    Ok(inputs)
+    let mut read = Vec::new();
+    for path in stage::files_read(stage, &inputs)? {
+        let content_hash = ContentHash::of_file(&path)?;
+        // Labels of a reviewer who began later would have a say in the copy.
+        if !files.iter().any(|parent| parent.content_hash == content_hash) {
+            let problem = format!("{} is new or has changed since", app.show(&path));
+            return Err(refused(record, &problem).into());
+        }
+        read.push(content_hash);
+    }
+    match files.into_iter().find(|parent| !read.contains(&parent.content_hash)) {
+        Some(parent) => Err(changed(parent).into()),
+        None => Ok(inputs),
+    }
 }
 
 /// Says beforehand what could make a difference although nothing is wrong.

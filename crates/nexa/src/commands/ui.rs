@@ -1,5 +1,6 @@
 //! `nexa ui`: the dashboards of the lab.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -13,17 +14,20 @@ use crate::wire::Leaderboards;
 /// Serves the dashboards until the user stops them.
 pub(crate) fn run(global: &Global, args: &UiArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
+    let config =
+        nexa_ui::Config { host: args.host.clone(), port: args.port, open_to_network: args.open_to_network };
+    serve(&app, &config, |address| render::note(&format!("dashboards: http://{address}/  (Ctrl-C stops)")))
+}
+
+/// Serves them with a configuration; `on_ready` is told the address.
+pub(crate) fn serve(
+    app: &App,
+    config: &nexa_ui::Config,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<ExitCode> {
     let tables: Arc<nexa_data::tables::FileTables> = Arc::new(app.tables);
     let leaderboards = Arc::new(Leaderboards { lab: app.lab.clone(), tables: tables.clone() });
     let site = nexa_ui::Site { lab: app.lab.clone(), tables, leaderboard: leaderboards };
-    let config =
-        nexa_ui::Config { host: args.host.clone(), port: args.port, open_to_network: args.open_to_network };
-    nexa_ui::serve(
-        site,
-        &config,
-        |address| render::note(&format!("dashboards: http://{address}/  (Ctrl-C stops)")),
-        &app.cancel,
-    )
-    .map_err(reported)?;
+    nexa_ui::serve(site, config, on_ready, &app.cancel).map_err(reported)?;
     Ok(ExitCode::Success)
 }

@@ -38,6 +38,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("plotly", &["nexa-ui"]),
     ("axum", &["nexa-distill", "nexa-serve", "nexa-ui"]),
     ("clap", &["nexa"]),
+    ("crossterm", &["nexa"]),
     ("indicatif", &["nexa"]),
     ("anyhow", &["nexa"]),
 ];

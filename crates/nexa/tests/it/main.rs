@@ -8,6 +8,7 @@ mod command_line;
 mod listings;
 mod models;
 mod pipeline;
+mod review;
 mod sift;
 mod support;
 mod train;

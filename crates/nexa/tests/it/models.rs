@@ -4,23 +4,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::Shell;
+use crate::support::{PACKAGED, Shell, small_pipeline};
 
 /// A lab with data, a tokenizer and an untrained model as large as the example's sequences need.
 fn lab() -> Shell {
     let shell = Shell::in_lab();
-    let pipeline = "
-pipeline: small
-project: tutor
-seed: 1
-stages:
-  problems: {uses: distill.problems, with: {problems: 60}}
-  rows: {uses: data.ingest, in: {raw: problems}}
-  inputs: {uses: distill.inputs, in: {dataset: rows}}
-  outputs: {uses: distill.collect, in: {inputs: inputs}, with: {teacher: embedded}}
-  filtered: {uses: distill.filter, in: {outputs: outputs}}
-  sft: {uses: distill.package, in: {filtered: filtered}, with: {test_share: 0.2, validation_share: 0.1}}
-  tokenizer: {uses: tokenizer.train, in: {sft_dataset: sft}, with: {vocab_size: 300}}
+    let trained = "  tokenizer: {uses: tokenizer.train, in: {sft_dataset: sft}, with: {vocab_size: 300}}
   untrained:
     uses: train.init
     in: {tokenizer: tokenizer}
@@ -29,7 +18,7 @@ stages:
       model:
         {hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1}
 ";
-    shell.write("small.yaml", pipeline);
+    shell.write("small.yaml", &small_pipeline(&format!("{PACKAGED}{trained}")));
     done(&shell, &["run", "small.yaml"]);
     let example =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../projects/arithmetic_tutor/configs/lora.yaml");

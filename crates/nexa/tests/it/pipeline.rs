@@ -1,26 +1,20 @@
 //! `nexa run`: what is skipped, what is made again, and what a failure stops.
 
-use crate::support::Shell;
+use crate::support::{PACKAGED, Shell, small_pipeline};
 
-const PIPELINE: &str = "
-pipeline: small
-project: tutor
-seed: 1
-stages:
-  problems: {uses: distill.problems, with: {problems: 60}}
-  rows: {uses: data.ingest, in: {raw: problems}}
-  inputs: {uses: distill.inputs, in: {dataset: rows}}
-  outputs: {uses: distill.collect, in: {inputs: inputs}, with: {teacher: embedded}}
-  filtered: {uses: distill.filter, in: {outputs: outputs}}
-  sft: {uses: distill.package, in: {filtered: filtered}, with: {test_share: 0.2, validation_share: 0.1}}
-  other: {uses: data.ingest, with: {paths: [other.jsonl]}}
+/// A branch of its own, which does not pass.
+const OTHER: &str = "  other: {uses: data.ingest, with: {paths: [other.jsonl]}}
   other_inputs: {uses: distill.inputs, in: {dataset: other}}
 ";
+
+fn pipeline() -> String {
+    small_pipeline(&format!("{PACKAGED}{OTHER}"))
+}
 
 fn lab() -> Shell {
     let shell = Shell::in_lab();
     shell.write("other.jsonl", "{\"question\": \"a\"}\n");
-    shell.write("projects/tutor/pipelines/small.yaml", PIPELINE);
+    shell.write("projects/tutor/pipelines/small.yaml", &pipeline());
     shell
 }
 
@@ -91,7 +85,7 @@ fn a_dry_run_makes_nothing() {
 fn what_cannot_start_is_found_before_anything_runs() {
     let check = |stage: &str, expected: &str| {
         let shell = lab();
-        shell.write("projects/tutor/pipelines/small.yaml", &format!("{PIPELINE}  last: {stage}\n"));
+        shell.write("projects/tutor/pipelines/small.yaml", &format!("{}  last: {stage}\n", pipeline()));
         for extra in [&[][..], &["--dry-run"]] {
             let ran = run(&shell, extra);
             assert_ne!(ran.code, 0);

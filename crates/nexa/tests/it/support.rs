@@ -3,6 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// A pipeline of the project `tutor`, from problems to answers that passed the gates, and further stages.
+pub(crate) fn small_pipeline(more: &str) -> String {
+    format!(
+        "
+pipeline: small
+project: tutor
+seed: 1
+stages:
+  problems: {{uses: distill.problems, with: {{problems: 60}}}}
+  rows: {{uses: data.ingest, in: {{raw: problems}}}}
+  inputs: {{uses: distill.inputs, in: {{dataset: rows}}}}
+  outputs: {{uses: distill.collect, in: {{inputs: inputs}}, with: {{teacher: embedded}}}}
+  filtered: {{uses: distill.filter, in: {{outputs: outputs}}}}
+{more}"
+    )
+}
+
+/// The stage of [`small_pipeline`] that packages the answers.
+pub(crate) const PACKAGED: &str =
+    "  sft: {uses: distill.package, in: {filtered: filtered}, with: {test_share: 0.2, validation_share: 0.1}}
+";
+
 pub(crate) struct Shell {
     folder: tempfile::TempDir,
 }

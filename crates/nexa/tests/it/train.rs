@@ -1,19 +1,9 @@
 //! `nexa train --verify-resume` and `nexa runs reproduce`: the same bits, and what is said when they are not.
 
-use crate::support::Shell;
+use crate::support::{PACKAGED, Shell, small_pipeline};
 
-const PIPELINE: &str = "
-pipeline: small
-project: tutor
-seed: 1
-stages:
-  problems: {uses: distill.problems, with: {problems: 60}}
-  rows: {uses: data.ingest, in: {raw: problems}}
-  inputs: {uses: distill.inputs, in: {dataset: rows}}
-  outputs: {uses: distill.collect, in: {inputs: inputs}, with: {teacher: embedded}}
-  filtered: {uses: distill.filter, in: {outputs: outputs}}
-  sft: {uses: distill.package, in: {filtered: filtered}, with: {test_share: 0.2, validation_share: 0.1}}
-  tokenizer: {uses: tokenizer.train, in: {sft_dataset: sft}, with: {vocab_size: 300}}
+const TOKENIZER: &str =
+    "  tokenizer: {uses: tokenizer.train, in: {sft_dataset: sft}, with: {vocab_size: 300}}
 ";
 
 const CONFIG: &str = "
@@ -26,7 +16,7 @@ logging_steps: 1
 
 fn lab() -> Shell {
     let shell = Shell::in_lab();
-    shell.write("projects/tutor/pipelines/small.yaml", PIPELINE);
+    shell.write("projects/tutor/pipelines/small.yaml", &small_pipeline(&format!("{PACKAGED}{TOKENIZER}")));
     shell.write("student.yaml", CONFIG);
     let ran = shell.run(&["run", "projects/tutor/pipelines/small.yaml"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use nexa_core::event::Cancel;
+
 use super::super::{Answer, Bounds, Gate, Measure};
 use super::VERSION;
 use crate::{Error, Result};
@@ -33,6 +35,8 @@ pub(super) struct Command {
     /// Where it runs.
     pub(super) folder: PathBuf,
     pub(super) timeout_s: u32,
+    /// Asks for no further rows.
+    pub(super) cancel: Cancel,
 }
 
 pub(super) fn gate(name: String, command: Command) -> Gate {
@@ -52,6 +56,9 @@ impl Command {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(answer) = answers.get(at) else { return Ok(done) };
+                if self.cancel.is_cancelled() {
+                    return Err(nexa_core::Error::Interrupted.into());
+                }
                 done.push((at, self.check(answer)?));
             }
         };
@@ -147,8 +154,20 @@ mod tests {
             arguments: vec!["-c".to_owned(), script.to_owned()],
             folder: PathBuf::from("."),
             timeout_s: 5,
+            cancel: Cancel::default(),
         };
         command.check_all(&rows.iter().map(Answer::of).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn no_row_is_checked_once_the_work_is_to_stop() {
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let (program, arguments) = ("no-such-program".to_owned(), Vec::new());
+        let command = Command { program, arguments, folder: PathBuf::from("."), timeout_s: 1, cancel };
+        let row = row("", "");
+        let error = command.check_all(&[Answer::of(&row)]).unwrap_err();
+        assert!(matches!(error, Error::Core(nexa_core::Error::Interrupted)), "{error}");
     }
 
     #[test]
@@ -199,6 +218,7 @@ mod tests {
             arguments: vec!["-f".to_owned(), "/dev/null".to_owned()],
             folder: PathBuf::from("."),
             timeout_s: 1,
+            cancel: Cancel::default(),
         };
         let row = row("", &"x".repeat(1 << 20));
         assert_eq!(command.check(&Answer::of(&row)).unwrap().as_deref(), Some("`tail` took longer than 1 s"));
@@ -211,6 +231,7 @@ mod tests {
             arguments: Vec::new(),
             folder: PathBuf::from("."),
             timeout_s: 1,
+            cancel: Cancel::default(),
         };
         let error = command.check(&Answer::of(&row("", ""))).unwrap_err();
         assert!(error.to_string().contains("no-such-program"), "{error}");

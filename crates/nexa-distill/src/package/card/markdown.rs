@@ -62,6 +62,23 @@ impl Card {
                 );
             }
         }
+        for review in &self.reviews {
+            let reviewers = review["reviewers"].as_array().map_or(0, Vec::len);
+            let count = |what: &str| review["rows"][what].as_u64().unwrap_or(0);
+            let _ = writeln!(
+                text,
+                "\nReviewed by {reviewers} people: {} rows in, {} accepted, {} edited, {} taken back from a gate, {} \
+                 rejected, {} to be asked for again, {} left out as reviewers disagree, {} passed unreviewed.",
+                count("rows_in"),
+                count("accepted"),
+                count("edited"),
+                count("taken_back"),
+                count("rejected"),
+                count("regenerate"),
+                count("disagreed"),
+                count("unreviewed"),
+            );
+        }
         let Packaging { rows_in, not_fitting, leaked, rows_out, .. } = self.packaging;
         let _ = writeln!(
             text,
