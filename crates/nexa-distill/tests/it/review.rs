@@ -1,5 +1,7 @@
 //! What reviewers decide takes effect on the data, and is part of the stage's key.
 
+use std::sync::Arc;
+
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::review::{Choice, Deck, Labels, Session, Verdict};
@@ -48,7 +50,9 @@ impl Desk {
         let value = config::parse_yaml("{judge: {min_score: 1}}", "test").unwrap();
         let stage = Filter::new(config::from_value(value, "test").unwrap()).unwrap();
         let filtered = lab.execute(&stage, "filtered", &inputs).unwrap();
-        let deck = Deck::open(&filtered, &JsonLines).unwrap();
+        let has = |file: &str| filtered.manifest.files.iter().any(|entry| entry.name == file);
+        let table = |file| Arc::new(if has(file) { rows(&filtered, file) } else { Vec::new() });
+        let deck = Deck::new(filtered.id(), table("parquet"), table("rejected.parquet")).unwrap();
         Self { lab, filtered, deck }
     }
 
