@@ -133,8 +133,7 @@ fn decisions_change_what_is_packaged() {
     assert_eq!(ids(&packaged), ["r0", "r2", "r4", "r5"]);
     assert_eq!(packaged[1][columns::MESSAGES][1]["content"], "It is four.");
     let card = std::fs::read_to_string(sft.file("card.md").unwrap()).unwrap();
-    let reviewed =
-        "Reviewed by 1 people: 6 rows in, 2 accepted, 1 edited, 1 taken back from a gate, 1 rejected";
+    let reviewed = "Reviewers: 1. 6 rows in, 2 accepted, 1 edited, 1 taken back from a gate, 1 rejected";
     assert!(
         card.contains(reviewed) && card.contains("- 1 of the answers passed without a decision"),
         "{card}"

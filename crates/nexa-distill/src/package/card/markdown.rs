@@ -67,7 +67,7 @@ impl Card {
             let count = |what: &str| review["rows"][what].as_u64().unwrap_or(0);
             let _ = writeln!(
                 text,
-                "\nReviewed by {reviewers} people: {} rows in, {} accepted, {} edited, {} taken back from a gate, {} \
+                "\nReviewers: {reviewers}. {} rows in, {} accepted, {} edited, {} taken back from a gate, {} \
                  rejected, {} to be asked for again, {} left out as reviewers disagree, {} passed unreviewed.",
                 count("rows_in"),
                 count("accepted"),
