@@ -7,8 +7,10 @@
 //! | cleaned dataset | those of the dataset and its `language`; the rejected ones also `rejection_gate`, `rejection_reason`, `rejection_value` |
 //! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, and where conversations are asked `messages` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
+//! | verdicts | `id`, `score`, `verdicts`, `unreadable` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
 //! | reviewed | those of the filtered, and `review`, `reviewed_by`, `edited_by`, `original_output` |
+//! | regenerated inputs | those of the inputs, and `attempt`, `first_id`, `first_prompt`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
 //! | predictions | `id`, `domain`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes` |
 
@@ -70,3 +72,11 @@ pub const ORIGINAL_OUTPUT: &str = "original_output";
 pub const MESSAGES: &str = "messages";
 /// `train`, `validation` or `test`.
 pub const SPLIT: &str = "split";
+/// How good a judge found an answer, from 1 to 5.
+pub const SCORE: &str = "score";
+/// Which try a prompt is, where a row was asked again: 1 is the first time again.
+pub const ATTEMPT: &str = "attempt";
+/// The row of the first try, where a row was asked again.
+pub const FIRST_ID: &str = "first_id";
+/// The prompt of the first try, where a row was asked again in other words: what a student learns to answer.
+pub const FIRST_PROMPT: &str = "first_prompt";

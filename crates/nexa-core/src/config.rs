@@ -100,6 +100,13 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether a word is a candidate with a slip of the pen: one letter more, less, other or exchanged, in long words two.
+pub fn is_slip_of(word: &str, candidate: &str) -> bool {
+    let shorter = word.chars().count().min(candidate.chars().count());
+    let slips = strsim::osa_distance(&word.to_lowercase(), &candidate.to_lowercase());
+    word != candidate && shorter > 2 && slips <= if shorter < 6 { 1 } else { 2 }
+}
+
 /// Reads the names out of serde's message on an unknown field or variant; serde offers no other way to them.
 fn unknown<'a>(message: &'a str, what: &str) -> Option<(&'a str, Vec<&'a str>)> {
     let rest = message.strip_prefix("unknown ")?.strip_prefix(what)?.strip_prefix(" `")?;

@@ -310,6 +310,15 @@ pub trait ModelLoader: Send + Sync {
     fn load(&self, checkpoint: &std::path::Path) -> Result<LoadedModel, Error>;
 }
 
+/// Opens tokenizers for stages that must not know how.
+pub trait TokenizerLoader: Send + Sync {
+    /// Opens the tokenizer of a folder, which may be that of a checkpoint.
+    ///
+    /// # Errors
+    /// Fails when the folder holds no tokenizer that can be read, naming the file.
+    fn load_tokenizer(&self, folder: &std::path::Path) -> Result<Arc<dyn Tokenizer>, Error>;
+}
+
 /// What goes wrong between a model and its user.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -47,8 +47,18 @@ pub fn main_table<'a>(artifact: &'a Artifact, tables: &dyn Tables) -> Option<&'a
 /// The table of what the gates of an artifact rejected, by its name in the manifest, if they rejected something. What
 /// failed before there were gates to ask is none of it.
 pub fn rejected_table<'a>(artifact: &'a Artifact, tables: &dyn Tables) -> Option<&'a str> {
+    table_beside(artifact, tables, "rejected")
+}
+
+/// The table of what the gates of an artifact measured, by its name in the manifest, if they kept that.
+pub fn scores_table<'a>(artifact: &'a Artifact, tables: &dyn Tables) -> Option<&'a str> {
+    table_beside(artifact, tables, "scores")
+}
+
+/// A table that stands beside the rows of filtered answers.
+fn table_beside<'a>(artifact: &'a Artifact, tables: &dyn Tables, wanted: &str) -> Option<&'a str> {
     let mut names = artifact.manifest.files.iter().map(|file| file.name.as_str());
-    let name = names.find(|name| tables.split_name(name).is_some_and(|(stem, _)| stem == "rejected"))?;
+    let name = names.find(|name| tables.split_name(name).is_some_and(|(stem, _)| stem == wanted))?;
     (artifact.manifest.kind == Kind::Filtered).then_some(name)
 }
 

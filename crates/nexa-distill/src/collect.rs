@@ -4,6 +4,7 @@
 //! was killed, throttled or moved to another cap on spending goes on with what is already there, and its table is the
 //! same to the last byte.
 
+mod ask;
 mod batch;
 mod bill;
 mod breaker;
@@ -21,7 +22,6 @@ mod money;
 mod output;
 mod policy;
 mod retry;
-mod schema;
 
 use std::fmt;
 use std::path::Path;
@@ -35,15 +35,17 @@ use nexa_core::files;
 use nexa_core::lab::Lab;
 use nexa_core::lm::ModelLoader;
 use nexa_core::stage::{Context, Inputs, Stage, StageError};
-use nexa_core::table::Tables;
+use nexa_core::table::{Row, Tables};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Sampling};
 use crate::embedded::{self, EmbeddedTeacher, Faults};
 use crate::error::check;
+use crate::schema::Schema;
 use crate::teacher::{Source, TeacherSpec};
 use crate::{Error, Result, table};
 
+pub(crate) use ask::Asked;
 pub use config::{Config, ResponseSchema};
 pub use forecast::Forecast;
 pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
@@ -51,14 +53,15 @@ pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
 use batch::Batches;
 use collection::{Collection, Work};
 use driver::Driver;
-use job::Jobs;
+use job::{Jobs, Place};
 use log::ResponseLog;
 use money::{Earlier, Purse};
 use output::Collected;
 use policy::Policy;
-use schema::Schema;
 
 const STAGE: &str = "distill.collect";
+/// The finish reason of an answer that is a refusal by the provider's own word; gates read it.
+pub(crate) const REFUSAL: &str = "refusal";
 /// The file of the run's folder that holds what the run was expected to take before its first call.
 const FORECAST: &str = "forecast.json";
 
@@ -70,6 +73,13 @@ pub struct Collect {
     source: Source,
     sampling: Arc<Sampling>,
     loader: Option<Arc<dyn ModelLoader>>,
+}
+
+/// A collection before its first call.
+struct Begun {
+    jobs: Jobs,
+    log: ResponseLog,
+    forecast: Forecast,
 }
 
 impl fmt::Debug for Collect {
@@ -92,8 +102,9 @@ impl Collect {
         }
         config.check(teacher.provider())?;
         let sampling = config.sampling()?;
-        sampling.response_schema.as_ref().map(Schema::new).transpose()?;
-        Ok(Self { config, teacher, source, sampling: Arc::new(sampling), loader: None })
+        let stage = Self { config, teacher, source, sampling: Arc::new(sampling), loader: None };
+        stage.schema()?;
+        Ok(stage)
     }
 
     /// Lets a checkpoint be the teacher; `loader` opens it.
@@ -121,31 +132,53 @@ impl Collect {
     }
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
-        let Self { config, teacher, .. } = self;
         let inputs = context.inputs.require("inputs")?;
         let mut rows = table::read(context, inputs)?;
-        rows.truncate(config.limit.unwrap_or(usize::MAX));
-        let jobs = Jobs::new(&rows, config, &self.sampling, &inputs.file("parquet")?)?;
-        let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &teacher.to_string())?;
-        let forecast = self.tell_forecast(context, &jobs, &log)?;
-        let batches = Batches::open(context.workspace)?;
-        let earlier = Earlier { paid: log.paid(), with_provider: &batches.calls() };
-        let purse = Purse::open(context, config, teacher, earlier)?;
-        let Jobs { jobs, places } = jobs;
-
-        let work = Work { context, config, teacher };
-        let mut collection = Collection::new(work, jobs, self.policy()?, log, purse);
-        let fetched = self.fetch(context, &mut collection, batches);
-        collection.enter()?;
-        fetched?;
-        collection.require_settled()?;
-        Collected::new(&rows, &places, &collection).write(context, config)?;
-        context.state("teacher", teacher.to_string())?;
+        rows.truncate(self.config.limit.unwrap_or(usize::MAX));
+        let begun = self.begin(context, &rows, &inputs.file("parquet")?)?;
+        let forecast = first_forecast(context, &begun.forecast)?;
+        let (collection, places) = self.finish(context, begun)?;
+        Collected::new(&rows, &places, &collection).write(context, &self.config)?;
+        context.state("teacher", self.teacher.to_string())?;
         context.state("forecast", forecast)?;
         context.state("reused", collection.reused)?;
         context.state("retries", collection.retries)?;
         context.state("failures", &collection.failures)?;
         Ok(())
+    }
+
+    /// Opens the log of answers and tells what is still to be asked for some prompts; nothing is called.
+    fn begin(&self, context: &Context<'_>, prompts: &[Row], place: &Path) -> Result<Begun> {
+        let jobs = Jobs::new(prompts, &self.config, &self.sampling, place)?;
+        let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &self.teacher.to_string())?;
+        let settings = context.services.lab.settings();
+        let forecast = Forecast::new(&jobs, log.answers(), &self.config, (&self.teacher, settings));
+        if forecast.calls > 0 && !self.is_free() {
+            context.emit(Event::info(format!("forecast: {forecast}")));
+        }
+        Ok(Begun { jobs, log, forecast })
+    }
+
+    /// Has every prompt of a collection answered or given up for good, and says which rows want which answer.
+    ///
+    /// # Errors
+    /// Fails where an answer is missing that may come another time; every answer that came is kept.
+    fn finish<'a>(
+        &'a self,
+        context: &'a Context<'a>,
+        Begun { jobs, log, .. }: Begun,
+    ) -> Result<(Collection<'a>, Vec<Place>)> {
+        let Self { config, teacher, .. } = self;
+        let batches = Batches::open(context.workspace)?;
+        let earlier = Earlier { paid: log.paid(), with_provider: &batches.calls() };
+        let purse = Purse::open(context, config, teacher, earlier)?;
+        let work = Work { context, config, teacher };
+        let mut collection = Collection::new(work, jobs.jobs, self.policy()?, log, purse);
+        let fetched = self.fetch(context, &mut collection, batches);
+        collection.enter()?;
+        fetched?;
+        collection.require_settled()?;
+        Ok((collection, jobs.places))
     }
 
     /// Has every job of a collection end.
@@ -208,23 +241,19 @@ impl Collect {
 
     fn policy(&self) -> Result<Policy> {
         let Config { on_failure, max_tokens_cap, .. } = self.config;
-        let schema = self.sampling.response_schema.as_ref().map(Schema::new).transpose()?;
-        Ok(Policy { on_failure, max_tokens_cap, schema })
+        Ok(Policy { on_failure, max_tokens_cap, schema: self.schema()? })
     }
 
-    /// Tells the forecast, and keeps that of the run's first attempt for its record.
-    fn tell_forecast(&self, context: &Context<'_>, jobs: &Jobs, log: &ResponseLog) -> Result<Forecast> {
-        let settings = context.services.lab.settings();
-        let forecast = Forecast::new(jobs, log.answers(), &self.config, (&self.teacher, settings));
-        if forecast.calls > 0 && !self.teacher.provider().is_here() {
-            context.emit(Event::info(format!("forecast: {forecast}")));
-        }
-        let path = context.workspace.join(FORECAST);
-        if path.exists() {
-            return Ok(files::read_json(&path)?);
-        }
-        files::write_json(&path, &forecast)?;
-        Ok(forecast)
+    /// The schema of answers, if they have one.
+    fn schema(&self) -> Result<Option<Schema>> {
+        let Some(schema) = &self.sampling.response_schema else { return Ok(None) };
+        let bad = |(place, message)| Error::BadSetting {
+            stage: STAGE,
+            key: "response_schema".to_owned(),
+            value: format!("a schema with `{place}`"),
+            message,
+        };
+        Schema::new(schema).map(Some).map_err(bad)
     }
 
     /// What tells the answers of one teacher from those of every other: where they come from and the model; for the
@@ -275,6 +304,16 @@ impl Stage for Collect {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.make(context)?)
     }
+}
+
+/// Keeps the forecast of a run's first attempt for its record, and returns it.
+fn first_forecast(context: &Context<'_>, forecast: &Forecast) -> Result<Forecast> {
+    let path = context.workspace.join(FORECAST);
+    if path.exists() {
+        return Ok(files::read_json(&path)?);
+    }
+    files::write_json(&path, forecast)?;
+    Ok(forecast.clone())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

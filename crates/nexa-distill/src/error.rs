@@ -253,6 +253,60 @@ pub enum Error {
         /// The evaluation sets of the lab that are missing.
         sets: Vec<String>,
     },
+    /// A check of one's own cannot be asked.
+    #[error("check {}: {message}", position + 1)]
+    BadCheck {
+        /// Its place in the list, from 0.
+        position: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The command of a check cannot be run.
+    #[error("run `{program}`: {message}")]
+    CommandFailed {
+        /// The program.
+        program: String,
+        /// Why not.
+        message: String,
+    },
+    /// A bound that cannot be moved.
+    #[error("threshold `{text}`: {message}")]
+    BadThreshold {
+        /// What was given.
+        text: String,
+        /// What is wrong.
+        message: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// The student's tokenizer cannot be opened.
+    #[error("{stage}: open the tokenizer of {artifact}: {message}")]
+    NoTokenizer {
+        /// The stage.
+        stage: &'static str,
+        /// The artifact.
+        artifact: String,
+        /// Why not.
+        message: String,
+    },
+    /// A rubric cannot be used.
+    #[error("{place}: {message}")]
+    BadRubric {
+        /// The file.
+        place: String,
+        /// What is wrong, with the key.
+        message: String,
+    },
+    /// More verdicts cannot be read than may.
+    #[error("read the verdicts: {unreadable} of {total} are unreadable; the first: {first}")]
+    UnreadableVerdicts {
+        /// Verdicts that cannot be read.
+        unreadable: usize,
+        /// Verdicts in all.
+        total: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// A split names values that no row has.
     #[error("{}: no row has `{column}` = `{value}`", place.display())]
     NoSuchSplit {
@@ -329,6 +383,16 @@ impl Diagnose for Error {
                 "run `nexa data decontaminate --from {input}` and package what it makes (`--in dataset=decontaminated`), \
                  or set `allow_contaminated=true`"
             )),
+            Self::BadCheck { .. } | Self::NoTokenizer { .. } | Self::BadRubric { .. } => None,
+            Self::UnreadableVerdicts { .. } => Some(format!(
+                "take a stronger judge or more `max_tokens`, or raise `max_unreadable_share`; {KEPT}"
+            )),
+            Self::CommandFailed { .. } => {
+                Some("a check names a program and its arguments, as `[python3, check.py]`".to_owned())
+            }
+            Self::BadThreshold { nearest, .. } => {
+                nearest.as_ref().map(|nearest| format!("did you mean `{nearest}`?"))
+            }
         }
     }
 
@@ -343,15 +407,21 @@ impl Diagnose for Error {
             | Self::UnknownProvider { .. }
             | Self::BadTeacher { .. }
             | Self::UnknownModel { .. }
-            | Self::NoSuchSplit { .. } => ExitCode::Config,
-            Self::UnknownColumn { .. } | Self::NothingLeft { .. } | Self::NotDecontaminated { .. } => {
-                ExitCode::Input
-            }
+            | Self::NoSuchSplit { .. }
+            | Self::BadCheck { .. }
+            | Self::BadRubric { .. }
+            | Self::BadThreshold { .. }
+            | Self::CommandFailed { .. } => ExitCode::Config,
+            Self::UnknownColumn { .. }
+            | Self::NothingLeft { .. }
+            | Self::NotDecontaminated { .. }
+            | Self::NoTokenizer { .. } => ExitCode::Input,
             Self::MissingKey { .. } | Self::KeyRefused { .. } => ExitCode::Credentials,
             Self::NoCredit { .. } | Self::Budget { .. } | Self::TokenBudget { .. } => ExitCode::Budget,
             Self::BatchPending { .. } => ExitCode::Busy,
             Self::BatchFailed { .. }
             | Self::EndpointDown { .. }
+            | Self::UnreadableVerdicts { .. }
             | Self::Unanswered { .. }
             | Self::Start { .. }
             | Self::TooManyFailed { .. } => ExitCode::Unavailable,

@@ -1,8 +1,10 @@
 //! Teachers, collection, gates and packaging: from prompts to supervised fine-tuning data.
 //!
 //! ```text
-//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──▶ filter ──▶ (review) ──▶ package
-//!                           └───────────────────────────────────────────────────────────┘
+//! problems ──(ingest)──▶ dataset ──▶ inputs ──▶ collect ──┬─────────▶ filter ──┬──▶ (review) ──▶ package
+//!                           │                       ▲     └▶ judge ─────┘       │                   ▲
+//!                           │                       └──────── regenerate ◀──────┘                   │
+//!                           └───────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Each stage is a module with a `Config` and a type that implements [`nexa_core::stage::Stage`]. They meet only in
@@ -13,7 +15,10 @@
 //! - what a gate rejects is kept, with the gate and the reason, and the counts add up;
 //! - a problem and its paraphrases never stand on two sides of a split.
 
+mod conversation;
 mod error;
+mod schema;
+mod student;
 mod table;
 mod text;
 
@@ -23,8 +28,10 @@ pub mod embedded;
 pub mod filter;
 pub mod gates;
 pub mod inputs;
+pub mod judge;
 pub mod package;
 pub mod problems;
+pub mod regenerate;
 pub mod review;
 pub mod teacher;
 

@@ -1,17 +1,23 @@
 //! Packages rows as conversations to train on, split so that no problem stands on two sides.
 
+mod admission;
+mod card;
 mod cluster;
 mod contamination;
+mod formats;
+mod preference;
+mod rows;
+mod spend;
 mod split;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::event::Event;
-use nexa_core::lm::{ChatMessage, Role};
+use nexa_core::lm::{ChatMessage, Role, TokenizerLoader};
 use nexa_core::split::Split;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
@@ -20,7 +26,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{check, check_share};
-use crate::{Error, Result, inputs, table};
+use crate::student::Opener;
+use crate::{Error, Result, conversation, inputs, table};
+
+pub use formats::Format;
+pub use spend::{SPEND_LINES, SpendLine, usd_per_row};
 
 const STAGE: &str = "distill.package";
 
@@ -56,6 +66,15 @@ pub struct Config {
     pub paraphrase_similarity: f64,
     /// Takes out GSM8K's `<<48/2=24>>`. Default false: the text is kept as it is.
     pub strip_calculator_annotations: bool,
+    /// The forms in which the rows are written: `messages`, which is always written, and `sharegpt`, `alpaca`,
+    /// `prompt_completion`, `input_output`, `dpo`. Default: `messages` alone.
+    pub formats: Vec<Format>,
+    /// How far a worse answer's score must lie below a better one's, where both passed and were judged, to make a pair of
+    /// `dpo`. Default 0.5.
+    pub dpo_min_margin: f64,
+    /// The longest conversation in the student's tokens, where its tokenizer is given; longer ones are left out, with the
+    /// reason. Default: any that the template renders.
+    pub max_tokens: Option<u32>,
     /// The most rows of each split, chosen by the seed. Default: all.
     pub max_rows: MaxRows,
     /// Packages rows that were not held against the lab's evaluation sets (`evaluation_sets` of `nexa.yaml`). Default
@@ -102,6 +121,9 @@ impl Default for Config {
             validation_values: Vec::new(),
             paraphrase_similarity: 0.5,
             strip_calculator_annotations: false,
+            formats: vec![Format::Messages],
+            dpo_min_margin: 0.5,
+            max_tokens: None,
             max_rows: MaxRows::default(),
             allow_contaminated: false,
             seed: 0,
@@ -109,10 +131,12 @@ impl Default for Config {
     }
 }
 
-/// The stage `distill.package`: role `filtered` or `dataset` in, conversations in three splits out.
+/// The stage `distill.package`: role `filtered` or `dataset` in, perhaps with `regenerated` and the student's `tokenizer`
+/// or `student`; conversations in three splits and their card out.
 #[derive(Debug, Clone)]
 pub struct Package {
     config: Config,
+    tokenizers: Opener,
 }
 
 /// A row on its way into a split.
@@ -123,8 +147,12 @@ struct Item {
     reference: Option<String>,
     messages: Vec<ChatMessage>,
     prompt: String,
+    /// What the teacher answered, where a person edited that.
+    original: Option<String>,
     /// What the split column says.
     asked: Option<String>,
+    /// Its length for the student, where that is known.
+    tokens: Option<usize>,
 }
 
 /// Rows with their places in the splits.
@@ -163,7 +191,16 @@ impl Package {
         let fits = (values > 0) == config.split_column.is_some();
         check(STAGE, "split_column", values)
             .that(fits, "it goes with `test_values` or `validation_values`")?;
-        Ok(Self { config })
+        let margin = config.dpo_min_margin;
+        check(STAGE, "dpo_min_margin", margin).that(margin >= 0.0, "a margin is not negative")?;
+        Ok(Self { config, tokenizers: Opener::default() })
+    }
+
+    /// The stage with what opens the student's tokenizer.
+    #[must_use]
+    pub fn with_tokenizers(mut self, loader: Arc<dyn TokenizerLoader>) -> Self {
+        self.tokenizers = Opener::new(loader);
+        self
     }
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
@@ -171,9 +208,10 @@ impl Package {
         if !self.config.allow_contaminated {
             contamination::require_checked(context, source)?;
         }
-        let rows = table::read(context, source)?;
+        let rows = rows::read(context, source)?;
         let place = source.file("parquet")?;
         let items = self.items(&rows, (prompt, completion), &place)?;
+        let (items, rejected) = self.admit(context, items)?;
         let prompts: Vec<_> = items.iter().map(|item| (item.group.as_str(), item.prompt.as_str())).collect();
         let clusters = cluster::clusters(&prompts, self.config.paraphrase_similarity);
         if clusters.bounded_blocks > 0 {
@@ -188,7 +226,53 @@ impl Package {
         let kept = self.capped(&items, &assigned.splits);
         let packaged = Packaged { items: &items, groups: &groups, kept: &kept, leaked: assigned.leaked };
         packaged.write(context)?;
+        let pairs = self.pairs(context, source, &packaged)?;
+        formats::write(context, &self.config.formats, &packaged, &pairs)?;
+        card::write(context, &card::Facts { packaged: &packaged, rows: &rows, rejected })?;
         packaged.state(context)
+    }
+
+    /// Leaves out what the student's template does not render or what is too long, where its tokenizer is given, and
+    /// says how much that is.
+    fn admit(&self, context: &Context<'_>, items: Vec<Item>) -> Result<(Vec<Item>, usize)> {
+        let total = items.len();
+        let Some(tokenizer) = self.tokenizers.open(context, STAGE)? else {
+            let max_tokens = self.config.max_tokens;
+            check(STAGE, "max_tokens", max_tokens.unwrap_or_default()).that(
+                max_tokens.is_none(),
+                "it needs the student's tokenizer, as role `tokenizer` or `student`",
+            )?;
+            return Ok((items, 0));
+        };
+        let admission::Admitted { items, rejected } =
+            admission::admit(items, tokenizer.as_ref(), self.config.max_tokens);
+        if items.is_empty() {
+            let message = "none fits the student".to_owned();
+            return Err(Error::NothingLeft { stage: STAGE, rows: total, message });
+        }
+        if !rejected.is_empty() {
+            context.services.tables.write(&context.output.join("rejected.parquet"), &rejected)?;
+            context.emit(Event::info(format!(
+                "{} of {total} rows do not fit the student; they stand in `rejected.parquet`",
+                rejected.len()
+            )));
+        }
+        Ok((items, rejected.len()))
+    }
+
+    /// The pairs of answers to one prompt, where they are asked for.
+    fn pairs(
+        &self,
+        context: &Context<'_>,
+        source: &Artifact,
+        packaged: &Packaged<'_>,
+    ) -> Result<Vec<preference::Preference>> {
+        if !self.config.formats.contains(&Format::Dpo) {
+            return Ok(Vec::new());
+        }
+        check(STAGE, "formats", "dpo")
+            .that(source.manifest.kind == Kind::Filtered, "pairs are made of role `filtered`")?;
+        preference::pairs(context, source, packaged, self.config.dpo_min_margin)
     }
 
     /// Reads the rows as conversations.
@@ -227,7 +311,6 @@ impl Package {
     }
 
     fn item(&self, row: &Row, columns: &Columns<'_>, place: &Path) -> Result<Item> {
-        let prompt = table::filled(row, columns.prompt, place)?;
         let completion = table::filled(row, columns.completion, place)?;
         let completion = if self.config.strip_calculator_annotations {
             calculator_annotation().replace_all(completion, "").into_owned()
@@ -239,11 +322,10 @@ impl Package {
             None => nexa_core::answer::final_answer(&completion),
         };
         let system = columns.system_prompt.and_then(|column| table::cell(row, column));
-        let messages = system
-            .map(|text| ChatMessage::new(Role::System, text))
-            .into_iter()
-            .chain([ChatMessage::new(Role::User, prompt), ChatMessage::new(Role::Assistant, completion)])
-            .collect();
+        let turns = conversation_of(row, columns.prompt, place)?;
+        let mut messages = conversation::after(system.as_deref().filter(|text| !text.is_empty()), turns);
+        let prompt = conversation::text(conversation::without_system(&messages));
+        messages.push(ChatMessage::new(Role::Assistant, completion));
         let id = table::cell(row, columns::ID)
             .ok_or_else(|| nexa_core::Error::malformed(place, "a row has no `id`"))?;
         Ok(Item {
@@ -252,8 +334,10 @@ impl Package {
             domain: table::cell(row, columns::DOMAIN),
             reference,
             messages,
-            prompt: prompt.to_owned(),
+            prompt,
+            original: table::cell(row, columns::ORIGINAL_OUTPUT).filter(|text| !text.is_empty()),
             asked: None,
+            tokens: None,
         })
     }
 
@@ -322,6 +406,9 @@ impl Packaged<'_> {
         let characters: usize =
             used().flat_map(|(item, _)| &item.messages).map(|message| message.content.chars().count()).sum();
         let different: std::collections::BTreeSet<_> = used().map(|(_, group)| group).collect();
+        if let Some(tokens) = used().map(|(item, _)| item.tokens).sum::<Option<usize>>() {
+            context.set_tokens(tokens as u64);
+        }
         context.state("rows", rows)?;
         context.state("groups", different.len())?;
         context.state("leaked", leaked)?;
@@ -340,7 +427,7 @@ impl Stage for Package {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -354,6 +441,20 @@ impl Stage for Package {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.make(context)?)
     }
+}
+
+/// What a row's answer answers: the conversation that the teacher was asked with, where the row holds one, else the prompt.
+fn conversation_of(row: &Row, prompt_column: &str, place: &Path) -> Result<Vec<ChatMessage>> {
+    let turns = match prompt_column {
+        columns::USER_PROMPT => {
+            conversation::turns(row).map_err(|message| nexa_core::Error::malformed(place, message))?
+        }
+        _ => None,
+    };
+    Ok(match turns {
+        Some(turns) => turns,
+        None => vec![ChatMessage::new(Role::User, table::filled(row, prompt_column, place)?)],
+    })
 }
 
 /// The input, with the columns of prompt and completion that its role suggests.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::event::Event;
+use nexa_core::files;
 use nexa_core::hash::ContentHash;
 use nexa_core::lab::Lab;
 use nexa_core::review::{Agreement, Deck, Journal, Labels, Opinion, Outcome, Record, Verdict, outcome};
@@ -21,12 +22,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::check;
+use crate::filter::MEASURED;
 use crate::{Error, Result, table};
 
 const STAGE: &str = "distill.review";
 
 /// Where the rejected rows stand in an artifact.
 const REJECTED: &str = "rejected.parquet";
+
+/// What stands for the decision where reviewers disagree.
+const DISAGREE: &str = "disagree";
 
 /// The gate of what reviewers left out.
 pub const GATE: &str = "review";
@@ -119,6 +124,7 @@ impl Review {
         if !sorted.rejected.is_empty() {
             context.services.tables.write(&context.output.join(REJECTED), &sorted.rejected)?;
         }
+        carry_measures(context, artifact)?;
         context.set_rows(sorted.passed.len() as u64);
         context.state("review", &sorted.counts)?;
         context.state("reviewers", journals.keys().collect::<Vec<_>>())?;
@@ -148,7 +154,7 @@ impl Stage for Review {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -184,7 +190,7 @@ impl Sorted {
             let reason = match outcome {
                 Outcome::Disagreed(opinions) => {
                     counts.disagreed += 1;
-                    mark(&mut row, json!("disagree"), opinions);
+                    mark(&mut row, json!(DISAGREE), opinions);
                     Some(disagreement(opinions))
                 }
                 _ if record.gate().is_some() => {
@@ -237,6 +243,17 @@ impl Sorted {
     }
 }
 
+/// Whether a row is left out although no reviewer has said that it is bad: too few have seen it, or they disagree.
+pub(crate) fn is_undecided(row: &Row) -> bool {
+    let text = |column: &str| row.get(column).and_then(Value::as_str);
+    text(columns::REJECTION_GATE) == Some(GATE) && matches!(text(columns::REVIEW), None | Some(DISAGREE))
+}
+
+/// Whether reviewers want a row to be asked for again.
+pub(crate) fn is_wanted_again(row: &Row) -> bool {
+    row.get(columns::REVIEW).and_then(Value::as_str) == Some(Verdict::Regenerate.as_str())
+}
+
 /// Writes into a row what was decided, and makes room for an edit.
 fn mark(row: &mut Row, review: Value, opinions: &[Opinion<'_>]) {
     let names: Vec<&str> = opinions.iter().map(|opinion| opinion.reviewer).collect();
@@ -276,6 +293,17 @@ fn read_deck(context: &Context<'_>, artifact: &Artifact) -> Result<Deck> {
         Vec::new()
     };
     Ok(Deck::new(artifact.id(), Arc::new(passed), Arc::new(rejected))?)
+}
+
+/// Hands on what the gates measured, which decisions do not change: bounds can be moved, and answers compared, after a
+/// review as before it.
+fn carry_measures(context: &Context<'_>, artifact: &Artifact) -> Result<()> {
+    for name in MEASURED {
+        if artifact.manifest.files.iter().any(|file| file.name == name) {
+            files::write_atomic(&context.output.join(name), &files::read(&artifact.file(name)?)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn label_files(labels: &Labels) -> nexa_core::Result<Vec<PathBuf>> {

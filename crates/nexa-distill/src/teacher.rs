@@ -115,6 +115,14 @@ impl Provider {
         matches!(self, Self::Url | Self::OpenRouter | Self::Together | Self::Nvidia) || self.is_here()
     }
 
+    /// Whether every model behind its API can be held to a JSON schema, or at least to JSON.
+    pub fn takes_schema(self) -> bool {
+        matches!(
+            self,
+            Self::OpenAi | Self::OpenRouter | Self::Together | Self::DeepSeek | Self::Mistral | Self::Gemini
+        )
+    }
+
     fn entry(self) -> Option<&'static (&'static str, Self, &'static str, &'static str)> {
         Self::NAMED.iter().find(|(_, provider, ..)| *provider == self)
     }

@@ -376,8 +376,14 @@ pub(crate) enum DistillCommand {
     Inputs(StageArgs),
     /// Collects a teacher's answers.
     Collect(CollectArgs),
+    /// Has models judge answers by a rubric.
+    Judge(StageArgs),
     /// Puts answers through the gates.
     Filter(StageArgs),
+    /// Tells which rows other bounds of the gates would let through, from the scores that are there.
+    Thresholds(BoundsArgs),
+    /// Makes prompts of what was rejected, with what was wrong.
+    Regenerate(StageArgs),
     /// Lets a person accept, reject and edit answers: in the browser, or in the terminal.
     #[command(after_help = REVIEW_KEYS)]
     Review(ReviewArgs),
@@ -385,6 +391,23 @@ pub(crate) enum DistillCommand {
     ApplyReview(StageArgs),
     /// Packages accepted answers, or a data set, to SFT data.
     Package(StageArgs),
+    /// Prints the card of SFT data, with what it cost.
+    Card {
+        /// An artifact: id, name or path; the project's newest SFT data where it is left out.
+        artifact: Option<String>,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BoundsArgs {
+    /// Filtered answers: an artifact by id, name or path; the project's newest where it is left out.
+    pub(crate) artifact: Option<String>,
+    /// A bound: `loop=0.3`; `length.max=2000` where a gate has two. May be given several times.
+    #[arg(long = "set", value_name = "GATE=NUMBER")]
+    pub(crate) changes: Vec<String>,
+    /// Lists at most this many rows.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) limit: usize,
 }
 
 /// The keys of the terminal, for the help.

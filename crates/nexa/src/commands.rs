@@ -1,6 +1,7 @@
 //! One file per command. A command resolves what was typed, has the work done, and renders the result.
 
 mod bench;
+mod card;
 mod clean;
 mod collect;
 mod cost;
@@ -20,6 +21,7 @@ mod review;
 mod run;
 mod runs;
 pub(crate) mod stage;
+mod thresholds;
 mod track;
 mod train;
 mod ui;
@@ -46,10 +48,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Problems(args) => stage::run(global, "distill.problems", &args, &[]),
             DistillCommand::Inputs(args) => stage::run(global, "distill.inputs", &args, &[]),
             DistillCommand::Collect(args) => collect::run(global, args),
+            DistillCommand::Judge(args) => stage::run(global, "distill.judge", &args, &[]),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
+            DistillCommand::Thresholds(args) => thresholds::run(global, &args),
+            DistillCommand::Regenerate(args) => stage::run(global, "distill.regenerate", &args, &[]),
             DistillCommand::Review(args) => review::run(global, &args),
             DistillCommand::ApplyReview(args) => review::apply(global, args),
             DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
+            DistillCommand::Card { artifact } => card::run(global, artifact.as_deref()),
         },
         Command::Tokenizer(TokenizerCommand::Train(args)) => {
             stage::run(global, "tokenizer.train", &args, &[])

@@ -17,6 +17,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("collect_teacher", &["distill", "collect"]),
     ("nexa_distill.filter_pairs", &["distill", "filter"]),
     ("filter_pairs", &["distill", "filter"]),
+    ("sample_gate", &["distill", "judge"]),
+    ("regenerate_bad", &["distill", "regenerate"]),
     ("nexa_distill.to_sft", &["distill", "package"]),
     ("to_sft", &["distill", "package"]),
     ("nexa_distill.ui_inspect", &["distill", "review"]),
@@ -62,11 +64,9 @@ const LATER: &[(&str, &str)] = &[
         "tune",
         "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`",
     ),
-    ("judge", "judges are not part of this version; `nexa evaluate` scores exact answers and bits per byte"),
-    ("sample_gate", "judges are not part of this version; `nexa distill filter` runs the gates"),
     (
-        "regenerate_bad",
-        "regeneration is not part of this version; collect again with another `seed` or teacher",
+        "judge",
+        "`nexa distill judge` judges a teacher's answers; `nexa evaluate` scores exact answers and bits per byte",
     ),
 ];
 

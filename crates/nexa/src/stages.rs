@@ -183,12 +183,40 @@ pub(crate) static STAGES: &[StageKind] = &[
         },
     },
     StageKind {
+        uses: "distill.judge",
+        makes: Kind::Verdicts,
+        name: "verdicts",
+        roles: &[required("outputs", Kind::TeacherOutputs), optional("teacher", Kind::Checkpoint)],
+        seeded: true,
+        build: |value, place, lab| {
+            let environment = Environment::load(lab.root())?;
+            let judge = nexa_distill::judge::Judge::new(parse(value, place)?, lab.root(), &environment)?;
+            boxed(judge.with_loader(&wire::loader()))
+        },
+    },
+    StageKind {
         uses: "distill.filter",
         makes: Kind::Filtered,
         name: "filtered",
-        roles: &[required("outputs", Kind::TeacherOutputs)],
+        roles: &[
+            required("outputs", Kind::TeacherOutputs),
+            optional("verdicts", Kind::Verdicts),
+            optional("tokenizer", Kind::Tokenizer),
+            optional("student", Kind::Checkpoint),
+        ],
         seeded: false,
-        build: |value, place, _| boxed(nexa_distill::filter::Filter::new(parse(value, place)?)?),
+        build: |value, place, lab| {
+            let filter = nexa_distill::filter::Filter::in_folder(parse(value, place)?, lab.root())?;
+            boxed(filter.with_tokenizers(wire::tokenizers()))
+        },
+    },
+    StageKind {
+        uses: "distill.regenerate",
+        makes: Kind::TeacherInputs,
+        name: "regenerated_inputs",
+        roles: &[required("filtered", Kind::Filtered)],
+        seeded: false,
+        build: |value, place, _| boxed(nexa_distill::regenerate::Regenerate::new(parse(value, place)?)?),
     },
     StageKind {
         uses: "distill.review",
@@ -202,9 +230,18 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "distill.package",
         makes: Kind::SftDataset,
         name: "sft",
-        roles: &[default("filtered", Kind::Filtered), optional("dataset", Kind::Dataset)],
+        roles: &[
+            default("filtered", Kind::Filtered),
+            optional("dataset", Kind::Dataset),
+            optional("regenerated", Kind::Filtered),
+            optional("tokenizer", Kind::Tokenizer),
+            optional("student", Kind::Checkpoint),
+        ],
         seeded: true,
-        build: |value, place, _| boxed(nexa_distill::package::Package::new(parse(value, place)?)?),
+        build: |value, place, _| {
+            let package = nexa_distill::package::Package::new(parse(value, place)?)?;
+            boxed(package.with_tokenizers(wire::tokenizers()))
+        },
     },
     StageKind {
         uses: "tokenizer.train",

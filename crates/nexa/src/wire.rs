@@ -1,11 +1,11 @@
-//! Where contracts meet their implementations: models for evaluation, the leaderboard for the dashboards.
+//! Where contracts meet their implementations: models for evaluation, tokenizers for distillation, the leaderboard for the dashboards.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use nexa_core::artifact::Store;
 use nexa_core::lab::Lab;
-use nexa_core::lm::{self, LoadedModel, ModelLoader};
+use nexa_core::lm::{self, LoadedModel, ModelLoader, TokenizerLoader};
 use nexa_core::table::Tables;
 use nexa_eval::Leaderboard;
 use nexa_eval::compare::Verdict;
@@ -30,6 +30,18 @@ impl ModelLoader for LocalLoader {
         let engine = Engine::start(Box::new(model), EngineConfig::default())
             .map_err(|error| failed(error.to_string()))?;
         Ok(engine.into())
+    }
+}
+
+/// Opens the students' tokenizers for gates and packaging.
+pub(crate) fn tokenizers() -> Arc<dyn TokenizerLoader> {
+    Arc::new(LocalLoader)
+}
+
+impl TokenizerLoader for LocalLoader {
+    fn load_tokenizer(&self, folder: &Path) -> Result<Arc<dyn lm::Tokenizer>, lm::Error> {
+        let tokenizer = nexa_model::ChatTokenizer::load(folder);
+        Ok(Arc::new(tokenizer.map_err(|error| lm::Error::Tokenizer(error.to_string()))?))
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Kind {
     TeacherInputs,
     /// A teacher's answers.
     TeacherOutputs,
+    /// What judges say of a teacher's answers.
+    Verdicts,
     /// Answers that passed the gates, and beside them those that did not.
     Filtered,
     /// Conversations to train on, split.
@@ -48,12 +50,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the data's way.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Raw,
         Self::Dataset,
         Self::Scores,
         Self::TeacherInputs,
         Self::TeacherOutputs,
+        Self::Verdicts,
         Self::Filtered,
         Self::SftDataset,
         Self::Tokenizer,
@@ -70,6 +73,7 @@ impl Kind {
             Self::Scores => "scores",
             Self::TeacherInputs => "teacher_inputs",
             Self::TeacherOutputs => "teacher_outputs",
+            Self::Verdicts => "verdicts",
             Self::Filtered => "filtered",
             Self::SftDataset => "sft_dataset",
             Self::Tokenizer => "tokenizer",
@@ -87,6 +91,7 @@ impl Kind {
             Self::Scores => "scores",
             Self::TeacherInputs => "distillation/teacher_inputs",
             Self::TeacherOutputs => "distillation/teacher_outputs",
+            Self::Verdicts => "distillation/verdicts",
             Self::Filtered => "distillation/filtered",
             Self::SftDataset => "distillation/sft_datasets",
             Self::Tokenizer => "training/tokenizers",

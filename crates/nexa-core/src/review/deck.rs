@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::history::{History, Status};
 use crate::artifact::{Artifact, ArtifactId, Kind, Manifest};
 use crate::columns;
-use crate::table::{Row, Tables, main_table, rejected_table};
+use crate::table::{Row, Tables, main_table, rejected_table, scores_table};
 use crate::{Error, Result};
 
 /// What stands for the gate of a row that no gate rejected.
@@ -29,14 +29,19 @@ const SHOWN: [&str; 7] = [
 
 /// Names a row to reviewers: its `id`, and behind `#` which sample it is where there are several of one prompt.
 pub fn row_id(row: &Row) -> String {
-    let id = match row.get(columns::ID) {
-        Some(Value::String(id)) => id.clone(),
-        Some(other) => other.to_string(),
-        None => String::new(),
-    };
+    let id = own_id(row);
     match row.get(columns::SAMPLE_INDEX).and_then(Value::as_u64) {
         None | Some(0) => id,
         Some(sample) => format!("{id}#{sample}"),
+    }
+}
+
+/// The `id` of a row, empty where it has none.
+fn own_id(row: &Row) -> String {
+    match row.get(columns::ID) {
+        Some(Value::String(id)) => id.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
     }
 }
 
@@ -52,6 +57,8 @@ pub struct Deck {
     rejected: Arc<Vec<Row>>,
     ids: Vec<String>,
     places: HashMap<String, usize>,
+    /// What gates and judges measured of each row, where that stands beside the rows.
+    measured: Vec<Vec<(String, f64)>>,
 }
 
 /// One row as it is shown.
@@ -63,6 +70,8 @@ pub struct Record<'a> {
     pub row_id: &'a str,
     /// All of it.
     pub row: &'a Row,
+    /// What gates and judges measured of it.
+    measured: &'a [(String, f64)],
 }
 
 impl Deck {
@@ -91,7 +100,11 @@ impl Deck {
         }
         let main = main_table(artifact, tables).ok_or_else(|| refused("it holds no table".to_owned()))?;
         let rejected = rejected_table(artifact, tables).map_or_else(|| Ok(Arc::default()), &read)?;
-        Ok(Self::new(id, read(main)?, rejected)?)
+        let mut deck = Self::new(id, read(main)?, rejected)?;
+        if let Some(scores) = scores_table(artifact, tables) {
+            deck.note_scores(&read(scores)?);
+        }
+        Ok(deck)
     }
 
     /// Takes the rows of an artifact; `rejected` are those of its gates, and may be none.
@@ -113,7 +126,18 @@ impl Deck {
             places.entry(id.clone()).or_insert(index);
             ids.push(id);
         }
-        Ok(Self { passed, rejected, ids, places })
+        Ok(Self { passed, rejected, ids, places, measured: Vec::new() })
+    }
+
+    /// Puts the numbers of a table of scores to the rows that they are about.
+    fn note_scores(&mut self, scores: &[Row]) {
+        let by_id: HashMap<String, &Row> = scores.iter().map(|row| (own_id(row), row)).collect();
+        let numbers = |scores: &&Row| {
+            let gates = scores.iter().filter(|(column, _)| *column != columns::ID);
+            gates.filter_map(|(gate, score)| Some((gate.clone(), score.as_f64()?))).collect()
+        };
+        let rows = self.passed.iter().chain(self.rejected.iter());
+        self.measured = rows.map(|row| by_id.get(&own_id(row)).map(numbers).unwrap_or_default()).collect();
     }
 
     /// How many rows there are.
@@ -130,7 +154,8 @@ impl Deck {
     pub fn get(&self, index: usize) -> Option<Record<'_>> {
         let row_id = self.ids.get(index)?;
         let row = self.passed.get(index).or_else(|| self.rejected.get(index - self.passed.len()))?;
-        Some(Record { index, row_id, row })
+        let measured = self.measured.get(index).map_or(&[][..], Vec::as_slice);
+        Some(Record { index, row_id, row, measured })
     }
 
     /// A row by its name.
@@ -199,9 +224,9 @@ impl<'a> Record<'a> {
         self.text(columns::REJECTION_REASON)
     }
 
-    /// Every number that the row holds, those inside of objects as `column.key`.
+    /// Every number that the row holds, those inside of objects as `column.key`, after what gates and judges measured.
     pub fn scores(&self) -> Vec<(String, f64)> {
-        let mut scores = Vec::new();
+        let mut scores = self.measured.to_vec();
         for (column, value) in self.row.iter().filter(|(column, _)| *column != columns::SAMPLE_INDEX) {
             match value {
                 Value::Number(number) => scores.extend(number.as_f64().map(|n| (column.clone(), n))),
@@ -300,7 +325,7 @@ mod tests {
 
     #[test]
     fn rows_are_named_and_their_parts_found() {
-        let deck = deck();
+        let mut deck = deck();
         let ids: Vec<_> = deck.records().map(|record| record.row_id.to_owned()).collect();
         assert_eq!(ids, ["p0", "p0#1", "p1"]);
         assert_eq!(
@@ -309,6 +334,14 @@ mod tests {
                 vec!["passed".to_owned(), "refusal".to_owned()],
                 vec!["completion_tokens".to_owned(), "scores.judge".to_owned()],
             )
+        );
+        let score = |id: &str, length: f64| json!({"id": id, "length": length, "judge": null});
+        deck.note_scores(&rows(&[score("p1", 3.0), score("p0", 4.0)]));
+        let of =
+            |row_id: &str| deck.find(row_id).unwrap().scores().into_iter().find(|(name, _)| name == "length");
+        assert_eq!(
+            (of("p0"), of("p1")),
+            (Some(("length".to_owned(), 4.0)), Some(("length".to_owned(), 3.0)))
         );
         let rejected = deck.find("p1").unwrap();
         assert_eq!((rejected.gate(), rejected.gate_reason()), (Some("refusal"), Some("begins so")));

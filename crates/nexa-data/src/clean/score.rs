@@ -34,9 +34,6 @@ impl Score {
     /// Fails with the nearest name on a gate that does not exist, and on one that is named twice.
     pub fn new(config: Config) -> Result<Self> {
         let chain = Chain::new(&config, NAME)?;
-        if chain.gates().is_empty() && !chain.detects_language() {
-            return Err(Error::config(NAME, "`gates` is empty: there is nothing to score").into());
-        }
         Ok(Self { config, chain })
     }
 

@@ -241,7 +241,17 @@ fn rows_without_a_text_are_refused_by_place() {
     let named = ScoreConfig { text: Some("body".to_owned()), ..ScoreConfig::default() };
     let stage = Score::new(named).unwrap();
     lab.execute(&stage, "scores", &Inputs::none().with(DATASET_ROLE, dataset)).unwrap();
-    let nothing = ScoreConfig { gates: vec![], detect_language: false, ..ScoreConfig::default() };
-    assert!(Score::new(nothing).is_err());
     assert_eq!(Clean::new(Config::default()).unwrap().name(), "data.clean");
+}
+
+#[test]
+fn without_gates_every_row_is_kept_normalised_and_redacted() {
+    let (lab, dataset) =
+        lab(&[json!({"id": "a", "text": "Too short: a@mail.org"}), json!({"id": "b", "text": ""})]);
+    let nothing = ScoreConfig { gates: vec![], detect_language: false, ..ScoreConfig::default() };
+    let inputs = Inputs::none().with(DATASET_ROLE, dataset);
+    let scores = lab.execute(&Score::new(nothing).unwrap(), "scores", &inputs).unwrap().artifact().clone();
+    let inputs = inputs.with(SCORES_ROLE, scores);
+    let made = lab.execute(&Clean::new(Config::default()).unwrap(), "clean", &inputs).unwrap();
+    assert_eq!(column(&rows(made.artifact(), "parquet"), "text"), ["Too short: <EMAIL_1>", ""]);
 }

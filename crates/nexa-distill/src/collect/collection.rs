@@ -22,7 +22,7 @@ const ENTER_EVERY: Duration = Duration::from_secs(1);
 
 /// How a job ended.
 #[derive(Debug)]
-pub(super) enum End {
+enum End {
     Answered(Answer),
     /// It was answered, with nothing that can be used.
     Unusable(Flaw),
@@ -111,9 +111,19 @@ impl<'a> Collection<'a> {
         self.done
     }
 
-    /// How a job ended. Each has where [`require_settled`](Self::require_settled) says so.
-    pub(super) fn end(&self, job: usize) -> Option<&End> {
-        self.ends[job].as_ref()
+    /// The answer of a job, or why it has none: a word and a sentence.
+    pub(super) fn answer(&self, job: usize) -> Result<&Answer, (&'static str, String)> {
+        match &self.ends[job] {
+            Some(End::Answered(answer)) => Ok(answer),
+            Some(End::Unusable(flaw)) => Err((flaw.kind(), flaw.to_string())),
+            Some(End::Failed(failure)) => Err((failure.kind(), failure.message().to_owned())),
+            None => Err(("connection", "was never sent".to_owned())),
+        }
+    }
+
+    /// Whether a job was answered with nothing that can be used.
+    pub(super) fn is_unusable(&self, job: usize) -> bool {
+        matches!(self.ends[job], Some(End::Unusable(_)))
     }
 
     /// Ends a job, or brings it as far as the answers that are there lead: an answer that is not kept may lead to another

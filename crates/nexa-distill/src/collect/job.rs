@@ -8,12 +8,10 @@ use nexa_core::columns;
 use nexa_core::hash::ContentHash;
 use nexa_core::lm::{ChatMessage, Role};
 use nexa_core::table::Row;
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::Config;
 use crate::client::{Request, Sampling};
-use crate::{Result, table};
+use crate::{Result, conversation, table};
 
 /// A call.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ impl Jobs {
         let mut places = Vec::new();
         let mut known: HashMap<ContentHash, usize> = HashMap::new();
         for (row_index, row) in rows.iter().enumerate() {
-            let messages = conversation(row, place)?;
+            let messages = asked(row, place)?;
             for sample_index in 0..config.samples_per_prompt {
                 let job = Job::new(Request {
                     messages: messages.clone(),
@@ -72,50 +70,30 @@ impl Jobs {
     }
 }
 
-/// What is asked for a row: its `messages` where it has some, else its system prompt and its prompt. A conversation
-/// that ends with the assistant's turn is asked without it, as that turn is what the teacher is to write.
-fn conversation(row: &Row, place: &Path) -> Result<Vec<ChatMessage>> {
-    let system = table::cell(row, columns::SYSTEM_PROMPT).map(|text| ChatMessage::new(Role::System, text));
-    let turns = match row.get(columns::MESSAGES) {
-        None | Some(Value::Null) => {
-            vec![ChatMessage::new(Role::User, table::filled(row, columns::USER_PROMPT, place)?)]
-        }
-        Some(value) => turns(row, value, place)?,
-    };
-    let has_system = turns.first().is_some_and(|turn| turn.role == Role::System);
-    Ok(system.filter(|_| !has_system).into_iter().chain(turns).collect())
-}
-
-fn turns(row: &Row, value: &Value, place: &Path) -> Result<Vec<ChatMessage>> {
-    let bad = |message: String| {
+/// What is asked for a row: its `messages` where it has some, else its system prompt and its prompt.
+fn asked(row: &Row, place: &Path) -> Result<Vec<ChatMessage>> {
+    let turns = conversation::turns(row).map_err(|message| {
         let id = table::cell(row, columns::ID).unwrap_or_default();
-        nexa_core::Error::malformed(place, format!("row `{id}`: column `{}`: {message}", columns::MESSAGES))
+        nexa_core::Error::malformed(place, format!("row `{id}`: {message}"))
+    })?;
+    let turns = match turns {
+        Some(turns) => turns,
+        None => vec![ChatMessage::new(Role::User, table::filled(row, columns::USER_PROMPT, place)?)],
     };
-    let mut turns = match value {
-        // A column of text holds the list as JSON.
-        Value::String(text) => serde_json::from_str(text),
-        value => Vec::<ChatMessage>::deserialize(value),
-    }
-    .map_err(|e| bad(e.to_string()))?;
-    while turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
-        turns.pop();
-    }
-    if !turns.iter().any(|turn| turn.role == Role::User) {
-        return Err(bad("no turn of the user".to_owned()).into());
-    }
-    Ok(turns)
+    let system_prompt = table::cell(row, columns::SYSTEM_PROMPT);
+    Ok(conversation::after(system_prompt.as_deref(), turns))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn a_row_is_asked_as_a_prompt_or_as_a_conversation() {
         let check = |row: Value, expected: Result<&str, &str>| {
-            let found = conversation(row.as_object().unwrap(), Path::new("data")).map(|turns| {
+            let found = asked(row.as_object().unwrap(), Path::new("data")).map(|turns| {
                 let turns: Vec<_> =
                     turns.iter().map(|turn| format!("{}={}", turn.role.as_str(), turn.content)).collect();
                 turns.join(" ")

@@ -20,6 +20,9 @@ enum Line {
     /// It is about to be sent.
     Sent {
         call: u64,
+        /// Whom it goes to; lines of earlier versions do not say, when a run had one teacher.
+        #[serde(default)]
+        teacher: Option<String>,
         at_most_usd: Option<f64>,
         #[serde(default)]
         at_most_tokens: u64,
@@ -53,42 +56,49 @@ impl Calls {
 #[derive(Debug)]
 pub(super) struct Journal {
     log: LineLog,
+    teacher: String,
     is_synced: bool,
 }
 
 /// What earlier attempts left in a journal.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    /// Calls of which the journal knows no end, with what each can come to.
+    /// Calls to the teacher of which the journal knows no end, with what each can come to.
     pub(super) open: BTreeMap<u64, AtMost>,
+    /// The same of calls to the run's other teachers: a jury has one journal.
+    pub(super) open_elsewhere: BTreeMap<u64, AtMost>,
     /// The highest number of a call.
     pub(super) last_call: u64,
 }
 
 impl Journal {
-    /// Opens the journal of a run's folder.
-    pub(super) fn open(run_folder: &Path) -> Result<(Self, Left)> {
+    /// Opens the journal of a run's folder for calls to a teacher.
+    pub(super) fn open(run_folder: &Path, teacher: &str) -> Result<(Self, Left)> {
         let path = run_folder.join("calls.jsonl");
         let mut left = Left::default();
         for line in files::read_lines::<Line>(&path)? {
             match line {
-                Line::Sent { call, at_most_usd, at_most_tokens } => {
-                    left.open.insert(call, AtMost { usd: at_most_usd, tokens: at_most_tokens });
+                Line::Sent { call, teacher: asked, at_most_usd, at_most_tokens } => {
+                    let is_here = asked.is_none_or(|asked| asked == teacher);
+                    let open = if is_here { &mut left.open } else { &mut left.open_elsewhere };
+                    open.insert(call, AtMost { usd: at_most_usd, tokens: at_most_tokens });
                     left.last_call = left.last_call.max(call);
                 }
                 Line::NotBilled { call } => {
                     left.open.remove(&call);
+                    left.open_elsewhere.remove(&call);
                 }
             }
         }
-        Ok((Self { log: LineLog::open(&path)?, is_synced: true }, left))
+        Ok((Self { log: LineLog::open(&path)?, teacher: teacher.to_owned(), is_synced: true }, left))
     }
 
     /// Notes that a call is about to be sent; it may be sent after the next [`sync`](Self::sync).
     pub(super) fn sent(&mut self, call: u64, at_most: AtMost) -> Result<()> {
         self.is_synced = false;
         let AtMost { usd: at_most_usd, tokens: at_most_tokens } = at_most;
-        Ok(self.log.append(&Line::Sent { call, at_most_usd, at_most_tokens })?)
+        let teacher = Some(self.teacher.clone());
+        Ok(self.log.append(&Line::Sent { call, teacher, at_most_usd, at_most_tokens })?)
     }
 
     /// Notes that a call ended without being charged. If the note is lost, too much is assumed, never too little.

@@ -50,8 +50,8 @@ pub(super) struct Earlier<'a> {
 }
 
 impl Purse {
-    /// Opens the purse with what earlier attempts of this run have spent. Calls of which nothing is known but that they
-    /// were sent are charged their worst case, as assumed.
+    /// Opens the purse with what earlier attempts of this run have spent. Calls to the teacher of which nothing is known
+    /// but that they were sent are charged their worst case, as assumed.
     pub(super) fn open(
         context: &Context<'_>,
         config: &Config,
@@ -65,7 +65,7 @@ impl Purse {
             cost::require_price(&settings.prices, teacher.model())?;
         }
         let entered = Ledger::charges(context.workspace)?;
-        let (journal, left) = Journal::open(context.workspace)?;
+        let (journal, left) = Journal::open(context.workspace, &teacher.to_string())?;
         let mut purse = Self {
             model: teacher.model().to_owned(),
             price,
@@ -94,6 +94,11 @@ impl Purse {
             .filter(|(call, _)| !ended.contains(call))
             .partition(|(call, _)| with_provider.iter().any(|calls| calls.contains(*call)));
         purse.promised.extend(waiting);
+        // What another judge's calls may have cost counts here too; it is that judge who enters it.
+        for (_, at_most) in left.open_elsewhere.iter().filter(|(call, _)| !ended.contains(call)) {
+            purse.assumed_usd += at_most.usd.unwrap_or(0.0);
+            purse.used_tokens = purse.used_tokens.saturating_add(at_most.tokens);
+        }
         let lost: Vec<Bill> = gone.into_iter().map(|(call, at_most)| Bill::lost(call, at_most)).collect();
         if !lost.is_empty() {
             context.emit(Event::warning(format!(
@@ -265,7 +270,7 @@ mod tests {
 
     fn purse(price: Option<f64>, ceiling: Option<f64>) -> (tempfile::TempDir, Purse) {
         let folder = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(folder.path()).unwrap();
+        let (journal, _) = Journal::open(folder.path(), "t").unwrap();
         let purse = Purse {
             model: "m".to_owned(),
             price: price.map(|usd| ModelPrice { input_usd_per_million: usd, output_usd_per_million: usd }),

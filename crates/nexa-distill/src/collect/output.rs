@@ -8,9 +8,9 @@ use nexa_core::stage::Context;
 use nexa_core::table::{JsonLines, Row, Tables};
 use serde_json::{Value, json};
 
-use super::Config;
-use super::collection::{Collection, End};
+use super::collection::Collection;
 use super::job::Place;
+use super::{Config, REFUSAL};
 use crate::client::Answer;
 use crate::{Error, Result, table};
 
@@ -31,13 +31,15 @@ impl Collected {
     /// Puts the ends of jobs to the rows that wanted them.
     pub(super) fn new(rows: &[Row], places: &[Place], collection: &Collection<'_>) -> Self {
         let config = collection.work.config;
-        let answers = || places.iter().filter_map(|place| collection.end(place.job));
-        let has_reasoning = answers().any(|end| matches!(end, End::Answered(a) if a.reasoning.is_some()));
+        let has_reasoning = places
+            .iter()
+            .filter_map(|place| collection.answer(place.job).ok())
+            .any(|answer| answer.reasoning.is_some());
         let mut collected = Self::default();
         for place in places {
             let row = &rows[place.row];
-            let (kind, message) = match collection.end(place.job) {
-                Some(End::Answered(answer)) => {
+            let (kind, message) = match collection.answer(place.job) {
+                Ok(answer) => {
                     let mut row = output_row(row, place.sample_index, config, answer);
                     if has_reasoning {
                         row.insert(
@@ -48,13 +50,9 @@ impl Collected {
                     collected.outputs.push(row);
                     continue;
                 }
-                Some(End::Unusable(flaw)) => {
-                    collected.dropped += 1;
-                    (flaw.kind(), flaw.to_string())
-                }
-                Some(End::Failed(failure)) => (failure.kind(), failure.message().to_owned()),
-                None => ("connection", "was never sent".to_owned()),
+                Err(why) => why,
             };
+            collected.dropped += usize::from(collection.is_unusable(place.job));
             let mut row = row.clone();
             row.insert(columns::SAMPLE_INDEX.to_owned(), json!(place.sample_index));
             row.insert("failure".to_owned(), json!(kind));
@@ -123,7 +121,8 @@ fn output_row(input: &Row, sample_index: u32, config: &Config, answer: &Answer) 
     row.insert(columns::SAMPLE_INDEX.to_owned(), json!(sample_index));
     row.insert(columns::TEACHER_OUTPUT.to_owned(), json!(answer.text));
     row.insert(columns::MODEL_ID.to_owned(), json!(answer.model_id));
-    row.insert(columns::FINISH_REASON.to_owned(), json!(answer.finish_reason.as_str()));
+    let finish_reason = if answer.is_refusal { REFUSAL } else { answer.finish_reason.as_str() };
+    row.insert(columns::FINISH_REASON.to_owned(), json!(finish_reason));
     row.insert(columns::PROMPT_TOKENS.to_owned(), json!(answer.usage.prompt_tokens));
     row.insert(columns::COMPLETION_TOKENS.to_owned(), json!(answer.usage.completion_tokens));
     if config.top_logprobs.is_some() {

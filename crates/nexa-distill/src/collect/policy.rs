@@ -8,8 +8,8 @@ use std::fmt;
 use nexa_core::lm::FinishReason;
 use serde::{Deserialize, Serialize};
 
-use super::schema::Schema;
 use crate::client::{Answer, Request};
+use crate::schema::Schema;
 
 /// How often an answer that does not fit its schema is asked for again.
 const SCHEMA_REPEATS: u32 = 2;

@@ -1,36 +1,28 @@
-//! Rejects a row whose prompt and answer stood before, but for case and white space. The first one stays.
+//! Finds rows whose prompt and answer stood before, but for case and white space. The first one stays.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use super::{Answer, Gate};
+use super::{Answer, AtMost, Bounds, Gate, Measure};
 use crate::text::normalise;
 
-/// The gate, and the hashes of what it saw.
-#[derive(Debug, Default)]
-pub(super) struct Duplicate {
-    seen: HashSet<[u8; 32]>,
-}
+pub(super) const VERSION: u32 = 2;
 
-impl Gate for Duplicate {
-    fn name(&self) -> &'static str {
-        "duplicate"
-    }
-
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn reject(&mut self, answer: &Answer<'_>) -> Option<String> {
-        let is_new = self.seen.insert(key(answer));
-        (!is_new).then(|| "same prompt and answer as an earlier row".to_owned())
-    }
+pub(super) fn gate<const D: u32>(settings: AtMost<D>) -> Option<Gate> {
+    let mut seen = HashMap::<[u8; 32], u32>::new();
+    settings.enabled.then(|| {
+        Gate::of_each("duplicate", VERSION, Bounds::at_most(settings.max), move |answer| {
+            let times = seen.entry(key(answer)).or_insert(0);
+            let before = std::mem::replace(times, *times + 1);
+            Some(Measure::new(before.into(), "same prompt and answer as an earlier row"))
+        })
+    })
 }
 
 fn key(answer: &Answer<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     // Normalised texts hold no line break, so it separates them.
     hasher
-        .update(normalise(answer.prompt).as_bytes())
+        .update(normalise(&answer.prompt).as_bytes())
         .update(b"\n")
         .update(normalise(answer.output).as_bytes());
     *hasher.finalize().as_bytes()
@@ -38,19 +30,20 @@ fn key(answer: &Answer<'_>) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test::row;
     use super::*;
 
     #[test]
     fn only_the_same_prompt_and_answer_are_a_duplicate() {
-        let mut gate = Duplicate::default();
-        let mut check = |prompt: &str, output: &str, rejected: bool| {
-            let answer = Answer { prompt, output, finish_reason: None, reference: None };
-            assert_eq!(gate.reject(&answer).is_some(), rejected, "{prompt:?} {output:?}");
+        let mut gate = gate(AtMost::<0>::default()).unwrap();
+        let mut check = |prompt: &str, output: &str, before: f64| {
+            let measures = gate.measure(&[Answer::of(&row(prompt, output))]).unwrap();
+            assert_eq!(measures[0].as_ref().unwrap().score, before, "{prompt:?} {output:?}");
         };
-        check("How many?", "Four.", false);
-        check("How many?", "Five.", false);
-        check("How  many?", "four.", true);
-        check("How many?", "Four.", true);
-        check("How", "many? Four.", false);
+        check("How many?", "Four.", 0.0);
+        check("How many?", "Five.", 0.0);
+        check("How  many?", "four.", 1.0);
+        check("How many?", "Four.", 2.0);
+        check("How", "many? Four.", 0.0);
     }
 }

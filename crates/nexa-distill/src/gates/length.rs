@@ -1,10 +1,12 @@
-//! Rejects answers that are empty, too short or too long.
+//! Measures answers in characters.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Gate};
+use super::{Bounds, Gate, Measure};
 use crate::Result;
 use crate::error::check;
+
+pub(super) const VERSION: u32 = 2;
 
 /// The bounds, in characters; white space at both ends does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,10 +14,10 @@ use crate::error::check;
 pub struct Length {
     /// Whether the gate is asked. Default true.
     pub enabled: bool,
-    /// The shortest answer. Default 1: only the empty ones go.
-    pub min_characters: usize,
+    /// The shortest answer. Default 1.
+    pub min_characters: u32,
     /// The longest answer. Default 20,000, about 5,000 tokens: more than a small student's context.
-    pub max_characters: usize,
+    pub max_characters: u32,
 }
 
 impl Default for Length {
@@ -31,44 +33,33 @@ impl Length {
     }
 }
 
-impl Gate for Length {
-    fn name(&self) -> &'static str {
-        "length"
-    }
-
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn reject(&mut self, answer: &Answer<'_>) -> Option<String> {
-        let characters = answer.output.trim().chars().count();
-        if characters == 0 && self.min_characters > 0 {
-            Some("empty".to_owned())
-        } else if characters < self.min_characters {
-            Some(format!("{characters} characters, fewer than {}", self.min_characters))
-        } else if characters > self.max_characters {
-            Some(format!("{characters} characters, more than {}", self.max_characters))
-        } else {
-            None
-        }
-    }
+pub(super) fn gate(settings: Length) -> Option<Gate> {
+    let Length { enabled, min_characters, max_characters } = settings;
+    let bounds = Bounds { min: Some(min_characters.into()), max: Some(max_characters.into()) };
+    enabled.then(|| {
+        Gate::of_each("length", VERSION, bounds, |answer| {
+            let characters = answer.output.trim().chars().count();
+            Some(Measure::new(characters as f64, format!("{characters} characters")))
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict;
+    use super::super::Answer;
+    use super::super::test::row;
     use super::*;
 
     #[test]
     fn characters_are_counted_without_the_space_around_them() {
-        let mut gate = Length { min_characters: 3, max_characters: 5, ..Length::default() };
+        let mut gate = gate(Length { min_characters: 3, max_characters: 5, ..Length::default() }).unwrap();
         let mut check = |text: &str, expected: Option<&str>| {
-            assert_eq!(verdict(&mut gate, text).as_deref(), expected, "{text:?}");
+            let measures = gate.measure(&[Answer::of(&row("", text))]).unwrap();
+            assert_eq!(gate.reject(measures[0].as_ref().unwrap()).as_deref(), expected, "{text:?}");
         };
-        check(" \n ", Some("empty"));
-        check("  ab ", Some("2 characters, fewer than 3"));
+        check("  ab ", Some("2 characters, the bound is 3"));
         check("äöü", None);
         check(" abcde ", None);
-        check("abcdef", Some("6 characters, more than 5"));
+        check("abcdef", Some("6 characters, the bound is 5"));
     }
 }

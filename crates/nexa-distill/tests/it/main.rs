@@ -5,10 +5,13 @@
 mod batches;
 mod collect;
 mod failures;
+mod filter;
+mod judge;
 mod money;
 mod package;
 mod pipeline;
 mod policies;
+mod regenerate;
 mod review;
 mod server;
 mod support;

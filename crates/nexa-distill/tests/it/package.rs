@@ -1,15 +1,18 @@
 //! Packaging: neither a problem nor its paraphrase on two sides, and texts as they were.
 
+use std::sync::Arc;
+
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::decontamination::{CheckedSet, SUMMARY_KEY};
 use nexa_core::hash::ContentHash;
 use nexa_core::stage::{Context, Inputs, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
 use nexa_core::{ExitCode, config};
-use nexa_distill::package::{Config, Package};
+use nexa_distill::filter::Filter;
+use nexa_distill::package::{Config, Package, SPEND_LINES, SpendLine, usd_per_row};
 use serde_json::{Value, json};
 
-use crate::support::{TestLab, rows};
+use crate::support::{TestLab, Words, collect, object, rows};
 
 fn stage(yaml: &str) -> Package {
     let value = config::parse_yaml(yaml, "test").unwrap();
@@ -190,4 +193,173 @@ fn a_dataset_of_answers_is_packaged_by_their_columns() {
     let (_lab, made) =
         package(vec![answer.as_object().unwrap().clone()], "{test_share: 0, validation_share: 0}");
     assert_eq!(rows(&made, "train.jsonl")[0]["messages"][0]["content"], "How many?");
+}
+
+/// A filtered artifact as `distill.filter` makes it of three samples of one prompt and one of another.
+fn filtered(lab: &TestLab) -> Inputs {
+    let output = |id: &str, prompt: &str, text: &str, reference: &str| {
+        object(json!({
+            "id": id, "group": prompt, "domain": null, "system_prompt": "Be brief.", "user_prompt": prompt,
+            "reference": reference, "teacher_output": text, "finish_reason": "stop", "model_id": "mock-1",
+        }))
+    };
+    let outputs = vec![
+        output("a-s0", "2 + 2?", "2 + 2 = 4\n\n#### 4", "4"),
+        output("a-s1", "2 + 2?", "It is five.\n#### 5", "4"),
+        output("a-s2", "2 + 2?", "4, as 2 + 2 = 4\n#### 4", "4"),
+        output("b-s0", "3 + 3?", "unrenderable 6\n#### 6", "6"),
+        output("c-s0", "4 + 4?", "4 + 4 = 8, which is the same as two times four, of course\n#### 8", "8"),
+    ];
+    let outputs = lab.put(Kind::TeacherOutputs, "outputs", outputs);
+    let verdict = |id: &str, score: f64| object(json!({"id": id, "score": score}));
+    let verdicts = [("a-s0", 5.0), ("a-s1", 1.0), ("a-s2", 4.0), ("b-s0", 4.0), ("c-s0", 4.0)];
+    let verdicts = verdicts.map(|(id, score)| verdict(id, score)).to_vec();
+    let verdicts = lab.put(Kind::Verdicts, "verdicts", verdicts);
+    let inputs = Inputs::none().with("outputs", outputs).with("verdicts", verdicts);
+    let filter = Filter::new(nexa_distill::filter::Config::default()).unwrap();
+    Inputs::none().with("filtered", lab.execute(&filter, "filtered", &inputs).unwrap())
+}
+
+#[test]
+fn an_answer_within_a_conversation_is_learnt_with_all_that_stood_before() {
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let turns = [
+        turn("user", "2 + 2?"),
+        turn("assistant", "4"),
+        turn("user", "And doubled?"),
+        turn("assistant", "9"),
+    ];
+    let row = json!({
+        "id": "a", "system_prompt": "Be brief.", "user_prompt": "And doubled?", "messages": turns,
+        "teacher_output": "8",
+    });
+    let outputs = vec![row.as_object().unwrap().clone()];
+    let lab = TestLab::new();
+    let inputs = Inputs::none().with("filtered", lab.put(Kind::Filtered, "filtered", outputs));
+    let stage = stage("{test_share: 0, validation_share: 0, formats: [alpaca]}");
+    let made = lab.execute(&stage, "sft", &inputs).unwrap();
+    let asked = [turn("system", "Be brief."), turns[0].clone(), turns[1].clone(), turns[2].clone()];
+    let expected: Vec<_> = asked.into_iter().chain([turn("assistant", "8")]).collect();
+    assert_eq!(rows(&made, "train.jsonl")[0]["messages"], json!(expected));
+    let alpaca = &rows(&made, "train.alpaca.jsonl")[0];
+    assert_eq!(alpaca["instruction"], "user: 2 + 2?\n\nassistant: 4\n\nuser: And doubled?");
+    assert_eq!(alpaca["output"], "8");
+}
+
+#[test]
+fn every_form_says_the_same() {
+    let lab = TestLab::new();
+    let formats = "[messages, sharegpt, alpaca, prompt_completion, input_output, dpo]";
+    let stage = stage(&format!("{{test_share: 0, validation_share: 0, formats: {formats}}}"));
+    let made = lab.execute(&stage, "sft", &filtered(&lab)).unwrap();
+    let first = |format: &str| {
+        let line = rows(&made, &format!("train.{format}.jsonl")).remove(0);
+        let mut table = rows(&made, &format!("{format}.parquet")).remove(0);
+        assert_eq!(table.remove("split"), Some(json!("train")));
+        assert_eq!(line, table, "{format}");
+        Value::Object(line)
+    };
+    let answer = "2 + 2 = 4\n\n#### 4";
+    let system = json!({"role": "system", "content": "Be brief."});
+    let user = json!({"role": "user", "content": "2 + 2?"});
+    let assistant = |text: &str| json!({"role": "assistant", "content": text});
+    assert_eq!(
+        first("sharegpt"),
+        json!({"id": "a-s0", "system": "Be brief.", "conversations": [
+            {"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": answer},
+        ]})
+    );
+    assert_eq!(
+        first("alpaca"),
+        json!({"id": "a-s0", "instruction": "2 + 2?", "input": "", "output": answer, "system": "Be brief."})
+    );
+    assert_eq!(
+        first("prompt_completion"),
+        json!({"id": "a-s0", "prompt": [system, user], "completion": [assistant(answer)]})
+    );
+    assert_eq!(
+        first("input_output"),
+        json!({"id": "a-s0", "input": "2 + 2?", "output": answer, "meta": {
+            "id": "a-s0", "group": "2 + 2?", "domain": null, "reference": "4", "system_prompt": "Be brief.",
+        }})
+    );
+    assert_eq!(
+        first("dpo"),
+        json!({
+            "id": "a-s0", "prompt": [system, user], "chosen": [assistant(answer)],
+            "rejected": [assistant("4, as 2 + 2 = 4\n#### 4")], "chosen_score": 5.0, "rejected_score": 4.0,
+            "rejected_because": "judge",
+        })
+    );
+    assert_eq!(rows(&made, "train.dpo.jsonl").len(), 1);
+}
+
+#[test]
+fn what_a_gate_rejected_is_the_worse_answer_where_judges_see_too_little_between() {
+    let lab = TestLab::new();
+    let stage = stage("{test_share: 0, validation_share: 0, formats: [dpo], dpo_min_margin: 2}");
+    let made = lab.execute(&stage, "sft", &filtered(&lab)).unwrap();
+    let pair = rows(&made, "train.dpo.jsonl").remove(0);
+    assert_eq!(pair["rejected"][0]["content"], "It is five.\n#### 5");
+    assert_eq!(pair["rejected_because"], "wrong_answer");
+}
+
+#[test]
+fn what_the_student_cannot_take_is_left_out_with_the_reason() {
+    let lab = TestLab::new();
+    let tokenizer = lab.put(Kind::Tokenizer, "tokenizer", vec![object(json!({"a": 1}))]);
+    let stage =
+        stage("{test_share: 0, validation_share: 0, max_tokens: 20}").with_tokenizers(Arc::new(Words));
+    let inputs = filtered(&lab).with("tokenizer", tokenizer);
+    let made = lab.execute(&stage, "sft", &inputs).unwrap();
+    let rejected = rows(&made, "rejected.parquet");
+    let reasons: Vec<_> = rejected
+        .iter()
+        .map(|row| (row["id"].as_str().unwrap(), row["rejection_reason"].as_str().unwrap()))
+        .collect();
+    assert_eq!(reasons, [("b-s0", "tokenize: the template refuses it"), ("c-s0", "28 tokens, more than 20")]);
+    // Six for the marks of three turns, five for the system's and the user's words, seven and nine for the answers.
+    assert_eq!(made.manifest.counts.tokens, Some(18 + 20));
+
+    let without = stage_error(&lab, "max_tokens: 20", &filtered(&lab));
+    assert!(without.contains("`max_tokens` is 20, but it needs the student's tokenizer"), "{without}");
+    let pairs =
+        Inputs::none().with("dataset", lab.put(Kind::Dataset, "dataset", vec![row(0, "a", ANSWER, "f")]));
+    let error = stage_error(&lab, "formats: [dpo]", &pairs);
+    assert!(error.contains("pairs are made of role `filtered`"), "{error}");
+}
+
+fn stage_error(lab: &TestLab, yaml: &str, inputs: &Inputs) -> String {
+    let yaml = format!("{{test_share: 0, validation_share: 0, {yaml}}}");
+    lab.execute(&stage(&yaml), "refused", inputs).unwrap_err().to_string()
+}
+
+#[test]
+fn a_card_tells_where_the_data_come_from_and_what_is_wrong_with_them() {
+    let lab = TestLab::new();
+    let prompts = ["Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?".to_owned()];
+    let collect = collect("embedded", |config| config.embedded = nexa_distill::embedded::Faults::NONE);
+    let outputs = lab.execute(&collect, "outputs", &lab.put_prompts(&prompts)).unwrap();
+    let filter = Filter::new(nexa_distill::filter::Config::default()).unwrap();
+    let filtered = lab.execute(&filter, "filtered", &Inputs::none().with("outputs", outputs)).unwrap();
+    let inputs = Inputs::none().with("filtered", filtered);
+    let made = lab.execute(&stage("{test_share: 0, validation_share: 0}"), "sft", &inputs).unwrap();
+    let card: Value = nexa_core::files::read_json(&made.file("card.json").unwrap()).unwrap();
+    assert_eq!(card["teachers"][0]["teacher"], "embedded");
+    assert_eq!(card["teachers"][0]["models"], json!(["nexa/arithmetic-teacher"]));
+    assert_eq!(card["teachers"][0]["sampling"]["temperature"], 0.7);
+    assert_eq!(card["funnels"][0]["rows_in"], 1);
+    assert_eq!(card["splits"]["train"]["rows"], 1);
+    assert_eq!(card["packaging"]["without_reference"], 1);
+    let text = std::fs::read_to_string(made.file("card.md").unwrap()).unwrap();
+    for expected in
+        ["1 of 1 answers were held against no reference", "No model judged", "| wrong_answer@2 | 1 | 0 | 1 |"]
+    {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert_eq!(made.manifest.summary["upstream_spend"]["requests"], 1);
+    let lines: Vec<SpendLine> = serde_json::from_value(made.manifest.summary[SPEND_LINES].clone()).unwrap();
+    let paid = lines.iter().find(|line| line.model.is_some()).unwrap();
+    assert_eq!((paid.stage.as_str(), paid.artifact.as_str()), ("distill.collect", "tutor/outputs_v1"));
+    assert_eq!((paid.spend.requests, usd_per_row(&paid.spend, 1)), (1, Some(0.0)));
 }

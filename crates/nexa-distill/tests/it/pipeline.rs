@@ -102,6 +102,6 @@ fn check_filtered(passed: &[Row], rejected: &[Row]) {
     check("wrong_answer", 0.06);
     check("refusal", 0.03);
     check("truncation", 0.03);
-    check("repetition", 0.02);
+    check("loop", 0.02);
     assert_eq!(by_gate.len(), 4, "{by_gate:?}");
 }

@@ -6,14 +6,15 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::review::{Choice, Deck, Labels, Session, Verdict};
 use nexa_core::stage::Inputs;
-use nexa_core::table::Row;
+use nexa_core::table::{JsonLines, Row};
 use nexa_core::{ExitCode, config};
-use nexa_distill::filter::Filter;
+use nexa_distill::filter::{Filter, thresholds};
 use nexa_distill::package::Package;
+use nexa_distill::regenerate::Regenerate;
 use nexa_distill::review::{Config, Review};
 use serde_json::{Value, json};
 
-use crate::support::{TestLab, rows};
+use crate::support::{TestLab, object, rows};
 
 struct Desk {
     lab: TestLab,
@@ -24,22 +25,41 @@ struct Desk {
 impl Desk {
     /// Six answers, the last of which the gates reject as a refusal.
     fn new() -> Self {
+        let prompts = ["0 + 0?", "1 + 1?", "2 + 2?", "3 + 3?", "4 + 4?"];
+        let mut answers: Vec<Row> =
+            prompts.into_iter().enumerate().map(|(n, prompt)| answer(n, prompt)).collect();
+        let mut refusal = answer(5, "5 + 5?");
+        refusal.insert(columns::TEACHER_OUTPUT.to_owned(), json!("I'm sorry, but I can't help with that."));
+        answers.push(refusal);
+        Self::filter(answers, None)
+    }
+
+    /// An answer to each prompt, which judges may have scored.
+    fn of<const N: usize>(prompts: &[&str; N], scores: Option<[f64; N]>) -> Self {
+        let answers = prompts.iter().enumerate().map(|(n, prompt)| answer(n, prompt)).collect();
+        let verdict = |(n, score): (usize, f64)| object(json!({"id": format!("r{n}"), "score": score}));
+        Self::filter(answers, scores.map(|scores| scores.into_iter().enumerate().map(verdict).collect()))
+    }
+
+    fn filter(answers: Vec<Row>, verdicts: Option<Vec<Row>>) -> Self {
         let lab = TestLab::new();
-        let row = |n: usize, output: &str| -> Row {
-            let row = json!({
-                "id": format!("r{n}"), "group": format!("g{n}"), "user_prompt": format!("What is {n} + {n}?"),
-                "teacher_output": output, "finish_reason": "stop", "reference": null,
-            });
-            row.as_object().unwrap().clone()
-        };
-        let mut answers: Vec<Row> = (0..5).map(|n| row(n, &format!("It is {}.", 2 * n))).collect();
-        answers.push(row(5, "I'm sorry, but I can't help with that."));
-        let outputs = lab.put(Kind::TeacherOutputs, "outputs", answers);
-        let stage = Filter::new(Default::default()).unwrap();
-        let filtered = lab.execute(&stage, "filtered", &Inputs::none().with("outputs", outputs)).unwrap();
-        let table = |file| Arc::new(rows(&filtered, file));
+        let mut inputs = Inputs::none().with("outputs", lab.put(Kind::TeacherOutputs, "outputs", answers));
+        if let Some(verdicts) = verdicts {
+            inputs = inputs.with("verdicts", lab.put(Kind::Verdicts, "verdicts", verdicts));
+        }
+        let value = config::parse_yaml("{judge: {min_score: 1}}", "test").unwrap();
+        let stage = Filter::new(config::from_value(value, "test").unwrap()).unwrap();
+        let filtered = lab.execute(&stage, "filtered", &inputs).unwrap();
+        let has = |file: &str| filtered.manifest.files.iter().any(|entry| entry.name == file);
+        let table = |file| Arc::new(if has(file) { rows(&filtered, file) } else { Vec::new() });
         let deck = Deck::new(filtered.id(), table("parquet"), table("rejected.parquet")).unwrap();
         Self { lab, filtered, deck }
+    }
+
+    fn package(&self, reviewed: Artifact, yaml: &str) -> Artifact {
+        let value = config::parse_yaml(yaml, "test").unwrap();
+        let package = Package::new(config::from_value(value, "test").unwrap()).unwrap();
+        self.lab.execute(&package, "sft", &Inputs::none().with("filtered", reviewed)).unwrap()
     }
 
     fn session(&self, reviewer: &str) -> Session<'_> {
@@ -58,6 +78,13 @@ impl Desk {
         let inputs = Inputs::none().with("filtered", self.filtered.clone());
         self.lab.execute(&stage, "reviewed", &inputs).unwrap()
     }
+}
+
+fn answer(n: usize, prompt: &str) -> Row {
+    object(json!({
+        "id": format!("r{n}"), "group": prompt, "user_prompt": prompt, "teacher_output": format!("It is {}.", 2 * n),
+        "finish_reason": "stop", "reference": null,
+    }))
 }
 
 fn ids(rows: &[Row]) -> Vec<&str> {
@@ -101,12 +128,80 @@ fn decisions_change_what_is_packaged() {
         (&json!(6), &json!(4), &json!(1))
     );
 
-    let value = config::parse_yaml("{test_share: 0, validation_share: 0}", "test").unwrap();
-    let package = Package::new(config::from_value(value, "test").unwrap()).unwrap();
-    let sft = desk.lab.execute(&package, "sft", &Inputs::none().with("filtered", reviewed)).unwrap();
+    let sft = desk.package(reviewed, "{test_share: 0, validation_share: 0}");
     let packaged = rows(&sft, "train.jsonl");
     assert_eq!(ids(&packaged), ["r0", "r2", "r4", "r5"]);
     assert_eq!(packaged[1][columns::MESSAGES][1]["content"], "It is four.");
+    let card = std::fs::read_to_string(sft.file("card.md").unwrap()).unwrap();
+    let reviewed = "Reviewers: 1. 6 rows in, 2 accepted, 1 edited, 1 taken back from a gate, 1 rejected";
+    assert!(
+        card.contains(reviewed) && card.contains("- 1 of the answers passed without a decision"),
+        "{card}"
+    );
+}
+
+#[test]
+fn what_was_measured_outlives_a_review() {
+    let desk = Desk::new();
+    desk.decide("ana", "r1", Verdict::Reject, None);
+    desk.decide("ana", "r2", Verdict::Edit, Some("It is four."));
+    let reviewed = desk.review("{}");
+    for file in ["scores.parquet", "funnel.json"] {
+        let read = |artifact: &Artifact| std::fs::read(artifact.file(file).unwrap()).unwrap();
+        assert_eq!(read(&reviewed), read(&desk.filtered), "{file}");
+    }
+    let changes = ["refusal=1".parse().unwrap()];
+    let explored = thresholds::explore(&reviewed, &JsonLines, &changes).unwrap();
+    assert_eq!((explored.rows, explored.flips.len()), (6, 1));
+}
+
+#[test]
+fn reviewers_make_pairs_of_better_and_worse_answers() {
+    // Two answers to each of three prompts, judged 5 and 1, 4 and 2, 3 and 3.
+    let desk = Desk::of(&["a", "a", "b", "b", "c", "c"], Some([5.0, 1.0, 4.0, 2.0, 3.0, 3.0]));
+    let pairs = |reviewed: Artifact| -> Vec<(String, String, String, Option<f64>)> {
+        let sft = desk.package(reviewed, "{test_share: 0, validation_share: 0, formats: [dpo]}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        rows(&sft, "train.dpo.jsonl")
+            .iter()
+            .map(|pair| {
+                let said = |column: &str| text(&pair[column][0]["content"]);
+                let because = text(&pair["rejected_because"]);
+                (said("chosen"), said("rejected"), because, pair["rejected_score"].as_f64())
+            })
+            .collect()
+    };
+    let pair = |chosen: &str, rejected: &str, because: &str, score: f64| {
+        (chosen.to_owned(), rejected.to_owned(), because.to_owned(), Some(score))
+    };
+    let judged = [pair("It is 0.", "It is 2.", "judge", 1.0), pair("It is 4.", "It is 6.", "judge", 2.0)];
+    assert_eq!(pairs(desk.review("{}")), judged);
+    // Edits come before judges, who have not seen them; what a person rejected is worse.
+    desk.decide("ana", "r0", Verdict::Edit, Some("It is none."));
+    desk.decide("ana", "r5", Verdict::Reject, None);
+    let edited = pair("It is none.", "It is 0.", "edit", 5.0);
+    let expected = [edited, judged[1].clone(), pair("It is 8.", "It is 10.", "review", 3.0)];
+    assert_eq!(pairs(desk.review("{}")), expected);
+    // What nobody has decided on is no worse answer, nor what reviewers disagree about.
+    desk.decide("ana", "r2", Verdict::Accept, None);
+    desk.decide("ana", "r4", Verdict::Accept, None);
+    desk.decide("ben", "r5", Verdict::Accept, None);
+    assert_eq!(pairs(desk.review("{require_review: true}")), expected[..1]);
+}
+
+#[test]
+fn what_a_person_wants_again_is_asked_again_and_what_nobody_decided_is_not() {
+    let desk = Desk::of(&["a", "a", "b", "c"], None);
+    let again = |reviewed: Artifact| {
+        let stage = Regenerate::new(Default::default()).unwrap();
+        let made = desk.lab.execute(&stage, "again", &Inputs::none().with("filtered", reviewed)).unwrap();
+        ids(&rows(&made, "parquet")).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    desk.decide("ana", "r0", Verdict::Accept, None);
+    desk.decide("ana", "r1", Verdict::Regenerate, None);
+    desk.decide("ana", "r2", Verdict::Reject, None);
+    // Although another answer to its prompt was accepted.
+    assert_eq!(again(desk.review("{require_review: true}")), ["r1-r1", "r2-r1"]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! A lab in a temporary folder, and a stage that puts rows into it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::env::Environment;
 use nexa_core::event::{Cancel, Event, EventSink};
 use nexa_core::lab::{LAB_FILE, Lab, Project};
+use nexa_core::lm::{self, ChatMessage, EncodedChat, Role, Tokenizer, TokenizerLoader};
 use nexa_core::run;
 use nexa_core::stage::{self, Context, Inputs, Request, Services, Stage, StageError};
 use nexa_core::table::{JsonLines, Row, Tables};
@@ -101,6 +103,62 @@ impl TestLab {
             row.as_object().unwrap().clone()
         });
         Inputs::none().with("inputs", self.put(Kind::TeacherInputs, "prompts", rows.collect()))
+    }
+}
+
+/// A row of a JSON object.
+pub(crate) fn object(value: Value) -> Row {
+    value.as_object().unwrap().clone()
+}
+
+/// Opens a tokenizer of words, whatever the folder holds: each word is a token, and each turn has two more. It renders no
+/// conversation with the word `unrenderable`.
+pub(crate) struct Words;
+
+impl TokenizerLoader for Words {
+    fn load_tokenizer(&self, _: &std::path::Path) -> Result<Arc<dyn Tokenizer>, lm::Error> {
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Tokenizer for Words {
+    fn vocab_size(&self) -> usize {
+        3
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, lm::Error> {
+        Ok(text.split_whitespace().map(|_| 2).collect())
+    }
+
+    fn decode(&self, token_ids: &[u32]) -> Result<String, lm::Error> {
+        Ok("word ".repeat(token_ids.len()))
+    }
+
+    fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, lm::Error> {
+        Ok(self.encode_chat(messages)?.token_ids)
+    }
+
+    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<EncodedChat, lm::Error> {
+        let mut chat = EncodedChat::default();
+        for message in messages {
+            if message.content.contains("unrenderable") {
+                return Err(lm::Error::Tokenizer("the template refuses it".to_owned()));
+            }
+            let words = self.encode(&message.content)?;
+            chat.trained.extend(std::iter::repeat_n(message.role == Role::Assistant, words.len() + 2));
+            chat.token_ids.push(0);
+            chat.token_ids.extend(words);
+            chat.token_ids.push(1);
+        }
+        Ok(chat)
+    }
+
+    fn prefix_token(&self) -> u32 {
+        0
+    }
+
+    fn stop_tokens(&self) -> &[u32] {
+        &[1]
     }
 }
 

@@ -8,6 +8,7 @@ use nexa_core::artifact::{Artifact, Kind, Manifest};
 use nexa_core::cost::{Entry, Ledger, Spend};
 use nexa_core::run::{self, Run};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::args::Global;
@@ -40,14 +41,15 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// What the answers of a teacher cost, and how many of them were accepted.
+/// What the answers of a teacher, or the verdicts of judges, cost, and how many answers were accepted.
 #[derive(Serialize)]
 struct Yield {
     outputs: String,
     teacher: String,
     spend: Spend,
     rows: u64,
-    /// Rows that the gates let through, of the newest filtering of these answers.
+    /// Rows that the gates let through, of the newest filtering of these answers or by these verdicts; and after it
+    /// reviewers, where there were any.
     accepted: Option<u64>,
     /// US dollars for an accepted row, where both are known.
     usd_per_accepted_row: Option<f64>,
@@ -93,29 +95,41 @@ fn yields(app: &App) -> Result<Vec<Yield>> {
         .collect();
     let of_kind = |kind| artifacts.iter().filter(move |artifact| artifact.manifest.kind == kind);
     let mut yields = Vec::new();
-    for outputs in of_kind(Kind::TeacherOutputs) {
-        let id = outputs.id().to_string();
-        let is_child = |child: &&Artifact| child.manifest.parents.iter().any(|parent| parent.id == id);
-        let filtered =
-            of_kind(Kind::Filtered).filter(is_child).max_by_key(|artifact| artifact.manifest.created_at);
+    let newest_child = |parent: &Artifact| {
+        let id = parent.id().to_string();
+        of_kind(Kind::Filtered)
+            .filter(|child| child.manifest.parents.iter().any(|parent| parent.id == id))
+            .max_by_key(|artifact| artifact.manifest.created_at)
+    };
+    for outputs in of_kind(Kind::TeacherOutputs).chain(of_kind(Kind::Verdicts)) {
+        let filtered = std::iter::successors(newest_child(outputs), |child| newest_child(child)).last();
         let accepted = filtered.and_then(|artifact| artifact.manifest.counts.rows);
         let manifest = &outputs.manifest;
-        let teacher = manifest.summary.get("teacher").and_then(|teacher| teacher.as_str());
         // The machine's time is no part of what a teacher costs.
         let spend = api_spend(app, manifest)?;
         let usd = spend.unknown.is_empty().then_some(spend.usd);
         yields.push(Yield {
-            teacher: teacher.unwrap_or_default().to_owned(),
+            teacher: asked(manifest),
             rows: manifest.counts.rows.unwrap_or(0),
             accepted,
             usd_per_accepted_row: usd
                 .zip(accepted.filter(|rows| *rows > 0))
                 .map(|(usd, rows)| usd / rows as f64),
-            outputs: id,
+            outputs: outputs.id().to_string(),
             spend,
         });
     }
     Ok(yields)
+}
+
+/// Who was asked: a teacher, or judges.
+fn asked(manifest: &Manifest) -> String {
+    let said = |name: &str| manifest.summary.get(name);
+    let judges = || said("judges")?.as_array();
+    match said("teacher").and_then(Value::as_str) {
+        Some(teacher) => teacher.to_owned(),
+        None => judges().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// What the calls of the run that made an artifact cost.

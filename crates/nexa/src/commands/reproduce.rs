@@ -1,5 +1,6 @@
 //! `nexa runs reproduce`: a finished run, done again from its record in a lab of its own, and held against the first.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -65,6 +66,7 @@ pub(crate) fn run(app: &App, id: &str) -> Result<ExitCode> {
     // A lab of its own keeps the copy out of lists and leaderboards, and lets a killed reproduction go on.
     let scratch = app.lab.state_folder().join("reproduce").join(id.as_str());
     let lab = Lab::init(&scratch, Some(&record.project))?;
+    bring_manifests(app, &lab, &inputs)?;
     let sink = app.screen.sink(&record.name);
     let services = Services { lab: &lab, ..app.services(&sink) };
     let project = lab.project(&record.project)?;
@@ -133,6 +135,31 @@ fn inputs(app: &App, record: &RunRecord, stage: &dyn Stage) -> Result<Inputs> {
         Some(parent) => Err(changed(parent).into()),
         None => Ok(inputs),
     }
+}
+
+/// Brings the manifests of everything that the inputs descend from into a lab: a stage may state what its data were made
+/// of, and no more than that is needed for it.
+fn bring_manifests(app: &App, lab: &Lab, inputs: &Inputs) -> Result<()> {
+    let mut open: Vec<Artifact> = inputs.iter().map(|(_, artifact)| artifact.clone()).collect();
+    let mut brought = BTreeSet::new();
+    while let Some(artifact) = open.pop() {
+        let path = artifact.manifest_path();
+        let path = lab.root().join(path.strip_prefix(app.lab.root())?);
+        if !brought.insert(path.clone()) {
+            continue;
+        }
+        path.parent().map_or(Ok(()), files::create_folder)?;
+        artifact.manifest.write(&path)?;
+        // Files that are inputs have no manifest, and what was removed since is not known.
+        for id in artifact.manifest.parents.iter().filter_map(|parent| parent.id.parse().ok()) {
+            match app.store().get(&id) {
+                Ok(parent) => open.push(parent),
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says beforehand what could make a difference although nothing is wrong.

@@ -1,0 +1,40 @@
+//! Asks a teacher on behalf of another stage: the same calls, log of answers, budget and ledger as in a collection.
+
+use std::path::Path;
+
+use nexa_core::stage::Context;
+use nexa_core::table::Row;
+
+use super::Collect;
+use crate::Result;
+
+/// What came of one prompt, in one sample.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The position of the prompt.
+    pub(crate) row: usize,
+    /// Which of several samples this is.
+    pub(crate) sample_index: u32,
+    /// The text of the answer, or the word for why there is none.
+    pub(crate) answer: Result<String, &'static str>,
+}
+
+impl Collect {
+    /// Asks about every prompt, and returns what came of each sample, in the order of the prompts.
+    ///
+    /// # Errors
+    /// As in a collection; what was answered is kept for the next attempt.
+    pub(crate) fn ask(&self, context: &Context<'_>, prompts: &[Row], place: &Path) -> Result<Vec<Asked>> {
+        let begun = self.begin(context, prompts, place)?;
+        let (collection, places) = self.finish(context, begun)?;
+        let asked = places.iter().map(|place| Asked {
+            row: place.row,
+            sample_index: place.sample_index,
+            answer: match collection.answer(place.job) {
+                Ok(answer) => Ok(answer.text.clone()),
+                Err((kind, _)) => Err(kind),
+            },
+        });
+        Ok(asked.collect())
+    }
+}

@@ -1,0 +1,224 @@
+//! Judging: what is asked, what is read, what it costs, and that nothing is paid twice.
+
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::config;
+use nexa_core::cost::{Entry, Ledger};
+use nexa_core::env::Environment;
+use nexa_core::stage::{Inputs, StageError};
+use nexa_distill::judge::Judge;
+use serde_json::json;
+
+use crate::server::{Call, Reply, Server, good, nothing};
+use crate::support::{TestLab, object, rows};
+
+const RUBRIC: &str = "
+name: tutoring
+criteria:
+  - {name: right, question: Is it right?, weight: 3, levels: [no, hardly, partly, mostly, yes]}
+  - {name: clear, question: Is it clear?, levels: [no, hardly, partly, mostly, yes]}
+";
+
+fn lab() -> TestLab {
+    let lab = TestLab::with(
+        "prices: {models: {judge-1: {input_usd_per_million: 1.0, output_usd_per_million: 1.0}, \
+         judge-2: {input_usd_per_million: 10.0, output_usd_per_million: 10.0}}}\n",
+        &[],
+    );
+    std::fs::write(lab.folder.path().join("rubric.yaml"), RUBRIC).unwrap();
+    lab
+}
+
+fn outputs(lab: &TestLab) -> Inputs {
+    let row = |id: &str, prompt: &str, text: &str| {
+        object(json!({"id": id, "user_prompt": prompt, "teacher_output": text, "finish_reason": "stop"}))
+    };
+    let rows = vec![row("a", "2 + 2?", "GOOD 4"), row("b", "2 + 2?", "BAD 5"), row("c", "3 + 3?", "GOOD 6")];
+    Inputs::none().with("outputs", lab.put(Kind::TeacherOutputs, "outputs", rows))
+}
+
+fn stage(lab: &TestLab, judges: &[String], yaml: &str) -> Judge {
+    let mut value = config::parse_yaml(yaml, "test").unwrap();
+    value["judges"] = json!(judges);
+    let config = config::from_value(value, "test").unwrap();
+    Judge::new(config, lab.folder.path(), &Environment::of([])).unwrap()
+}
+
+fn judge(lab: &TestLab, judges: &[String], yaml: &str) -> Result<Artifact, StageError> {
+    lab.execute(&stage(lab, judges, yaml), "verdicts", &outputs(lab))
+}
+
+fn verdict(right: u8, clear: u8) -> Reply {
+    good(
+        &format!(
+            "Let me see. {{\"explanation\": \"because\", \"scores\": {{\"right\": {right}, \"clear\": {clear}}}}}"
+        ),
+        100,
+    )
+}
+
+/// Likes what calls itself good.
+fn fair(call: &Call) -> Reply {
+    if call.prompt.contains("GOOD") { verdict(5, 5) } else { verdict(1, 3) }
+}
+
+fn scores(artifact: &Artifact) -> Vec<(String, Option<f64>)> {
+    let of = |row: &nexa_core::table::Row| (row["id"].as_str().unwrap().to_owned(), row["score"].as_f64());
+    rows(artifact, "parquet").iter().map(of).collect()
+}
+
+fn expected(scores: [(&str, f64); 3]) -> Vec<(String, Option<f64>)> {
+    scores.map(|(id, score)| (id.to_owned(), Some(score))).to_vec()
+}
+
+#[test]
+fn each_answer_gets_a_score_an_explanation_and_a_bill() {
+    let lab = lab();
+    let server = Server::start(fair);
+    let made = judge(&lab, &[server.teacher("judge-1")], "{}").unwrap();
+    assert_eq!(scores(&made), expected([("a", 5.0), ("b", 1.5), ("c", 5.0)]));
+    let verdict = rows(&made, "verdicts.parquet").remove(1);
+    assert_eq!((verdict["id"].as_str(), verdict["explanation"].as_str()), (Some("b"), Some("because")));
+    assert_eq!(verdict["decisions"], "{\"right\":1,\"clear\":3}");
+    let spend = &made.manifest.spend;
+    assert_eq!((spend.requests, spend.prompt_tokens), (3, 300));
+    assert!((spend.usd - 3.0 * 200.0 / 1e6).abs() < 1e-12, "{}", spend.usd);
+    let call = &server.calls()[0];
+    assert!(call.prompt.contains("right: Is it right?\n  1 = no\n"), "{}", call.prompt);
+    assert_eq!(call.body["temperature"], 0.0);
+}
+
+#[test]
+fn a_jury_is_asked_and_every_judge_counts_alike() {
+    let lab = lab();
+    let (one, other) = (Server::start(fair), Server::start(|_| verdict(3, 3)));
+    let juror = [one.teacher("judge-1"), other.teacher("judge-1")];
+    let made = judge(&lab, &juror, "samples: 2").unwrap();
+    assert_eq!(scores(&made), expected([("a", 4.0), ("b", 2.25), ("c", 4.0)]));
+    assert_eq!(rows(&made, "verdicts.parquet").len(), 12);
+    assert_eq!(made.manifest.spend.requests, 12);
+    // The same again costs nothing, even for another stage of the same question.
+    let again = judge(&lab, &juror[..1], "samples: 2").unwrap();
+    assert_eq!((again.manifest.spend.requests, one.calls().len()), (0, 6));
+}
+
+#[test]
+fn a_ceiling_holds_for_the_jury_together() {
+    let lab = lab();
+    // Each verdict costs 0.002 dollars, and at worst a little more.
+    let dear = |_: &Call| good("{\"right\": 5, \"clear\": 5}", 1000);
+    let (one, other) = (Server::start(dear), Server::start(dear));
+    let jury = [one.teacher("judge-1"), other.teacher("judge-1")];
+    let error = judge(&lab, &jury, "{max_cost_usd: 0.009, max_concurrent_requests: 1}").unwrap_err();
+    assert!(error.to_string().contains("stay below $0.0090"), "{error}");
+    assert_eq!(one.calls().len(), 3, "the ceiling was met by the second judge");
+    let made = judge(&lab, &jury, "max_cost_usd: 1").unwrap();
+    assert_eq!(one.calls().len() + other.calls().len(), 6, "nothing is paid twice");
+    assert_eq!(made.manifest.spend.requests, 6);
+}
+
+#[test]
+fn a_call_that_was_under_way_is_charged_to_the_judge_that_was_asked() {
+    let lab = lab();
+    let one = Server::start(fair);
+    // Answers one question; the two others stay open in the first attempt.
+    let other = Server::start(|call| {
+        let is_answered = call.prompt.contains("GOOD 4") || call.before > 0;
+        if is_answered { verdict(3, 3) } else { nothing() }
+    });
+    let jury = [one.teacher("judge-1"), other.teacher("judge-2")];
+    judge(&lab, &jury[..1], "{}").unwrap();
+    let inputs = outputs(&lab);
+    lab.die(&stage(&lab, &jury, "{}"), &inputs, 1);
+    let made = lab.execute(&stage(&lab, &jury, "{}"), "answers", &inputs).unwrap();
+    assert_eq!((one.calls().len(), other.calls().len()), (3, 5), "nothing is paid twice");
+    let charges: Vec<_> = Ledger::charges(&lab.run_folder(&made))
+        .unwrap()
+        .into_iter()
+        .filter_map(|charge| match charge.entry {
+            Entry::Tokens { model, requests, usd, .. } => {
+                Some((model, requests, usd.is_some(), charge.calls, charge.at_most_usd.is_some()))
+            }
+            Entry::Machine { .. } => None,
+        })
+        .collect();
+    let [(_, 1, true, first, false), (_, 0, false, lost, true), (_, 2, true, last, false)] = &charges[..]
+    else {
+        panic!("one answer, two lost calls, two answers: {charges:?}")
+    };
+    assert!(charges.iter().all(|(model, ..)| model == "judge-2"), "{charges:?}");
+    let mut calls = [first.as_slice(), lost, last].concat();
+    calls.sort_unstable();
+    assert_eq!(calls, [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn pairs_are_compared_in_both_orders() {
+    let lab = lab();
+    let first_wins = Server::start(|_| good("{\"explanation\": \"x\", \"winner\": \"A\"}", 10));
+    let made = judge(&lab, &[first_wins.teacher("judge-1")], "mode: pairs").unwrap();
+    let found = scores(&made);
+    assert_eq!(found[..2], [("a".to_owned(), Some(3.0)), ("b".to_owned(), Some(3.0))]);
+    assert_eq!(found[2].1, None, "nothing to compare with");
+
+    let fair = Server::start(|call| {
+        let winner = if call.prompt.contains("<answer_a>\nGOOD") { "A" } else { "B" };
+        good(&format!("{{\"winner\": \"{winner}\"}}"), 10)
+    });
+    let found = scores(&judge(&lab, &[fair.teacher("judge-1")], "mode: pairs").unwrap());
+    assert_eq!(found[..2], [("a".to_owned(), Some(5.0)), ("b".to_owned(), Some(1.0))]);
+}
+
+#[test]
+fn what_cannot_be_read_is_kept_with_what_is_wrong() {
+    let lab = lab();
+    let server =
+        Server::start(
+            |call| if call.prompt.contains("BAD") { good("It is bad.", 10) } else { verdict(5, 5) },
+        );
+    let judges = [server.teacher("judge-1")];
+    let error = judge(&lab, &judges, "{}").unwrap_err();
+    assert_eq!(error.to_string(), "read the verdicts: 1 of 3 are unreadable; the first: no JSON object");
+    let made = judge(&lab, &judges, "max_unreadable_share: 0.5").unwrap();
+    assert_eq!(server.calls().len(), 3, "what was paid for is kept");
+    assert_eq!(scores(&made)[1].1, None);
+    let verdict = rows(&made, "verdicts.parquet").remove(1);
+    assert_eq!(
+        (verdict["problem"].as_str(), verdict["text"].as_str()),
+        (Some("no JSON object"), Some("It is bad."))
+    );
+}
+
+#[test]
+fn an_api_is_told_the_shape_of_verdicts_where_it_is_asked_to() {
+    let lab = lab();
+    let server = Server::start(|call| match call.body["response_format"].as_object() {
+        Some(_) => fair(call),
+        None => good("No shape was asked for.", 10),
+    });
+    let judges = [server.teacher("judge-1")];
+    // Of a URL nothing is known.
+    judge(&lab, &judges, "{}").unwrap_err();
+    // The explanation around the object does not fit the shape, and is read all the same.
+    let made = judge(&lab, &judges, "constrain: true").unwrap();
+    assert_eq!(scores(&made), expected([("a", 5.0), ("b", 1.5), ("c", 5.0)]));
+    assert_eq!(server.calls().len(), 6, "nothing is asked again for its shape");
+    let schema = &server.calls()[5].body["response_format"]["json_schema"]["schema"];
+    assert_eq!(schema["required"], json!(["explanation", "scores"]));
+    let levels = json!({"type": "integer", "enum": [1, 2, 3, 4, 5]});
+    assert_eq!(schema["properties"]["scores"]["properties"], json!({"right": levels, "clear": levels}));
+}
+
+#[test]
+fn what_cannot_be_judged_is_named_before_anything_is_asked() {
+    let lab = lab();
+    let check = |yaml: &str, expected: &str| {
+        let config = config::from_value(config::parse_yaml(yaml, "test").unwrap(), "test").unwrap();
+        let error = Judge::new(config, lab.folder.path(), &Environment::of([])).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+    };
+    check("{}", "`judges` is empty");
+    check("judges: [embedded]", "word problems");
+    check("{judges: ['openai:m', 'openai:m']}", "each judge is asked once");
+    check("{judges: ['opnai:m']}", "unknown provider");
+    check("{judges: ['openai:m'], rubric: none.yaml}", "none.yaml");
+}
