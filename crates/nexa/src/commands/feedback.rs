@@ -18,6 +18,8 @@ use crate::stages::{self, StageKind};
 const INPUTS: &str = "inputs";
 /// The role of the prompts that new ones are drawn from.
 const POOL: &str = "pool";
+/// The role of the data set that an evaluation is of.
+const DATASET: &str = "sft_dataset";
 
 /// Makes the feedback, and of it new teacher inputs where there are prompts to draw from.
 pub(crate) fn run(global: &Global, args: FeedbackArgs) -> Result<ExitCode> {
@@ -27,17 +29,10 @@ pub(crate) fn run(global: &Global, args: FeedbackArgs) -> Result<ExitCode> {
     let (mut value, place) = stage::settings(&args.stage, &[])?;
     let settings = value.as_object_mut().and_then(|map| map.remove(INPUTS));
 
-    let made = stage::execute(
-        &app,
-        report,
-        value,
-        &place,
-        &StageArgs {
-            // What neither stage knows is refused by the first.
-            inputs: typed(&args.stage, |role| report.role(role).is_some() || aimed.role(role).is_none()),
-            ..args.stage.clone()
-        },
-    )?;
+    // What neither stage knows is refused by the first.
+    let inputs = typed(&args.stage, |role| report.role(role).is_some() || aimed.role(role).is_none());
+    let inputs = with_dataset(&app, inputs)?;
+    let made = stage::execute(&app, report, value, &place, &StageArgs { inputs, ..args.stage.clone() })?;
     if !global.json {
         stage::show(&app, global, &made)?;
     }
@@ -57,6 +52,26 @@ pub(crate) fn run(global: &Global, args: FeedbackArgs) -> Result<ExitCode> {
         render::note("next: nexa distill collect");
     }
     Ok(ExitCode::Success)
+}
+
+/// Adds the data set that the evaluation is of, whose training rows the report counts, where none was typed.
+fn with_dataset(app: &App, mut inputs: Vec<String>) -> Result<Vec<String>> {
+    if is_typed(&inputs, DATASET) {
+        return Ok(inputs);
+    }
+    let (store, project) = (app.store(), app.project()?);
+    let evaluation = match inputs.iter().find_map(|input| input.strip_prefix("evaluation=")) {
+        Some(named) => store.resolve(project.name(), named)?,
+        None => store.latest(project.name(), Kind::Evaluation)?,
+    };
+    let dataset = parent(&store, &evaluation, DATASET)?;
+    inputs.extend(dataset.map(|dataset| format!("{DATASET}={}", dataset.id())));
+    Ok(inputs)
+}
+
+/// Whether an input was typed for a role.
+fn is_typed(inputs: &[String], role: &str) -> bool {
+    inputs.iter().any(|input| input.split_once('=').is_some_and(|(typed, _)| typed == role))
 }
 
 /// What new prompts are made with.
@@ -113,11 +128,8 @@ fn sources(
     }
     let store = app.store();
     let evaluation = parent(&store, feedback, "evaluation")?.context("a feedback has an evaluation")?;
-    let dataset = parent(&store, &evaluation, "sft_dataset")?;
+    let dataset = parent(&store, &evaluation, DATASET)?;
     let mut inputs = typed(&args.stage, |role| kind.role(role).is_some());
-    let is_typed = |inputs: &[String], role: &str| {
-        inputs.iter().any(|input| input.split_once('=').is_some_and(|(typed, _)| typed == role))
-    };
     inputs.retain(|input| !input.starts_with("evaluation="));
     inputs.push(format!("feedback={}", feedback.id()));
     inputs.push(format!("evaluation={}", evaluation.id()));
@@ -133,8 +145,8 @@ fn sources(
         inputs.push(format!("{POOL}={}", pool.id()));
         name.get_or_insert_with(|| pool.id().name.clone());
     }
-    if let Some(dataset) = dataset.filter(|_| !is_typed(&inputs, "sft_dataset")) {
-        inputs.push(format!("sft_dataset={}", dataset.id()));
+    if let Some(dataset) = dataset.filter(|_| !is_typed(&inputs, DATASET)) {
+        inputs.push(format!("{DATASET}={}", dataset.id()));
     }
     if !is_typed(&inputs, "teacher_outputs") {
         let outputs = store.of_kind(app.project()?.name(), Kind::TeacherOutputs)?;

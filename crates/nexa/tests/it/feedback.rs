@@ -50,7 +50,9 @@ fn failures_become_prompts_that_a_teacher_can_be_asked() {
     assert_eq!(ran.stdout, "tutor/feedback_v1\n", "{}", ran.stderr);
     assert!(ran.stderr.contains("using tutor/inputs_v1 as pool"), "{}", ran.stderr);
     assert!(ran.stderr.contains("no new teacher inputs: none of the 60 prompts"), "{}", ran.stderr);
-    assert!(shell.path("data/processed/tutor/evaluation/feedback/feedback_v1.report.md").is_file());
+    let report = shell.path("data/processed/tutor/evaluation/feedback/feedback_v1.report.md");
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(!report.contains("–"), "training rows are counted:\n{report}");
 
     ok(&shell, &["distill", "problems", "problems=300", "seed=5", "--output", "more"]);
     ok(&shell, &["data", "ingest", "--in", "raw=more", "--output", "more_rows"]);
