@@ -5,7 +5,7 @@
 //! | dataset | the source's own, and `id`, `source_file` |
 //! | scores | `id`, where asked for `language`, `language_confidence`, and each number of each gate: `gopher_words` |
 //! | cleaned dataset | those of the dataset and its `language`; the rejected ones also `rejection_gate`, `rejection_reason`, `rejection_value` |
-//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, and where conversations are asked `messages` |
+//! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, where conversations are asked `messages`, where they are aimed at failures `gap`, `gap_similarity` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
 //! | verdicts | `id`, `score`, `verdicts`, `unreadable` |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |

@@ -5,11 +5,25 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, Store};
+use crate::columns;
 use crate::hash::ContentHash;
 use crate::{Error, Result};
 
 /// The fact under which a manifest's summary lists [`CheckedSet`]s.
 pub const SUMMARY_KEY: &str = "decontaminated_against";
+
+/// The columns of a question where none are named: the first that is there.
+pub const QUESTION_COLUMNS: [&str; 9] = [
+    "question",
+    "prompt",
+    columns::USER_PROMPT,
+    "instruction",
+    "problem",
+    "input",
+    "sentence_good",
+    "sentence",
+    "text",
+];
 
 /// Questions that models are judged by, and that none may therefore be trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

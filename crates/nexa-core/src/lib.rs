@@ -26,5 +26,6 @@ pub mod scan;
 pub mod split;
 pub mod stage;
 pub mod table;
+pub mod words;
 
 pub use error::{Diagnose, Error, ExitCode, Result};

@@ -1,5 +1,6 @@
 //! How long the texts of a table are.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
@@ -39,8 +40,39 @@ pub struct Lengths {
     pub p50: u64,
     /// What 95 % do not exceed.
     pub p95: u64,
+    /// What 99 % do not exceed.
+    pub p99: u64,
     /// The longest.
     pub max: u64,
+}
+
+/// How many lengths lie in a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bucket {
+    /// The shortest length that lies in it.
+    pub from: u64,
+    /// The longest.
+    pub to: u64,
+    /// How many do.
+    pub count: u64,
+}
+
+/// Counts lengths by their order of magnitude: each bucket ends at twice where the one before it does. Those before the
+/// first length and behind the last are left out.
+pub fn histogram(lengths: &[u64]) -> Vec<Bucket> {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for length in lengths {
+        // 0 and 1, then 2, then 3 and 4, then 5 to 8.
+        *counts.entry(length.saturating_sub(1).checked_ilog2().map_or(0, |power| power + 1)).or_default() +=
+            1;
+    }
+    let range = counts.keys().next().zip(counts.keys().next_back()).map(|(first, last)| *first..=*last);
+    let bucket = |power: u32| {
+        let to = 1_u64.checked_shl(power).unwrap_or(u64::MAX);
+        let from = if power == 0 { 0 } else { to / 2 + 1 };
+        Bucket { from, to, count: counts.get(&power).copied().unwrap_or(0) }
+    };
+    range.into_iter().flatten().map(bucket).collect()
 }
 
 /// Measures every text in a table.
@@ -77,14 +109,18 @@ impl Measured {
 }
 
 impl Lengths {
-    /// Describes lengths, of which there is at least one.
-    fn of(mut lengths: Vec<u64>) -> Self {
+    /// Describes lengths.
+    ///
+    /// # Panics
+    /// Panics when there are none.
+    pub fn of(mut lengths: Vec<u64>) -> Self {
         lengths.sort_unstable();
         let quantile = |percent: usize| lengths[(lengths.len() * percent).div_ceil(100) - 1];
         Self {
             mean: lengths.iter().sum::<u64>() as f64 / lengths.len() as f64,
             p50: quantile(50),
             p95: quantile(95),
+            p99: quantile(99),
             max: quantile(100),
         }
     }
@@ -155,7 +191,20 @@ mod tests {
     #[test]
     fn quantiles_are_of_the_nearest_rank() {
         let lengths = Lengths::of((1..=100).rev().collect());
-        assert_eq!(lengths, Lengths { mean: 50.5, p50: 50, p95: 95, max: 100 });
-        assert_eq!(Lengths::of(vec![7]), Lengths { mean: 7.0, p50: 7, p95: 7, max: 7 });
+        assert_eq!(lengths, Lengths { mean: 50.5, p50: 50, p95: 95, p99: 99, max: 100 });
+        assert_eq!(Lengths::of(vec![7]), Lengths { mean: 7.0, p50: 7, p95: 7, p99: 7, max: 7 });
+    }
+
+    #[test]
+    fn buckets_double_and_hold_every_length() {
+        let check = |lengths: &[u64], expected: &[(u64, u64, u64)]| {
+            let found: Vec<_> =
+                histogram(lengths).iter().map(|bucket| (bucket.from, bucket.to, bucket.count)).collect();
+            assert_eq!(found, expected, "{lengths:?}");
+        };
+        check(&[], &[]);
+        check(&[0, 1, 2, 3, 4, 4], &[(0, 1, 2), (2, 2, 1), (3, 4, 3)]);
+        check(&[5, 8, 9, 40], &[(5, 8, 2), (9, 16, 1), (17, 32, 0), (33, 64, 1)]);
+        check(&[1_000], &[(513, 1_024, 1)]);
     }
 }

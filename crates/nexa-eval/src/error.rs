@@ -80,6 +80,39 @@ pub enum Error {
         /// Items of the split.
         total: usize,
     },
+    /// A feedback that is not on this evaluation.
+    #[error("{feedback} is not the feedback on {evaluation}{}", of.as_ref().map(|of| format!(" but on {of}")).unwrap_or_default())]
+    OtherEvaluation {
+        /// The feedback.
+        feedback: String,
+        /// The evaluation.
+        evaluation: String,
+        /// What it is the feedback on, where it tells.
+        of: Option<String>,
+    },
+    /// An evaluation without a failure leaves nothing to aim at.
+    #[error("no item of {evaluation} failed, so there is nothing to aim prompts at")]
+    NothingFailed {
+        /// The evaluation.
+        evaluation: String,
+    },
+    /// A pool without a prompt that could be asked.
+    #[error(
+        "none of the {rows} prompts of {pool} is left to ask: {asked} were asked before, {refused} are evaluation items or \
+         near copies, {far} are near to no gap"
+    )]
+    NothingToAsk {
+        /// The pool.
+        pool: String,
+        /// Its rows.
+        rows: usize,
+        /// Those of them that were asked before.
+        asked: usize,
+        /// Those that are what the model is judged by.
+        refused: usize,
+        /// Those that are near to no gap.
+        far: usize,
+    },
     /// Two evaluations that are not of the same items.
     #[error("compare {a} with {b}: {reason}")]
     Incomparable {
@@ -117,6 +150,14 @@ impl Diagnose for Error {
             Self::Incomparable { .. } => Some(
                 "evaluate both checkpoints with the same data set, split, limit and max_tokens".to_owned(),
             ),
+            Self::OtherEvaluation { .. } => {
+                Some("give the evaluation that the feedback was made of".to_owned())
+            }
+            Self::NothingFailed { .. } => Some("evaluate on harder items, or on more of them".to_owned()),
+            Self::NothingToAsk { .. } => Some(
+                "make further prompts by `nexa distill inputs` and name them: `nexa feedback --in pool=NAME`"
+                    .to_owned(),
+            ),
             Self::WrongCount { .. } => None,
         }
     }
@@ -130,6 +171,9 @@ impl Diagnose for Error {
             | Self::MissingReferences { .. }
             | Self::NothingMeasured { .. }
             | Self::NotFinite { .. }
+            | Self::OtherEvaluation { .. }
+            | Self::NothingFailed { .. }
+            | Self::NothingToAsk { .. }
             | Self::Incomparable { .. } => ExitCode::Input,
             Self::WrongCount { .. } => ExitCode::Failure,
         }

@@ -9,7 +9,7 @@
 //! | [`evaluation`] | such an artifact read back |
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
-//! | [`feedback`] | the stage that turns an evaluation into wishes for new data |
+//! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
 //!
 //! No number leaves this crate without its interval, and no two models are compared without a paired test. Models are
 //! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
@@ -31,4 +31,5 @@ pub use error::{Error, Result};
 pub use evaluate::Evaluate;
 pub use evaluation::Evaluation;
 pub use feedback::Feedback;
+pub use feedback::inputs::AimedInputs;
 pub use leaderboard::Leaderboard;

@@ -35,7 +35,8 @@ pub use config::{
 };
 pub use data::{
     DataFile, DataOptions, DatasetConfig, DatasetCounts, ExcessLength, Inspection, Mask, MessageProperties,
-    Packing, Report, SampleRef, SampleType, Samples, Source, Token, inspect, load_tokenizer, pack,
+    Packing, Report, SampleRef, SampleType, Samples, SequenceTokens, Source, Token, count_tokens, inspect,
+    load_tokenizer, pack,
 };
 pub use error::Error;
 pub use run::{End, Inputs, Outcome, Session, initialise, tracking_of, train};

@@ -97,8 +97,9 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Ranks the evaluated checkpoints of a project.
     Leaderboard,
-    /// Finds what an evaluated checkpoint is weak at.
-    Feedback(StageArgs),
+    /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
+    #[command(after_help = FEEDBACK_KEYS)]
+    Feedback(FeedbackArgs),
     /// Serves a checkpoint over HTTP.
     #[command(alias = "serve")]
     Inference(InferenceArgs),
@@ -127,6 +128,25 @@ pub(crate) enum Command {
     /// A word of the original that this version does not hold yet.
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+/// The settings of feedback, for the help.
+const FEEDBACK_KEYS: &str = "\
+Inputs: evaluation (the newest), pool (the prompts that the data came from), sft_dataset, teacher_outputs.
+Settings: target, max_clusters, examples, prompts_per_failure, seed; and of the new prompts inputs.max_inputs,
+inputs.min_similarity, inputs.min_overlap, inputs.ngram_words, inputs.match_groups, inputs.evaluation_sets,
+inputs.seed.";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FeedbackArgs {
+    /// Only reports, and makes no new prompts.
+    #[arg(long)]
+    pub(crate) report_only: bool,
+    /// The name of the new prompts; that of the prompts that they are drawn from where it is left out.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) inputs_output: Option<String>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -314,14 +334,8 @@ pub(crate) enum DataCommand {
     },
     /// Shows a row as the tokens that a model is trained on, those that carry loss marked.
     Inspect(InspectArgs),
-    /// Lengths of the text columns of a data set.
-    Stats {
-        /// An artifact: id, name or path.
-        artifact: String,
-        /// Which of its files; its main table where it is left out.
-        #[arg(long)]
-        file: Option<String>,
-    },
+    /// Lengths of the text columns of a data set, and of its rows in a student's tokens.
+    Stats(StatsArgs),
 }
 
 /// Options of the commands that sift the rows of a table.
@@ -344,6 +358,25 @@ pub(crate) struct ThresholdsArgs {
     /// Shows at most this many rows.
     #[arg(long, short = 'n', default_value_t = 10)]
     pub(crate) limit: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StatsArgs {
+    /// An artifact: id, name or path.
+    pub(crate) artifact: String,
+    /// Which of its files; its main table where it is left out.
+    #[arg(long)]
+    pub(crate) file: Option<String>,
+    /// Counts tokens with this tokenizer: a folder, or a tokenizer or checkpoint by id or name; the project's newest
+    /// tokenizer where only the option stands.
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1)]
+    pub(crate) tokenizer: Option<Option<String>>,
+    /// The tokens that the student can take; those of the checkpoint, else `sequence_len`, where it is left out.
+    #[arg(long, value_name = "N", requires = "tokenizer", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) context: Option<u64>,
+    /// A training configuration, which says how rows are read.
+    #[arg(long, short, value_name = "FILE", requires = "tokenizer")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -9,6 +9,7 @@ mod data;
 mod demo;
 mod doctor;
 mod evaluate;
+mod feedback;
 mod inference;
 mod init;
 mod inspect;
@@ -21,6 +22,7 @@ mod review;
 mod run;
 mod runs;
 pub(crate) mod stage;
+mod statistics;
 mod thresholds;
 mod track;
 mod train;
@@ -68,7 +70,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
-        Command::Feedback(args) => stage::run(global, "feedback", &args, &[]),
+        Command::Feedback(args) => feedback::run(global, args),
         Command::Inference(args) => inference::run(global, &args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),

@@ -304,8 +304,22 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Feedback,
         name: "feedback",
         roles: &[required("evaluation", Kind::Evaluation), optional("sft_dataset", Kind::SftDataset)],
-        seeded: false,
+        seeded: true,
         build: |value, place, _| boxed(nexa_eval::Feedback::new(parse(value, place)?)?),
+    },
+    StageKind {
+        uses: "feedback.inputs",
+        makes: Kind::TeacherInputs,
+        name: "teacher_inputs",
+        roles: &[
+            required("feedback", Kind::Feedback),
+            required("evaluation", Kind::Evaluation),
+            required("pool", Kind::TeacherInputs),
+            optional("sft_dataset", Kind::SftDataset),
+            optional("teacher_outputs", Kind::TeacherOutputs).many(),
+        ],
+        seeded: true,
+        build: |value, place, lab| boxed(nexa_eval::AimedInputs::new(lab, parse(value, place)?)?),
     },
 ];
 

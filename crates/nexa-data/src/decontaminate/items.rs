@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use nexa_core::Error;
-use nexa_core::columns::{ID, MESSAGES, REFERENCE, TEACHER_OUTPUT, USER_PROMPT};
+use nexa_core::columns::{ID, MESSAGES, REFERENCE, TEACHER_OUTPUT};
+use nexa_core::decontamination::QUESTION_COLUMNS;
 use nexa_core::hash::ContentHash;
 use nexa_core::table::Row;
 use serde_json::Value;
@@ -12,18 +13,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::Result;
 use crate::rows::{Document, Words, require_column};
 
-/// The columns of a question where none are named: the first that is there.
-const QUESTION: [&str; 9] = [
-    "question",
-    "prompt",
-    USER_PROMPT,
-    "instruction",
-    "problem",
-    "input",
-    "sentence_good",
-    "sentence",
-    "text",
-];
 /// The columns of an answer.
 const ANSWER: [&str; 7] =
     ["answer", "completion", TEACHER_OUTPUT, "output", "solution", "response", REFERENCE];
@@ -87,7 +76,7 @@ impl Items {
                 )
             }
             _ => (
-                self.part(row, reading.question, &QUESTION, reading)?,
+                self.part(row, reading.question, &QUESTION_COLUMNS, reading)?,
                 self.part(row, reading.answer, &ANSWER, reading)?,
             ),
         };

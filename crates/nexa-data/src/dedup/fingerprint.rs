@@ -100,7 +100,7 @@ impl<'a> Fingerprints<'a> {
                 }
                 let quality = quality(config, row, text);
                 let band_keys = if set.is_empty() { Vec::new() } else { minhash.band_keys(&set) };
-                let content = (words.len() > 0).then(|| content(text));
+                let content = (!words.is_empty()).then(|| content(text));
                 Ok(Fingerprint { id, content, shingles: set, band_keys, quality })
             })
             .collect();

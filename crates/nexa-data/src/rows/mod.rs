@@ -8,11 +8,10 @@ mod partition;
 mod pass;
 mod source;
 mod union;
-mod words;
 
 pub(crate) use document::{Document, require_column};
+pub(crate) use nexa_core::words::Words;
 pub(crate) use partition::{Partition, write_table};
 pub(crate) use pass::Pass;
 pub(crate) use source::{Source, id_of};
 pub(crate) use union::Union;
-pub(crate) use words::Words;

@@ -1,8 +1,11 @@
-//! The stage `feedback`: an evaluation in, wishes for new training data out.
+//! The stage `feedback`: an evaluation in, its gaps out; and `feedback.inputs`, which aims new prompts at them.
 //!
-//! A slice is weak where its whole interval lies below the bar: a set target, else the value over all items. What is
-//! asked for is new problems of that domain; the failed items themselves are of the test set and must not be trained on.
+//! A slice is weak where its whole interval lies below the bar: a set target, else the value over all items. A cluster
+//! of failures is a gap where its whole rate of failures lies above. What is asked for is new problems of these kinds;
+//! the failed items themselves are of the test set and must not be trained on, which [`inputs`] sees to.
 
+mod cluster;
+pub mod inputs;
 mod report;
 mod slice;
 
@@ -16,15 +19,22 @@ use nexa_core::{columns, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use cluster::{Cluster, DomainFailures, Term};
 use report::Report;
-pub use slice::{Causes, Slice};
+pub use slice::{Causes, Example, Slice};
 
 use crate::metric::{NO_DOMAIN, Name};
 use crate::task::Task;
 use crate::{Error, Evaluation, Result};
 
+/// The name of the stage, and the place that its configuration errors name.
+const NAME: &str = "feedback";
+
 /// The file of the data set whose rows are counted by domain.
 const TRAIN_FILE: &str = "train.jsonl";
+
+/// The clusters of an artifact, one row each.
+pub const CLUSTERS_FILE: &str = "clusters.parquet";
 
 /// What feedback is set to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,15 +42,19 @@ const TRAIN_FILE: &str = "train.jsonl";
 pub struct Config {
     /// The share of right answers that every domain should reach; absent means the share over all items.
     pub target: Option<f64>,
-    /// Failed items that are shown of each weak slice.
+    /// Failed items that are shown of each weak slice and of each cluster.
     pub examples: usize,
     /// New prompts to recommend for each failed item of a weak slice.
     pub prompts_per_failure: usize,
+    /// Groups that the failures are put into at most; fewer where fewer describe them better.
+    pub max_clusters: usize,
+    /// Seeds where grouping begins.
+    pub seed: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { target: None, examples: 5, prompts_per_failure: 10 }
+        Self { target: None, examples: 5, prompts_per_failure: 10, max_clusters: 8, seed: 0 }
     }
 }
 
@@ -54,13 +68,14 @@ impl Feedback {
     /// Sets up feedback.
     ///
     /// # Errors
-    /// Fails when the target is no share.
+    /// Fails when the target is no share, or no cluster may be.
     pub fn new(config: Config) -> Result<Self> {
+        let wrong = |message: String| Err(nexa_core::Error::config(NAME, message).into());
         match config.target {
             Some(target) if !(0.0..=1.0).contains(&target) => {
-                let message = format!("`target`: {target} is not between 0 and 1");
-                Err(nexa_core::Error::config("feedback", message).into())
+                wrong(format!("`target`: {target} is not between 0 and 1"))
             }
+            _ if config.max_clusters == 0 => wrong("`max_clusters`: there must be at least one".to_owned()),
             _ => Ok(Self { config }),
         }
     }
@@ -77,9 +92,13 @@ impl Feedback {
         let slices = slice::slices(&evaluation, bar, training_rows.as_ref(), &self.config)?;
         let weak: Vec<&Slice> = slices.iter().filter(|slice| slice.is_weak).collect();
 
+        let clusters = cluster::clusters(&evaluation.predictions, 1.0 - bar, &self.config);
+
         let rows = weak.iter().map(|slice| to_row(slice, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join("jsonl"), &rows)?;
-        let report = Report { facts: &evaluation.facts, overall, bar, slices: &slices };
+        let rows = clusters.iter().map(|cluster| to_row(cluster, context)).collect::<Result<Vec<_>>>()?;
+        tables.write(&context.output.join(CLUSTERS_FILE), &rows)?;
+        let report = Report { facts: &evaluation.facts, overall, bar, slices: &slices, clusters: &clusters };
         files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
         let domains: Vec<&str> = weak.iter().map(|slice| slice.domain.as_str()).collect();
@@ -88,6 +107,10 @@ impl Feedback {
         context.state("bar", bar)?;
         context.state("weak_domains", &domains)?;
         context.state("recommended_new_prompts", prompts)?;
+        let gaps: Vec<&str> =
+            clusters.iter().filter(|one| one.is_gap).map(|one| one.label.as_str()).collect();
+        context.state("clusters", clusters.len())?;
+        context.state("gaps", &gaps)?;
         context.emit(Event::info(match domains.as_slice() {
             [] => format!("none of {} domains is shown to lie below {bar:.4}", slices.len()),
             domains => format!("weak: {}; {prompts} new prompts recommended", domains.join(", ")),
@@ -98,7 +121,7 @@ impl Feedback {
 
 impl Stage for Feedback {
     fn name(&self) -> &'static str {
-        "feedback"
+        NAME
     }
 
     fn kind(&self) -> Kind {
@@ -106,12 +129,15 @@ impl Stage for Feedback {
     }
 
     fn code_version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {
-        let Config { target, examples, prompts_per_failure } = &self.config;
-        serde_json::json!({"target": target, "examples": examples, "prompts_per_failure": prompts_per_failure})
+        serde_json::json!(self.config)
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
     }
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
@@ -129,8 +155,8 @@ fn training_rows(tables: &dyn Tables, dataset: &Artifact) -> Result<BTreeMap<Str
     Ok(counts)
 }
 
-fn to_row(slice: &Slice, context: &Context<'_>) -> Result<Row> {
-    match serde_json::to_value(slice) {
+fn to_row(value: &impl Serialize, context: &Context<'_>) -> Result<Row> {
+    match serde_json::to_value(value) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(other) => Err(nexa_core::Error::malformed(context.output, format!("{other} is no row")).into()),
         Err(e) => Err(nexa_core::Error::malformed(context.output, e.to_string()).into()),

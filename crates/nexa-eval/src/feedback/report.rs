@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::facts::Facts;
-use crate::feedback::Slice;
+use crate::feedback::{Causes, Cluster, Example, Slice};
 use crate::statistics::Estimate;
 
 /// What is reported.
@@ -17,6 +17,8 @@ pub(super) struct Report<'a> {
     pub(super) bar: f64,
     /// Every domain, the lowest share first.
     pub(super) slices: &'a [Slice],
+    /// The failures by likeness, the most first.
+    pub(super) clusters: &'a [Cluster],
 }
 
 impl Display for Report<'_> {
@@ -28,7 +30,12 @@ impl Display for Report<'_> {
             "\nGenerate new problems of the weak domains. The items below are of the test set: training on them, or on copies \
              of them, would make the next evaluation worthless."
         )?;
-        self.slices.iter().filter(|slice| slice.is_weak).try_for_each(|slice| write_failures(out, slice))
+        for slice in self.slices.iter().filter(|slice| slice.is_weak) {
+            writeln!(out, "\n## {}\n", slice.domain)?;
+            write_causes(out, slice.failed_ids.len(), &slice.causes)?;
+            write_examples(out, &slice.examples)?;
+        }
+        self.write_clusters(out)
     }
 }
 
@@ -76,21 +83,61 @@ impl Report<'_> {
         }
         Ok(())
     }
+
+    fn write_clusters(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.clusters.first() else { return Ok(()) };
+        writeln!(out, "\n## Failures by likeness\n")?;
+        writeln!(
+            out,
+            "Questions that failed, grouped by their words, numbers all alike (`#`). The rate of a group is that of all \
+             questions that are as near to its middle as nine in ten of its failures, those answered right among them. A \
+             group is a gap where the whole interval lies above {}.\n",
+            percent(first.bar)
+        )?;
+        writeln!(out, "| group | failed | near | rate | 95% interval | of all failures | gap | domains |")?;
+        writeln!(out, "|---|---:|---:|---:|---:|---:|---|---|")?;
+        for cluster in self.clusters {
+            let domains = cluster.domains.iter().map(|of| format!("{} ({})", of.domain, of.failures));
+            writeln!(
+                out,
+                "| {}. {} | {} | {} | {} | {} to {} | {} | {} | {} |",
+                cluster.cluster,
+                cluster.label,
+                cluster.failures,
+                cluster.items,
+                percent(cluster.failure_rate),
+                percent(cluster.ci_low),
+                percent(cluster.ci_high),
+                percent(cluster.share),
+                if cluster.is_gap { "yes" } else { "" },
+                domains.collect::<Vec<_>>().join(", ").replace('|', "\\|"),
+            )?;
+        }
+        self.clusters.iter().try_for_each(|cluster| write_cluster(out, cluster))
+    }
 }
 
-fn write_failures(out: &mut Formatter<'_>, slice: &Slice) -> fmt::Result {
-    let causes = &slice.causes;
-    writeln!(out, "\n## {}\n", slice.domain)?;
+fn write_cluster(out: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
+    writeln!(out, "\n### {}. {}\n", cluster.cluster, cluster.label)?;
+    write_causes(out, cluster.failures, &cluster.causes)?;
+    writeln!(out, "\n| term | in failures | in right answers |")?;
+    writeln!(out, "|---|---:|---:|")?;
+    for term in &cluster.terms {
+        writeln!(out, "| {} | {} of {} | {} |", term.term, term.failed, cluster.failures, term.right)?;
+    }
+    write_examples(out, &cluster.examples)
+}
+
+fn write_causes(out: &mut Formatter<'_>, failed: usize, causes: &Causes) -> fmt::Result {
     writeln!(
         out,
-        "{} failed: {} with a wrong answer, {} without a final answer, {} cut off, {} too long for the model.",
-        slice.failed_ids.len(),
-        causes.wrong_answer,
-        causes.no_final_answer,
-        causes.cut_off,
-        causes.too_long,
-    )?;
-    for example in &slice.examples {
+        "{failed} failed: {} with a wrong answer, {} without a final answer, {} cut off, {} too long for the model.",
+        causes.wrong_answer, causes.no_final_answer, causes.cut_off, causes.too_long,
+    )
+}
+
+fn write_examples(out: &mut Formatter<'_>, examples: &[Example]) -> fmt::Result {
+    for example in examples {
         writeln!(
             out,
             "\n`{}`, right is `{}`, found was `{}`:\n",

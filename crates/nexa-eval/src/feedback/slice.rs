@@ -112,7 +112,7 @@ pub(super) fn slices(
 }
 
 impl Causes {
-    fn of(failed: &[&Prediction]) -> Self {
+    pub(super) fn of(failed: &[&Prediction]) -> Self {
         let mut causes = Self::default();
         for one in failed {
             let reason = one.finish_reason.as_deref();
@@ -131,7 +131,7 @@ impl Causes {
 }
 
 impl Example {
-    fn of(failed: &Prediction) -> Self {
+    pub(super) fn of(failed: &Prediction) -> Self {
         Self {
             id: failed.id.clone(),
             prompt: failed.prompt.clone(),

@@ -11,17 +11,18 @@ use serde_json::json;
 
 use super::encode::{Encoded, Fate, judge};
 use super::encoder::Encoder;
-use super::file::{Footer, Mapped, SampleRef, Writer};
+use super::file::SampleRef;
 use super::options::DataOptions;
 use super::report::Report;
 use super::rows::{self, Numbered};
+use super::shards::{SHARD_TOKENS, ShardWriter, Shards};
 use super::top::{TopRef, TopRows, TopWriter};
 use crate::Error;
 
 /// Goes up when the same rows and options give other samples.
 const CODE_VERSION: u32 = 2;
 /// Rows that are encoded at once; memory does not grow with the file.
-const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 1024;
 
 /// Where samples come from.
 pub struct Source<'a> {
@@ -38,7 +39,7 @@ pub struct Source<'a> {
 /// The samples of a file, mapped into memory.
 #[derive(Debug)]
 pub struct Samples {
-    mapped: Mapped,
+    shards: Shards,
     path: PathBuf,
     /// What a teacher thought of them, where the rows told.
     teacher: Option<TopRows>,
@@ -61,7 +62,7 @@ impl Samples {
             let file = path.display();
             events.emit(Event::warning(format!("{file} is damaged; the data is tokenised again")));
         }
-        Self::write(source, cache, &path)?;
+        Self::write(source, cache, &path, SHARD_TOKENS)?;
         let samples = Self::read(&path)?.ok_or_else(|| {
             std::io::Error::other(format!("{}: what was written cannot be read back", path.display()))
         })?;
@@ -71,30 +72,34 @@ impl Samples {
 
     /// Maps what was written before; `None` where it is not whole.
     fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let Some(mapped) = Mapped::open(path)? else { return Ok(None) };
+        let Some(shards) = Shards::open(path)? else { return Ok(None) };
         let top = top_path(path);
-        let teacher = match mapped.footer.taught {
+        let is_taught = shards.footer().taught;
+        let teacher = match is_taught {
             true if !top.exists() => return Ok(None),
-            true => TopRows::open(&top)?.filter(|rows| rows.sequences() == mapped.sequences()),
+            true => TopRows::open(&top)?.filter(|rows| rows.sequences() == shards.sequences()),
             false => None,
         };
-        let is_whole = teacher.is_some() == mapped.footer.taught;
-        Ok(is_whole.then(|| Self { mapped, path: path.to_owned(), teacher }))
+        let is_whole = teacher.is_some() == is_taught;
+        Ok(is_whole.then(|| Self { shards, path: path.to_owned(), teacher }))
     }
 
-    /// Tokenises a source. The tokens come last: where they are, all is.
-    fn write(source: &Source<'_>, cache: &Path, path: &Path) -> Result<(), Error> {
-        let mut writer = Writer::new(cache)?;
+    /// Tokenises a source into shards of about so many tokens. The first shard comes last: where it is, all is.
+    pub(super) fn write(
+        source: &Source<'_>,
+        cache: &Path,
+        path: &Path,
+        shard_tokens: u64,
+    ) -> Result<(), Error> {
+        let mut writer = ShardWriter::new(path, shard_tokens)?;
         let mut teacher: Option<TopWriter> = None;
         let mut report = Report::default();
-        let mut sequences_per_sample = 1;
         source.each(&mut |row, mut fate| {
             let id = row.id(source.path);
             fate.report.misalignments.iter_mut().for_each(|reason| reason.insert_str(0, &format!("{id}: ")));
             report.add(&fate.report);
             let count = fate.samples.len();
             for (index, sequences) in fate.samples.iter().enumerate() {
-                sequences_per_sample = sequences.len();
                 let piece = || format!("{id}[{}/{count}]", index + 1);
                 writer.sample(&if count > 1 { piece() } else { id.clone() }, sequences)?;
                 write_teacher(&mut teacher, sequences, cache)?;
@@ -105,13 +110,13 @@ impl Samples {
         if let Some(teacher) = teacher {
             teacher.finish(&top_path(path))?;
         }
-        writer.finish(path, &Footer { sequences_per_sample, taught, report })?;
+        writer.finish(taught, report)?;
         Ok(nexa_core::files::sync_folder(cache)?)
     }
 
     /// Counts the samples; a preference is one.
     pub fn len(&self) -> usize {
-        self.mapped.sequences() / self.mapped.footer.sequences_per_sample
+        self.shards.sequences() / self.shards.footer().sequences_per_sample
     }
 
     /// Whether there is none; [`Self::open`] refuses that.
@@ -124,7 +129,7 @@ impl Samples {
     /// # Panics
     /// Panics when there are fewer samples.
     pub fn get(&self, index: usize) -> SampleRef<'_> {
-        self.mapped.sequence(index * self.mapped.footer.sequences_per_sample)
+        self.shards.sequence(index * self.shards.footer().sequences_per_sample)
     }
 
     /// Returns the better and the worse sequence of a preference.
@@ -132,13 +137,13 @@ impl Samples {
     /// # Panics
     /// Panics when there are fewer samples.
     pub fn preference(&self, index: usize) -> Option<[SampleRef<'_>; 2]> {
-        let pair = || [0, 1].map(|which| self.mapped.sequence(index * 2 + which));
+        let pair = || [0, 1].map(|which| self.shards.sequence(index * 2 + which));
         self.has_preferences().then(pair)
     }
 
     /// Whether samples are preferences.
     pub fn has_preferences(&self) -> bool {
-        self.mapped.footer.sequences_per_sample == 2
+        self.shards.footer().sequences_per_sample == 2
     }
 
     /// Whether the rows told what a teacher thought of them.
@@ -161,21 +166,21 @@ impl Samples {
     /// # Panics
     /// Panics when there are fewer samples.
     pub fn id(&self, index: usize) -> &str {
-        self.mapped.id(index)
+        self.shards.id(index)
     }
 
     /// The length of every sample; of a preference, of both sequences together.
     pub fn lengths(&self) -> Vec<usize> {
-        let lengths: Vec<usize> = self.mapped.lengths().collect();
-        lengths.chunks(self.mapped.footer.sequences_per_sample).map(|both| both.iter().sum()).collect()
+        let lengths: Vec<usize> = self.shards.lengths().collect();
+        lengths.chunks(self.shards.footer().sequences_per_sample).map(|both| both.iter().sum()).collect()
     }
 
     /// What became of the rows.
     pub fn report(&self) -> &Report {
-        &self.mapped.footer.report
+        &self.shards.footer().report
     }
 
-    /// The file of the cache. Its name is a hash of everything that decides the samples.
+    /// The first file of the cache. Its name is a hash of everything that decides the samples.
     pub fn path(&self) -> &Path {
         &self.path
     }

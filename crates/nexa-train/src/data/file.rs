@@ -7,7 +7,7 @@
 //! | mask | one bit a token, lowest first |
 //! | id ends | `u64` each: where the id of every sample ends |
 //! | ids | UTF-8 |
-//! | footer | JSON: sequences a sample, and the report |
+//! | footer | JSON: sequences a sample, shards, and the report |
 
 use std::io;
 use std::path::Path;
@@ -69,13 +69,21 @@ impl Mask<'_> {
 }
 
 /// What stands beside the numbers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Footer {
     /// One, or two where samples are preferences.
     pub(super) sequences_per_sample: usize,
     /// Whether a file beside this one holds what a teacher thought of the trained tokens.
     pub(super) taught: bool,
+    /// How many files the samples lie in, told by the first of them. One where nothing says so.
+    #[serde(default = "one")]
+    pub(super) shards: usize,
     pub(super) report: Report,
+}
+
+/// The shards of a file that does not tell how many it has.
+fn one() -> usize {
+    1
 }
 
 /// Writes a file in one pass.
@@ -91,6 +99,11 @@ impl Writer {
         let mut sections = SectionWriter::new(folder, MAGIC, SECTIONS)?;
         sections.section(OFFSETS).write_all(&0_u64.to_le_bytes())?;
         Ok(Self { sections, written: 0, id_bytes: 0, bits: 0 })
+    }
+
+    /// Counts the tokens so far.
+    pub(super) fn tokens(&self) -> u64 {
+        self.written
     }
 
     /// Appends the sequences of a sample.

@@ -6,6 +6,7 @@
 //! of the tokens, in rows and in files.
 
 mod build;
+mod count;
 mod encode;
 mod encoder;
 mod file;
@@ -19,12 +20,14 @@ mod report;
 mod rows;
 mod sections;
 mod set;
+mod shards;
 mod stored;
 #[cfg(test)]
 mod tests;
 mod top;
 
 pub use self::build::{Samples, Source};
+pub use self::count::{SequenceTokens, count_tokens};
 pub use self::file::{Mask, SampleRef};
 pub use self::format::SampleType;
 pub use self::inspect::{Inspection, Token, inspect};

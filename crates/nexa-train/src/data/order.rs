@@ -25,11 +25,28 @@ pub(crate) struct Order {
     starts: Vec<u64>,
 }
 
-/// The units of one epoch.
+/// The units of one epoch, one behind the other.
 #[derive(Debug)]
 struct Epoch {
     number: u64,
-    units: Vec<Vec<usize>>,
+    samples: Vec<usize>,
+    /// Where each unit ends; absent where every sample is one.
+    ends: Option<Vec<usize>>,
+}
+
+impl Epoch {
+    /// Counts the units.
+    fn len(&self) -> usize {
+        self.ends.as_ref().map_or(self.samples.len(), Vec::len)
+    }
+
+    /// The samples of a unit.
+    fn unit(&self, index: usize) -> &[usize] {
+        match &self.ends {
+            None => &self.samples[index..=index],
+            Some(ends) => &self.samples[index.checked_sub(1).map_or(0, |before| ends[before])..ends[index]],
+        }
+    }
 }
 
 impl Order {
@@ -42,11 +59,11 @@ impl Order {
             seed: config.seed,
             per_micro_batch: config.micro_batch_size,
             micro_batches: config.gradient_accumulation_steps,
-            epoch: Epoch { number: 0, units: Vec::new() },
+            epoch: Epoch { number: 0, samples: Vec::new(), ends: None },
             starts: vec![0],
         };
-        order.epoch.units = order.units(0);
-        order.starts.push(order.epoch.units.len() as u64);
+        order.epoch = order.epoch(0);
+        order.starts.push(order.epoch.len() as u64);
         order
     }
 
@@ -86,7 +103,7 @@ impl Order {
     fn unit(&mut self, position: u64) -> Vec<usize> {
         let (number, index) = self.place(position);
         self.go_to(number);
-        self.epoch.units[index].clone()
+        self.epoch.unit(index).to_vec()
     }
 
     /// The epoch of a unit, and the unit's place in it.
@@ -98,7 +115,7 @@ impl Order {
         let mut known = self.starts.len() - 1;
         while self.starts[known] <= position {
             self.go_to(known as u64);
-            self.starts.push(self.starts[known] + self.epoch.units.len() as u64);
+            self.starts.push(self.starts[known] + self.epoch.len() as u64);
             known += 1;
         }
         let number = self.starts.partition_point(|&start| start <= position) - 1;
@@ -107,19 +124,26 @@ impl Order {
 
     fn go_to(&mut self, number: u64) {
         if self.epoch.number != number {
-            self.epoch = Epoch { number, units: self.units(number) };
+            self.epoch = self.epoch(number);
         }
     }
 
-    fn units(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let samples = self.mix.epoch(self.seed, epoch);
+    fn epoch(&self, number: u64) -> Epoch {
+        let samples = self.mix.epoch(self.seed, number);
         let Some(capacity) = self.capacity else {
-            let order = permutation(samples.len(), self.seed, "train", epoch);
-            return order.into_iter().map(|place| vec![samples[place]]).collect();
+            let order = permutation(samples.len(), self.seed, "train", number);
+            let samples = order.into_iter().map(|place| samples[place]).collect();
+            return Epoch { number, samples, ends: None };
         };
         let lengths: Vec<usize> = samples.iter().map(|&sample| self.lengths[sample]).collect();
-        let bins = pack(&lengths, capacity, self.seed, epoch).bins;
-        bins.into_iter().map(|bin| bin.into_iter().map(|place| samples[place]).collect()).collect()
+        let bins = pack(&lengths, capacity, self.seed, number).bins;
+        let mut ordered = Vec::with_capacity(samples.len());
+        let mut ends = Vec::with_capacity(bins.len());
+        for bin in bins {
+            ordered.extend(bin.into_iter().map(|place| samples[place]));
+            ends.push(ordered.len());
+        }
+        Epoch { number, samples: ordered, ends: Some(ends) }
     }
 }
 

@@ -390,3 +390,59 @@ fn long_texts_are_divided_and_every_token_is_trained_but_the_first_of_a_piece() 
     let error = conversations.open(&NoEvents).expect_err("no text").to_string();
     assert!(error.contains("`objective` is `pretrain`, which learns plain text"), "{error}");
 }
+
+#[test]
+fn samples_in_several_files_are_seen_as_one() {
+    let check = |rows: &[Value]| {
+        let lab = Lab::new(rows);
+        let (path, options) = (lab.path(), lab.config.data_options(&lab.path().into()));
+        let source = Source { path: &path, options: &options, tokenizer: &lab.tokenizer, tables: &JsonLines };
+        let whole = lab.open(&NoEvents).expect("opens");
+        let (cache, named) = (lab.folder.path().join("cache"), whole.path().to_owned());
+        let files = || fs_err::read_dir(&cache).expect("lists").count();
+        assert_eq!(files(), 1);
+        let seen = |samples: &Samples| -> Vec<(String, Vec<u32>, Vec<bool>)> {
+            let of = |index| {
+                let sample = samples.get(index);
+                (samples.id(index).to_owned(), sample.token_ids.to_vec(), sample.trained.to_vec())
+            };
+            (0..samples.len()).map(of).collect()
+        };
+        let (expected, lengths) = (seen(&whole), whole.lengths());
+        drop(whole);
+        Samples::write(&source, &cache, &named, 40).expect("writes");
+        let shards = files();
+        assert!(shards > 2, "{shards} files");
+        let open = || lab.open(&NoEvents).expect("opens");
+        let several = open();
+        assert_eq!((seen(&several), several.lengths()), (expected.clone(), lengths));
+        drop(several);
+        // Without one of them nothing is whole, and all is tokenised again.
+        fs_err::remove_file(named.with_extension("2.tokens")).expect("removes");
+        assert_eq!(seen(&open()), expected);
+    };
+    let question = |index: usize| format!("What is two plus {index}?");
+    let chats: Vec<Value> = (0..20).map(|index| chat(&question(index), "four")).collect();
+    check(&chats);
+    let preference = |index| {
+        let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+        let answered = |answer: &str| json!([turn("user", &question(index)), turn("assistant", answer)]);
+        json!({"id": format!("p{index}"), "chosen": answered("four"), "rejected": answered("two")})
+    };
+    check(&(0..20).map(preference).collect::<Vec<_>>());
+}
+
+#[test]
+fn tokens_are_counted_as_training_sees_them_and_nothing_is_left_out() {
+    let mut lab = Lab::new(&[chat("What?", "four"), chat(&"What is two plus two? ".repeat(20), "four")]);
+    lab.config.sequence_len = 40;
+    let (path, options) = (lab.path(), lab.config.data_options(&lab.path().into()));
+    let source = Source { path: &path, options: &options, tokenizer: &lab.tokenizer, tables: &JsonLines };
+    let counts = count_tokens(&source).expect("counts");
+    let samples = lab.open(&NoEvents).expect("opens");
+    assert_eq!((counts.len(), samples.len()), (2, 1));
+    let sample = samples.get(0);
+    let trained = sample.trained.iter().filter(|trained| *trained).count() as u64;
+    assert_eq!(counts[0], SequenceTokens { tokens: sample.token_ids.len() as u64, trained });
+    assert!(counts[1].tokens > 40 && counts[1].trained == trained, "{counts:?}");
+}

@@ -4,11 +4,10 @@ use anyhow::Result;
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::{Diagnose, ExitCode};
 use nexa_data::catalog::{self, Page};
-use nexa_data::stats;
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{clean, inspect, stage};
+use crate::commands::{clean, inspect, stage, statistics};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -32,7 +31,7 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         }
         DataCommand::Inspect(args) => inspect::run(global, args),
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
-        DataCommand::Stats { artifact, file } => describe(global, &artifact, file.as_deref()),
+        DataCommand::Stats(args) => statistics::run(global, &args),
     }
 }
 
@@ -152,37 +151,6 @@ struct Verdict {
     id: String,
     /// What differs, if anything does.
     error: Option<String>,
-}
-
-fn describe(global: &Global, name: &str, file: Option<&str>) -> Result<ExitCode> {
-    let app = App::open(global)?;
-    let artifact = resolve(&app, name)?;
-    let statistics =
-        stats::describe(&catalog::table_path(&artifact, file).map_err(reported)?).map_err(reported)?;
-    if global.json {
-        render::json(&statistics)?;
-        return Ok(ExitCode::Success);
-    }
-    render::note(&format!("{} rows", table::count(statistics.rows)));
-    let rows: Vec<Vec<String>> = statistics
-        .columns
-        .iter()
-        .map(|column| {
-            let lengths = &column.characters;
-            vec![
-                column.column.clone(),
-                table::count(column.count),
-                format!("{:.1}", lengths.mean),
-                lengths.p50.to_string(),
-                lengths.p95.to_string(),
-                lengths.max.to_string(),
-                format!("{:.1}", column.words.mean),
-            ]
-        })
-        .collect();
-    let head = ["column", "texts", "characters: mean", "median", "95 %", "longest", "words: mean"];
-    render::out(&table::table(&head, &rows));
-    Ok(ExitCode::Success)
 }
 
 fn resolve(app: &App, name: &str) -> Result<Artifact> {

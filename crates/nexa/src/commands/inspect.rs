@@ -86,7 +86,8 @@ fn marked(tokens: &[Token], [open, close]: [&str; 2]) -> String {
     text
 }
 
-fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
+/// The folder of a tokenizer that was named, else of the project's newest.
+pub(super) fn tokenizer_folder(app: &App, named: Option<&str>) -> Result<PathBuf> {
     let Some(name) = named else {
         let artifact = app.store().latest(app.project()?.name(), Kind::Tokenizer)?;
         render::note(&format!("using {} as tokenizer", artifact.id()));

@@ -1,4 +1,4 @@
-//! Commands that run one stage: `prepare-data`, `distill …`, `tokenizer train`, `train`, `evaluate`, `feedback`.
+//! Commands that run one stage: `prepare-data`, `distill …`, `tokenizer train`, `train`, `evaluate`.
 
 use anyhow::{Context, Result};
 use nexa_core::stage::{self, Inputs, Outcome, Request};

@@ -12,14 +12,14 @@ use unicode_normalization::char::is_combining_mark;
 
 /// The words of a text, in one buffer with a space between each two.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
+pub struct Words {
     bytes: Vec<u8>,
     starts: Vec<usize>,
 }
 
 impl Words {
     /// Reads the words of a text, in place of those that it held. With `mask_numbers` every number is `0`.
-    pub(crate) fn read(&mut self, text: &str, mask_numbers: bool) {
+    pub fn read(&mut self, text: &str, mask_numbers: bool) {
         self.bytes.clear();
         self.starts.clear();
         if text.is_ascii() {
@@ -34,15 +34,28 @@ impl Words {
     }
 
     /// How many words there are.
-    pub(crate) fn len(&self) -> usize {
+    #[inline]
+    pub fn len(&self) -> usize {
         self.starts.len()
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// All words, with a space between each two.
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The words from one on, with a space between each two.
     ///
     /// # Panics
     /// Panics when there are not so many.
-    pub(crate) fn span(&self, first: usize, count: usize) -> &[u8] {
+    #[inline]
+    pub fn span(&self, first: usize, count: usize) -> &[u8] {
         let end = self.starts.get(first + count).map_or(self.bytes.len(), |next| next - 1);
         &self.bytes[self.starts[first]..end]
     }
