@@ -501,6 +501,7 @@ fn a_killed_process_resumes_to_the_same_bits_and_a_broken_restore_is_found() {
     let trial = verify::Trial {
         config: &config(),
         inputs: &lab.inputs,
+        tables: &JsonLines,
         folder: &folder,
         steps: 6,
         breaks_restore: false,
