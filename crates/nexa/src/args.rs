@@ -28,7 +28,8 @@ Settings that most people change (KEY=VALUE, or the same in --config):
   objective=sft           sft, pretrain, dpo (rl_beta, dpo_loss), distill (kd_divergence; --in teacher=CHECKPOINT, kd_top_k)
   adapter=lora            trains adapters over frozen weights (lora_r, lora_alpha, lora_dropout, lora_target_modules)
   optimizer=adamw         adamw, muon, adafactor (weight_decay, max_grad_norm)
-  learning_rate=2e-3      the peak (lr_scheduler: cosine, linear, constant, wsd; warmup_steps or warmup_ratio)
+  learning_rate=2e-3      the peak; 2e-5 for a base_model, ten times that for adapters, 1e-6 for dpo (lr_scheduler: cosine,
+                          linear, constant, wsd; warmup_steps or warmup_ratio)
   sequence_len=512        the longest sample in tokens; longer ones are dropped (excess_length_strategy: truncate, raise)
   micro_batch_size=16     samples computed at once (gradient_accumulation_steps, sample_packing, gradient_checkpointing)
   num_epochs=1            or max_steps, max_tokens, max_time_s

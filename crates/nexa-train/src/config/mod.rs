@@ -340,12 +340,12 @@ impl Config {
     }
 
     /// The peak learning rate; that of a model from scratch, where nothing was said or filled in.
-    pub(crate) fn learning_rate(&self) -> f64 {
+    pub fn learning_rate(&self) -> f64 {
         self.learning_rate.unwrap_or(RATE_FROM_SCRATCH)
     }
 
-    /// The longest sample in tokens.
-    pub(crate) fn sequence_len(&self) -> usize {
+    /// The longest sample in tokens; that of a model from scratch, where nothing was said or filled in.
+    pub fn sequence_len(&self) -> usize {
         self.sequence_len.unwrap_or(SEQUENCE_LEN)
     }
 

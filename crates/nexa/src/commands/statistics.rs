@@ -94,7 +94,7 @@ fn count(
     }
     let context = match args.context {
         Some(context) => context,
-        None => context_of(&folder)?.unwrap_or(config.sequence_len as u64),
+        None => context_of(&folder)?.unwrap_or(config.sequence_len() as u64),
     };
     let lengths: Vec<u64> = sequences.iter().map(|sequence| sequence.tokens).collect();
     let over_context = lengths.iter().filter(|&&length| length > context).count() as u64;
