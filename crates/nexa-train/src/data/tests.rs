@@ -435,7 +435,7 @@ fn samples_in_several_files_are_seen_as_one() {
 #[test]
 fn tokens_are_counted_as_training_sees_them_and_nothing_is_left_out() {
     let mut lab = Lab::new(&[chat("What?", "four"), chat(&"What is two plus two? ".repeat(20), "four")]);
-    lab.config.sequence_len = 40;
+    lab.config.sequence_len = Some(40);
     let (path, options) = (lab.path(), lab.config.data_options(&lab.path().into()));
     let source = Source { path: &path, options: &options, tokenizer: &lab.tokenizer, tables: &JsonLines };
     let counts = count_tokens(&source).expect("counts");
