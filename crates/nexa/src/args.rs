@@ -541,8 +541,8 @@ pub(crate) enum ModelCommand {
         /// A `.gguf` file, a folder of Hugging Face, or `hf:organisation/name`, perhaps with `@revision`.
         source: String,
         /// The name of the checkpoint; by default that of the file, folder or repository.
-        #[arg(long)]
-        name: Option<String>,
+        #[arg(long, alias = "name", value_name = "NAME")]
+        output: Option<String>,
         /// Makes it again even where it is up to date.
         #[arg(long)]
         force: bool,
@@ -552,12 +552,16 @@ pub(crate) enum ModelCommand {
         /// The model that the adapters correct: an artifact, a folder, a `.gguf` file or `hf:organisation/name`.
         #[arg(long, value_name = "REF")]
         base: String,
-        /// A folder with `adapter_config.json` and `adapter_model.safetensors`.
-        #[arg(long, value_name = "FOLDER")]
-        adapter: PathBuf,
-        /// The name of the checkpoint.
+        /// A checkpoint that was trained with adapters, or a folder with `adapter_config.json` and
+        /// `adapter_model.safetensors`.
+        #[arg(long, value_name = "REF")]
+        adapter: String,
+        /// Merges into another model than the adapters say they were trained over, as long as the shapes fit.
         #[arg(long)]
-        name: Option<String>,
+        any_base: bool,
+        /// The name of the checkpoint.
+        #[arg(long, alias = "name", value_name = "NAME")]
+        output: Option<String>,
         /// Makes it again even where it is up to date.
         #[arg(long)]
         force: bool,
@@ -572,7 +576,10 @@ pub(crate) enum ModelCommand {
         /// The numbers of a GGUF file.
         #[arg(long = "type", value_enum, default_value_t = ExportType::F16)]
         file_type: ExportType,
-        /// The file or folder to write.
+        /// The largest file of weights in a folder; what is larger is split. `GB` counts in thousands, `GiB` in 1024s.
+        #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::commands::model::size_bytes)]
+        max_shard_size: u64,
+        /// The file to write, or the folder, which must be new or empty.
         #[arg(long, value_name = "PATH")]
         output: PathBuf,
     },

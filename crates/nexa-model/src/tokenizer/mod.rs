@@ -33,11 +33,12 @@ pub use self::conversation::{
     Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
 };
 use self::encode::Encoded;
-use self::folder::{CONFIG_FILE, Config, TOKENIZER_FILE};
+use self::folder::Config;
 use self::private::{Private, Specials};
 use self::template::{ChatTemplate, Variables};
 use self::turns::{End, Renderer, Rendering};
 use crate::Error;
+use crate::files::{TOKENIZER, TOKENIZER_CONFIG};
 
 /// Begins a turn.
 const TURN_START: &str = "<|im_start|>";
@@ -104,9 +105,9 @@ impl ChatTokenizer {
     /// # Errors
     /// Names the file that is missing or cannot be understood.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(TOKENIZER_FILE);
+        let path = folder.join(TOKENIZER);
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(fs_err::read(&path)?)
-            .map_err(|error| Error::Tokenizer(format!("{}: {error}", path.display())))?;
+            .map_err(|error| Error::Tokenizer(error.to_string()).within(&path))?;
         let config = Config::load(folder)?;
         let missing: Vec<_> = config
             .added_tokens()
@@ -114,7 +115,7 @@ impl ChatTokenizer {
             .filter(|token| tokenizer.token_to_id(&token.content).is_none())
             .collect();
         tokenizer.add_tokens(&missing);
-        Self::new(tokenizer, config)
+        Self::new(tokenizer, config).map_err(|error| error.within(&folder.join(TOKENIZER_CONFIG)))
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` to a folder.
@@ -125,7 +126,7 @@ impl ChatTokenizer {
         let mut tokenizer =
             self.tokenizer.to_string(true).map_err(|error| Error::Tokenizer(error.to_string()))?;
         tokenizer.push('\n');
-        write_atomic(&folder.join(TOKENIZER_FILE), tokenizer.as_bytes())?;
+        write_atomic(&folder.join(TOKENIZER), tokenizer.as_bytes())?;
         self.config.save(folder)
     }
 
@@ -268,7 +269,9 @@ impl ChatTokenizer {
         }
         let [bos, eos] = ["bos_token", "eos_token"].map(|key| config.token(key).and_then(id));
         let Some(prefix) = bos.or(eos) else {
-            return Err(Error::Tokenizer(format!("{CONFIG_FILE} names neither `eos_token` nor `bos_token`")));
+            return Err(Error::Tokenizer(format!(
+                "{TOKENIZER_CONFIG} names neither `eos_token` nor `bos_token`"
+            )));
         };
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         let added = tokenizer.get_added_tokens_decoder();
@@ -459,9 +462,9 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (tokenizer, again) = (sample(), sample());
         tokenizer.save(folder.path()).expect("saves");
-        let saved = fs_err::read_to_string(folder.path().join(TOKENIZER_FILE)).expect("reads");
+        let saved = fs_err::read_to_string(folder.path().join(TOKENIZER)).expect("reads");
         again.save(folder.path()).expect("saves");
-        assert_eq!(fs_err::read_to_string(folder.path().join(TOKENIZER_FILE)).expect("reads"), saved);
+        assert_eq!(fs_err::read_to_string(folder.path().join(TOKENIZER)).expect("reads"), saved);
         let loaded = ChatTokenizer::load(folder.path()).expect("loads");
         let chat = [message(Role::User, "Ava has 3."), message(Role::Assistant, "#### 3")];
         assert_eq!(
