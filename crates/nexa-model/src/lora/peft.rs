@@ -61,10 +61,11 @@ impl Lora {
         });
         write_json(&folder.join(ADAPTER_CONFIG), &config)?;
         let path = folder.join(ADAPTER_BASE);
-        Ok(match base {
+        match base {
             Some(base) => write_json(&path, &TrainedOver::from(base))?,
             None => remove(&path)?,
-        })
+        }
+        Ok(())
     }
 
     /// Reads the two files of PEFT.

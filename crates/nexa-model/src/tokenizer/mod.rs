@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 pub use self::conversation::{
     Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
 };
-use self::encode::Encoded;
+use self::encode::{Encoded, Hidden};
 use self::folder::Config;
 use self::private::{Private, Specials};
 use self::template::{ChatTemplate, Variables};
@@ -246,8 +246,7 @@ impl ChatTokenizer {
         let private = unused_characters(&text)?;
         let start = private.hide(prompt, &self.specials).len();
         let hidden = private.hide(&text, &self.specials);
-        let encoded =
-            encode::encode(&self.tokenizer, &self.specials, private, &hidden, &[start]).map_err(failed)?;
+        let encoded = self.encode_hidden(Hidden { text: &hidden, private, cuts: &[start] })?;
         let mut token_ids = self.opening()?;
         let mut trained = vec![false; token_ids.len()];
         trained.extend(encoded.places.iter().map(|place| place.end > start));
@@ -363,7 +362,11 @@ impl ChatTokenizer {
 
     fn encode_rendering(&self, rendering: &Rendering) -> Result<Encoded, lm::Error> {
         let Rendering { text, private, cuts, .. } = rendering;
-        encode::encode(&self.tokenizer, &self.specials, *private, text, cuts).map_err(failed)
+        self.encode_hidden(Hidden { text, private: *private, cuts })
+    }
+
+    fn encode_hidden(&self, hidden: Hidden<'_>) -> Result<Encoded, lm::Error> {
+        encode::encode(&self.tokenizer, &self.specials, hidden).map_err(failed)
     }
 }
 
@@ -387,8 +390,7 @@ impl lm::Tokenizer for ChatTokenizer {
         }
         let private = unused_characters(text)?;
         let hidden = private.hide(text, &self.specials);
-        let encoded = encode::encode(&self.tokenizer, &self.specials, private, &hidden, &[]);
-        Ok(encoded.map_err(failed)?.token_ids)
+        Ok(self.encode_hidden(Hidden { text: &hidden, private, cuts: &[] })?.token_ids)
     }
 
     fn decode(&self, token_ids: &[u32]) -> Result<String, lm::Error> {

@@ -260,3 +260,42 @@ fn a_model_is_exported_in_files_of_a_size() {
     std::fs::remove_file(shard).unwrap();
     refused(&shell, &["model", "import", "split"], 4, "safetensors");
 }
+
+#[test]
+fn a_tokenizer_is_trained_on_every_form_of_data() {
+    let shell = Shell::in_lab();
+    let train = |rows: &str, settings: &[&str]| {
+        shell.write("data/raw/rows.jsonl", rows);
+        done(&shell, &["data", "ingest", "--output", "rows"]);
+        let fixed = ["tokenizer", "train", "--in", "sft_dataset=rows", "vocab_size=290"];
+        shell.run(&[&fixed[..], settings].concat())
+    };
+    for (rows, settings) in [
+        (
+            r#"{"id": "1", "instruction": "Ava has 12 apples.", "input": "", "output": "She has 12 apples."}"#,
+            &[][..],
+        ),
+        (
+            r#"{"id": "1", "conversations": [{"from": "human", "value": "Ava has 12 apples, she has 12."}]}"#,
+            &[],
+        ),
+        (r#"{"id": "1", "prompt": "Ava has 12 apples.", "completion": "She has 12 apples."}"#, &[]),
+        (
+            r#"{"id": "1", "prompt": "Ava has 12?", "chosen": "She has 12.", "rejected": "She has apples."}"#,
+            &[],
+        ),
+        (
+            r#"{"id": "1", "question": "Ava has 12 apples.", "answer": "She has 12 apples."}"#,
+            &["datasets=[{name: rows, type: alpaca, field_instruction: question, field_output: answer}]"],
+        ),
+    ] {
+        let ran = train(rows, settings);
+        assert_eq!(ran.code, 0, "{rows}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("vocab_size"), "{}", ran.stderr);
+    }
+    let ran = train(r#"{"id": "1", "question": "a", "answer": "b"}"#, &[]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 1: no texts are found by its columns"), "{}", ran.stderr);
+    let ran = train(r#"{"id": "1", "text": "a"}"#, &["vocab_size=600"]);
+    assert!(ran.stderr.contains("`vocab_size` is 600, but"), "{}", ran.stderr);
+}

@@ -65,8 +65,13 @@ impl Vocabulary {
         let parts = match &self.model {
             Model::ByteLevel { pre_tokenizer, merges } => byte_level::to_json(*pre_tokenizer, vocab, merges),
             Model::SentencePiece { scores, add_space_prefix } => {
-                let unknown = self.text(self.unknown);
-                sentence_piece::to_json(&self.tokens, vocab, scores, *add_space_prefix, unknown)
+                let pieces = sentence_piece::Pieces {
+                    tokens: &self.tokens,
+                    scores,
+                    add_space_prefix: *add_space_prefix,
+                    unknown: self.text(self.unknown),
+                };
+                sentence_piece::to_json(pieces, vocab)
             }
         };
         let mut json =
