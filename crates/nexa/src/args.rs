@@ -577,7 +577,7 @@ pub(crate) enum ModelCommand {
         #[arg(long = "type", value_enum, default_value_t = ExportType::F16)]
         file_type: ExportType,
         /// The largest file of weights in a folder; what is larger is split. `GB` counts in thousands, `GiB` in 1024s.
-        #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::commands::model::size_bytes)]
+        #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::size::parse)]
         max_shard_size: u64,
         /// The file to write, or the folder, which must be new or empty.
         #[arg(long, value_name = "PATH")]

@@ -35,7 +35,7 @@ pub use self::conversation::{
 use self::encode::{Encoded, Hidden};
 use self::folder::Config;
 use self::private::{Private, Specials};
-use self::template::{ChatTemplate, Variables};
+use self::template::{Templates, Variables};
 use self::turns::{End, Renderer, Rendering};
 use crate::Error;
 use crate::files::{TOKENIZER, TOKENIZER_CONFIG};
@@ -59,30 +59,6 @@ pub struct ChatTokenizer {
     vocab_size: usize,
     prefix: u32,
     stop: Vec<u32>,
-}
-
-/// The templates of a tokenizer; a base model has none.
-#[derive(Debug, Default)]
-struct Templates {
-    plain: Option<ChatTemplate>,
-    /// For conversations with tools, where that is another one.
-    with_tools: Option<ChatTemplate>,
-}
-
-impl Templates {
-    fn new(config: &Config) -> Result<Self, Error> {
-        let compile = |source: &str| ChatTemplate::new(source, config.template_date());
-        let (plain, with_tools) = (config.template(false), config.template(true));
-        Ok(Self {
-            plain: plain.map(compile).transpose()?,
-            with_tools: with_tools.filter(|_| with_tools != plain).map(compile).transpose()?,
-        })
-    }
-
-    fn of(&self, conversation: &Conversation) -> Option<&ChatTemplate> {
-        let with_tools = self.with_tools.as_ref().filter(|_| conversation.tools.is_some());
-        with_tools.or(self.plain.as_ref())
-    }
 }
 
 impl ChatTokenizer {
