@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use nexa_core::Error as CoreError;
-use nexa_core::files::{create_folder, sync_folder, walk};
+use nexa_core::files::{create_folder, remove, sync_folder, walk};
 
 use crate::Error;
 use crate::files::WEIGHTS_INDEX;
@@ -12,12 +12,25 @@ use crate::weights::{self, Source, weight_files};
 /// Copies the files of a model to a folder that is new or empty, the weights in files of at most `shard_bytes`.
 ///
 /// # Errors
-/// Fails on a folder that holds something, and names the file that cannot be read or written.
+/// Fails on a folder that holds something, and names the file that cannot be read or written; the folder is then left as
+/// it was.
 pub fn export(model: &Path, output: &Path, shard_bytes: u64) -> Result<(), Error> {
+    let was_there = output.exists();
     create_folder(output)?;
     if !walk(output)?.is_empty() {
         return Err(Error::NotEmpty(output.to_owned()));
     }
+    let result = write(model, output, shard_bytes);
+    if result.is_err() {
+        remove(output)?;
+        if was_there {
+            create_folder(output)?;
+        }
+    }
+    result
+}
+
+fn write(model: &Path, output: &Path, shard_bytes: u64) -> Result<(), Error> {
     let source = Source::open(model)?;
     let mut weights = weight_files(model)?;
     weights.push(model.join(WEIGHTS_INDEX));
@@ -76,5 +89,24 @@ mod tests {
         assert!(error.to_string().ends_with("the folder is not empty"), "{error}");
         assert_eq!((error.exit_code(), error.hint().is_some()), (ExitCode::Usage, true));
         assert_eq!(walk(&output).expect("lists"), [Path::new("mine")]);
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_read_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [model, new, empty] = ["model", "new", "empty"].map(|name| folder.path().join(name));
+        for folder in [&model, &empty] {
+            std::fs::create_dir(folder).expect("a folder");
+        }
+        let tokenizer = sample();
+        let weights = scattered(&DecoderConfig { vocab_size: tokenizer.vocab_size(), ..small() });
+        Checkpoint::save(&model, &weights, &tokenizer).expect("saves");
+        std::fs::create_dir(model.join("z")).expect("a folder");
+        std::os::unix::fs::symlink("nowhere", model.join("z/broken")).expect("links");
+        for output in [&new, &empty] {
+            let error = export(&model, output, 1 << 30).expect_err("a file cannot be read").to_string();
+            assert!(error.contains("z/broken"), "{error}");
+        }
+        assert!(!new.exists() && empty.exists() && walk(&empty).expect("lists").is_empty());
     }
 }

@@ -87,8 +87,7 @@ impl Stage for TrainTokenizer {
         let (asked, made) = (self.config.vocab_size, tokenizer.vocab_size());
         if made < asked {
             context.emit(Event::warning(format!(
-                "`vocab_size` is {asked}, but {made} ids say everything: each word of the {} texts is one token already",
-                texts.len()
+                "`vocab_size` is {asked}, but {made} ids say everything: every word of the training split is one token"
             )));
         }
         let bytes: usize = texts.iter().map(String::len).sum();

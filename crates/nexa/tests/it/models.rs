@@ -265,11 +265,12 @@ fn a_model_is_exported_in_files_of_a_size() {
 fn a_tokenizer_is_trained_on_every_form_of_data() {
     let shell = Shell::in_lab();
     let train = |rows: &str, settings: &[&str]| {
-        shell.write("data/raw/rows.jsonl", rows);
-        done(&shell, &["data", "ingest", "--output", "rows"]);
-        let fixed = ["tokenizer", "train", "--in", "sft_dataset=rows", "vocab_size=290"];
+        shell.write("rows.jsonl", rows);
+        done(&shell, &["data", "ingest", "paths=[rows.jsonl]", "--output", "rows"]);
+        let fixed = ["tokenizer", "train", "--in", "sft_dataset=rows", "vocab_size=276"];
         shell.run(&[&fixed[..], settings].concat())
     };
+    // The names of the roles alone, which every tokenizer knows, make two ids less.
     for (rows, settings) in [
         (
             r#"{"id": "1", "instruction": "Ava has 12 apples.", "input": "", "output": "She has 12 apples."}"#,
