@@ -449,7 +449,10 @@ pub(crate) struct CollectArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenizerCommand {
-    /// Trains a byte-level BPE on SFT data.
+    /// Trains a byte-level BPE on training data of any form.
+    #[command(
+        after_help = "Settings: vocab_size, and datasets=[{type: …, field_messages: …}], as in training, for other columns."
+    )]
     Train(StageArgs),
 }
 
