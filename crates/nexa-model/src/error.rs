@@ -1,6 +1,8 @@
 //! What goes wrong with checkpoints, configurations and tokenizers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use nexa_core::{Diagnose, Error as CoreError, ExitCode};
 
 use crate::Architecture;
 
@@ -16,6 +18,14 @@ pub enum Error {
     /// Putting a file in its place failed; the message names the path.
     #[error(transparent)]
     Store(#[from] nexa_core::Error),
+    /// A file of a model does not hold what it should.
+    #[error("{path}: {source}", path = path.display())]
+    In {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: Box<Self>,
+    },
     /// A file is not the JSON that it should be.
     #[error("{path}: {source}", path = path.display())]
     Json {
@@ -55,6 +65,14 @@ pub enum Error {
     #[error("{path}: unexpected tensor `{name}`", path = path.display())]
     UnexpectedTensor {
         /// Which file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor stands in two files of a model.
+    #[error("{path}: tensor `{name}` stands in an earlier file already", path = path.display())]
+    DuplicateTensor {
+        /// The second file.
         path: PathBuf,
         /// The tensor's name.
         name: String,
@@ -118,6 +136,23 @@ pub enum Error {
         /// The largest that rounding explains.
         bound: f32,
     },
+    /// Adapters were trained over another model than the one that they are to be merged into.
+    #[error(
+        "the adapters were trained over `{trained_over}` ({trained_hash}), `{base}` is another model ({base_hash})"
+    )]
+    OtherBase {
+        /// What the adapters say they were trained over.
+        trained_over: String,
+        /// The hash of its weights.
+        trained_hash: String,
+        /// The model that was given.
+        base: String,
+        /// The hash of its weights.
+        base_hash: String,
+    },
+    /// A folder that is to be written holds something.
+    #[error("write to `{path}`: the folder is not empty", path = .0.display())]
+    NotEmpty(PathBuf),
     /// A tokenizer could not be trained, loaded or saved.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
@@ -129,4 +164,79 @@ pub enum Error {
         /// Rows of the embedding.
         model: usize,
     },
+}
+
+impl Error {
+    /// Says in which file it is.
+    pub(crate) fn within(self, path: &Path) -> Self {
+        Self::In { path: path.to_owned(), source: Box::new(self) }
+    }
+
+    /// What the system said, where it was a file that could not be read or written.
+    fn system(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::Io(error)
+            | Self::Store(CoreError::Io { source: error, .. })
+            | Self::Safetensors { source: safetensors::SafeTensorError::IoError(error), .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Diagnose for Error {
+    fn hint(&self) -> Option<String> {
+        if let Some(error) = self.system().filter(|error| is_storage(error)) {
+            return CoreError::io("write", "", std::io::Error::from(error.kind())).hint();
+        }
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::In { source, .. } => source.hint(),
+            Self::Device(error) => error.hint(),
+            Self::Io(error) if error.kind() == std::io::ErrorKind::NotFound => Some(
+                "a checkpoint is a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json"
+                    .to_owned(),
+            ),
+            Self::NoModel(_) => {
+                Some("a model is a folder, or `hf:organisation/name` on the Hugging Face hub".to_owned())
+            }
+            Self::HubRefused { .. } => Some(
+                "the name is wrong, or the model is private or gated: set HF_TOKEN to a token that may read it"
+                    .to_owned(),
+            ),
+            Self::HubUnreachable { .. } => {
+                Some("check the connection and HF_ENDPOINT; a model that was fetched before is used without".to_owned())
+            }
+            Self::Safetensors { .. } => {
+                Some("the file is damaged or incomplete; fetch it again".to_owned())
+            }
+            Self::OtherBase { .. } => Some(
+                "name the model that they were trained over with `--base`, or merge all the same with `--any-base`"
+                    .to_owned(),
+            ),
+            Self::NotEmpty(_) => Some("name a folder that is new or empty".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        if self.system().is_some_and(is_storage) {
+            return ExitCode::Storage;
+        }
+        match self {
+            Self::Store(error) => error.exit_code(),
+            Self::Device(error) => error.exit_code(),
+            Self::Config { .. } => ExitCode::Config,
+            Self::HubRefused { .. } => ExitCode::Credentials,
+            Self::HubUnreachable { .. } => ExitCode::Unavailable,
+            Self::Merge { .. } => ExitCode::Integrity,
+            Self::NotEmpty(_) => ExitCode::Usage,
+            _ => ExitCode::Input,
+        }
+    }
+}
+
+/// Whether the disk is full or not writable.
+fn is_storage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }

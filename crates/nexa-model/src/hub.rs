@@ -11,16 +11,13 @@ use hf_hub::{Cache, Repo, RepoType};
 use nexa_core::env::{Environment, Secret};
 
 use crate::Error;
-use crate::weights::{INDEX_FILE, WEIGHTS_FILE, shard_names};
+use crate::files::{OPTIONAL, REQUIRED, WEIGHTS, WEIGHTS_INDEX};
+use crate::weights::shard_names;
 
 /// Begins the name of a repository.
 const PREFIX: &str = "hf:";
 /// Where the hub is, unless `HF_ENDPOINT` says otherwise.
 const ENDPOINT: &str = "https://huggingface.co";
-/// Files without which there is no model.
-const REQUIRED: [&str; 3] = ["config.json", "tokenizer.json", "tokenizer_config.json"];
-/// Files that some models have besides.
-const OPTIONAL: [&str; 2] = ["generation_config.json", "chat_template.jinja"];
 
 /// Finds the folder of a model that is given as a path or as `hf:organisation/name`, perhaps with `@revision`.
 ///
@@ -138,8 +135,8 @@ impl Hub {
         let cache = Cache::new(self.cache.clone()).repo(repository.at(&repository.revision));
         let config = cache.get(REQUIRED[0])?;
         let has = |file: &str| cache.get(file).is_some();
-        let has_weights = has(WEIGHTS_FILE)
-            || cache.get(INDEX_FILE).is_some_and(|index| {
+        let has_weights = has(WEIGHTS)
+            || cache.get(WEIGHTS_INDEX).is_some_and(|index| {
                 shard_names(&index).is_ok_and(|names| names.iter().all(|name| has(name)))
             });
         (has_weights && REQUIRED.iter().all(|file| has(file))).then(|| config.parent().map(Path::to_owned))?
@@ -169,14 +166,14 @@ impl Hub {
         for file in REQUIRED[1..].iter().chain(&OPTIONAL).filter(|file| has(file)) {
             get(&commit, file)?;
         }
-        if has(WEIGHTS_FILE) {
-            get(&commit, WEIGHTS_FILE)?;
-        } else if has(INDEX_FILE) {
-            for name in shard_names(&get(&commit, INDEX_FILE)?)? {
+        if has(WEIGHTS) {
+            get(&commit, WEIGHTS)?;
+        } else if has(WEIGHTS_INDEX) {
+            for name in shard_names(&get(&commit, WEIGHTS_INDEX)?)? {
                 get(&commit, &name)?;
             }
         } else {
-            return repository.fail(format!("has neither `{WEIGHTS_FILE}` nor `{INDEX_FILE}`"));
+            return repository.fail(format!("has neither `{WEIGHTS}` nor `{WEIGHTS_INDEX}`"));
         }
         cache.repo(branch).create_ref(&info.sha)?;
         Ok(config.parent().map(Path::to_owned).unwrap_or_default())
@@ -288,6 +285,7 @@ mod tests {
             ("model.safetensors", "weights"),
             ("tokenizer.json", "{\"b\": 2}"),
             ("tokenizer_config.json", "{\"c\": 3}"),
+            ("special_tokens_map.json", "{\"d\": 4}"),
         ]);
         let cache = tempfile::tempdir().expect("a folder");
         let folder = fake.hub(cache.path()).fetch(&tiny()).expect("fetches");
@@ -297,9 +295,16 @@ mod tests {
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
             .collect();
         found.sort();
-        assert_eq!(found, ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
+        let expected = [
+            "config.json",
+            "model.safetensors",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ];
+        assert_eq!(found, expected);
         assert_eq!(std::fs::read_to_string(folder.join("model.safetensors")).expect("a file"), "weights");
-        assert_eq!(fake.requests().len(), 5);
+        assert_eq!(fake.requests().len(), 6);
 
         // Once they are there, the hub is asked for the commit alone, or for nothing.
         assert_eq!(fake.hub(cache.path()).fetch(&tiny()).expect("is there"), folder);

@@ -1,7 +1,8 @@
 //! The stage `model.import`: a model from elsewhere becomes a checkpoint of the lab.
 //!
 //! A GGUF file is translated by [`crate::gguf`]. A folder of Hugging Face is taken as it is, except that weights in
-//! several files become one. A repository of the hub becomes such a folder first, in the lab's cache.
+//! several files become one; it is refused where its config, tokenizer and weights do not fit together, before a
+//! checkpoint is made of it. A repository of the hub becomes such a folder first, in the lab's cache.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,14 @@ use nexa_core::{Error as CoreError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::gguf::safetensors::{INDEX_FILE, Planned, Sink, Source, WEIGHTS_FILE, weight_files};
+use crate::checkpoint::Parts;
+use crate::files::{OPTIONAL, REQUIRED, WEIGHTS, WEIGHTS_INDEX};
+use crate::weights::{self, weight_files};
 use crate::{gguf, hub};
 
 const NAME: &str = "model.import";
 /// Where repositories of the hub are kept in the lab's folder of state.
 const CACHE_FOLDER: &str = "cache/hub";
-/// What a folder must have besides its weights.
-const REQUIRED: &[&str] = &["config.json", "tokenizer.json", "tokenizer_config.json"];
-/// What is taken along where it is there.
-const OPTIONAL: &[&str] = &["generation_config.json", "chat_template.jinja", "special_tokens_map.json"];
 
 /// What is imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,14 +67,15 @@ impl ImportModel {
     }
 
     fn import_folder(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let parts = Parts::open(&self.source)?;
         for file in &self.files {
             let name = file.file_name().unwrap_or_default();
-            if REQUIRED.iter().chain(OPTIONAL).any(|known| *known == name) {
+            if REQUIRED.iter().chain(&OPTIONAL).any(|known| *known == name) {
                 let target = context.output.join(name);
                 std::fs::copy(file, &target).map_err(|e| CoreError::io("copy", file, e))?;
             }
         }
-        let parameters = copy_weights(&self.source, &context.output.join(WEIGHTS_FILE))?;
+        let parameters = weights::copy(&parts.source, context.output, u64::MAX)?;
         context.state("format", "safetensors")?;
         context.state("parameters", parameters)?;
         Ok(())
@@ -110,7 +110,7 @@ impl Stage for ImportModel {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -131,44 +131,31 @@ fn folder_files(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
     let mut names: Vec<PathBuf> = REQUIRED.iter().map(|name| folder.join(name)).collect();
     names.extend(OPTIONAL.iter().map(|name| folder.join(name)).filter(|path| path.exists()));
     let weights = weight_files(folder)?;
-    if weights != [folder.join(WEIGHTS_FILE)] {
-        names.push(folder.join(INDEX_FILE));
+    if weights != [folder.join(WEIGHTS)] {
+        names.push(folder.join(WEIGHTS_INDEX));
     }
     names.extend(weights);
     Ok(names)
 }
 
-/// Writes the weights of a folder as one file, tensor by tensor, and counts them.
-fn copy_weights(folder: &Path, path: &Path) -> Result<u64, StageError> {
-    let source = Source::open(folder)?;
-    let mut planned: Vec<Planned> = source
-        .names()
-        .filter_map(|name| {
-            let info = source.info(name)?;
-            Some(Planned { name: name.to_owned(), dtype: info.dtype, shape: info.shape.clone() })
-        })
-        .collect();
-    Sink::order(&mut planned);
-    let mut sink = Sink::create(path, &planned)?;
-    for tensor in &planned {
-        sink.write(&source.bytes(&tensor.name)?)?;
-    }
-    sink.finish()?;
-    Ok(planned.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum())
-}
-
 #[cfg(test)]
 mod tests {
+    use nexa_core::ExitCode;
     use nexa_core::artifact::Artifact;
     use nexa_core::env::Environment;
     use nexa_core::event::{Cancel, NoEvents};
     use nexa_core::stage::{Inputs, Outcome, Request, Services, execute};
     use nexa_core::table::JsonLines;
 
+    use safetensors::tensor::Dtype;
+    use serde_json::json;
+
     use super::*;
     use crate::config::tests::small;
+    use crate::files::CONFIG;
     use crate::gguf::FileType;
     use crate::tokenizer::tests::sample;
+    use crate::weights::{Planned, Sink, Source};
     use crate::{Checkpoint, DecoderConfig, Weights};
 
     fn lab_with_model() -> (tempfile::TempDir, Lab) {
@@ -232,12 +219,12 @@ mod tests {
     fn weights_in_several_files_become_one() {
         let (folder, lab) = lab_with_model();
         let model = folder.path().join("model");
-        std::fs::rename(model.join(WEIGHTS_FILE), model.join("model-1.safetensors")).unwrap();
+        std::fs::rename(model.join(WEIGHTS), model.join("model-1.safetensors")).unwrap();
         let index = serde_json::json!({ "weight_map": { "any": "model-1.safetensors" } });
-        nexa_core::files::write_json(&model.join(INDEX_FILE), &index).unwrap();
+        nexa_core::files::write_json(&model.join(WEIGHTS_INDEX), &index).unwrap();
         let artifact = made(import(&lab, "model").unwrap());
         Checkpoint::load(&artifact.path()).unwrap();
-        assert!(!artifact.path().join(INDEX_FILE).exists(), "the index would lead nowhere");
+        assert!(!artifact.path().join(WEIGHTS_INDEX).exists(), "the index would lead nowhere");
     }
 
     #[test]
@@ -251,5 +238,88 @@ mod tests {
         std::fs::remove_file(folder.path().join("model/tokenizer.json")).unwrap();
         check("model", "tokenizer.json");
         check("hf:tiny/model", "hub: `tiny/model` is not in the cache");
+    }
+
+    #[test]
+    fn a_folder_that_does_not_fit_together_makes_no_checkpoint() {
+        let (folder, lab) = lab_with_model();
+        let model = folder.path().join("model");
+        let check = |break_it: &dyn Fn(&Path), expected: &str| {
+            let broken = folder.path().join("broken");
+            nexa_core::files::remove(&broken).unwrap();
+            nexa_core::files::copy_tree(&model, &broken).unwrap();
+            break_it(&broken);
+            let error = import(&lab, "broken").expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+            assert_eq!(error.exit_code(), ExitCode::Input, "{error}");
+        };
+        let with_key = |key: &'static str, value: Value| {
+            move |broken: &Path| {
+                let path = broken.join(CONFIG);
+                let mut config: Value = nexa_core::files::read_json(&path).unwrap();
+                config[key] = value.clone();
+                nexa_core::files::write_json(&path, &config).unwrap();
+            }
+        };
+        let bert = with_key("architectures", json!(["BertModel"]));
+        check(&bert, "broken/config.json: architecture `BertModel` is not supported");
+        check(
+            &with_key("hidden_act", json!("gelu")),
+            "broken/config.json: model config: `hidden_act` is `gelu`",
+        );
+        let rope = json!({ "rope_type": "foo", "factor": 2.0 });
+        check(&with_key("rope_scaling", rope), "broken/config.json: model config: `rope_scaling`");
+        check(&with_key("num_hidden_layers", json!(3)), "model.safetensors: tensor `model.layers.2.");
+        check(
+            &with_key("num_hidden_layers", json!(1)),
+            "model.safetensors: unexpected tensor `model.layers.1.",
+        );
+        let gate =
+            "tensor `model.layers.0.mlp.gate_proj.weight` has shape [40, 24], the config asks for [24, 24]";
+        check(&with_key("intermediate_size", json!(24)), gate);
+        check(&with_key("vocab_size", json!(3)), "broken/tokenizer.json: the tokenizer has");
+        let text = |name: &'static str, text: &'static str| {
+            move |broken: &Path| std::fs::write(broken.join(name), text).unwrap()
+        };
+        check(&text("tokenizer.json", "{\"model\": 1}"), "broken/tokenizer.json: tokenizer: ");
+        check(&text("tokenizer_config.json", "{"), "broken/tokenizer_config.json: ");
+        check(
+            &text("generation_config.json", r#"{"eos_token_id": 9999}"#),
+            "broken/generation_config.json: ",
+        );
+        check(&text("model.safetensors", "not weights"), "broken/model.safetensors: ");
+        let integers = |broken: &Path| {
+            let planned = [Planned { name: "model.norm.weight".into(), dtype: Dtype::I32, shape: vec![24] }];
+            let mut sink = Sink::create(&broken.join("more.safetensors"), &planned).unwrap();
+            sink.write(&[0; 96]).unwrap();
+            sink.finish().unwrap();
+            let source = Source::open(broken).unwrap();
+            let mut rest: Vec<Planned> = source
+                .tensors()
+                .filter(|(name, _)| *name != "model.norm.weight")
+                .map(|(name, info)| Planned {
+                    name: name.into(),
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                })
+                .collect();
+            Planned::order(&mut rest);
+            let mut sink = Sink::create(&broken.join("most.safetensors"), &rest).unwrap();
+            rest.iter().for_each(|tensor| sink.write(source.bytes(&tensor.name).unwrap()).unwrap());
+            sink.finish().unwrap();
+            drop(source);
+            std::fs::remove_file(broken.join(WEIGHTS)).unwrap();
+            let index = json!({ "weight_map": { "a": "more.safetensors", "b": "most.safetensors" } });
+            nexa_core::files::write_json(&broken.join(WEIGHTS_INDEX), &index).unwrap();
+        };
+        check(&integers, "more.safetensors: tensor `model.norm.weight` is I32 (readable: F32, F16, BF16)");
+        let shardless = |broken: &Path| {
+            std::fs::remove_file(broken.join(WEIGHTS)).unwrap();
+            let index = json!({ "weight_map": { "a": "absent.safetensors" } });
+            nexa_core::files::write_json(&broken.join(WEIGHTS_INDEX), &index).unwrap();
+        };
+        check(&shardless, "absent.safetensors");
+        let store = nexa_core::artifact::Store::new(&lab);
+        assert!(store.of_project("tutor").unwrap().is_empty(), "nothing was made");
     }
 }

@@ -7,18 +7,22 @@
 //! - [`device`] names and opens what training computes on.
 //! - [`LocalModel`] is the model for inference, with a cache of keys and values.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
-//! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one; [`gguf`] reads and writes the files of llama.cpp.
+//! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one, [`export()`] writes one for others;
+//!   [`gguf`] reads and writes the files of llama.cpp.
 //! - [`resolve`] is a model's name to its folder; for names of the Hugging Face hub it is the only place that reaches
 //!   the network.
 //!
 //! This crate knows no optimizer, no data set and no sampler.
 
+mod base;
 mod buffer;
 mod checkpoint;
 mod config;
 mod decoder;
 pub mod device;
 mod error;
+mod export;
+mod files;
 pub mod gguf;
 mod hub;
 mod import;
@@ -33,9 +37,11 @@ mod plain;
 pub mod profile;
 mod rope;
 mod stage;
+mod texts;
 mod tokenizer;
 mod weights;
 
+pub use base::Base;
 pub use buffer::Buffer;
 pub use checkpoint::Checkpoint;
 pub use config::{
@@ -43,6 +49,8 @@ pub use config::{
 };
 pub use decoder::{Batch, Decoder, Gradients, LossFunction, Objective, TeacherRows};
 pub use error::Error;
+pub use export::export;
+pub use files::ADAPTER_FOLDER;
 pub use hub::resolve;
 pub use import::{ImportConfig, ImportModel};
 pub use inference::LocalModel;
@@ -51,7 +59,8 @@ pub use kernels::head::rows_at_once;
 pub use lora::{Lora, LoraConfig};
 pub use merge::{MergeConfig, MergeModel};
 pub use stage::{TokenizerConfig, TrainTokenizer};
+pub use texts::{Form as TextForm, MessageKeys, TextColumns};
 pub use tokenizer::{
     ChatTokenizer, Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
 };
-pub use weights::{Kind, Parameter, Weights, layout, write_tensors};
+pub use weights::{Kind, Parameter, SHARD_BYTES, Weights, layout, weights_hash, write_tensors};

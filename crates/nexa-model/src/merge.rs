@@ -11,13 +11,13 @@ use nexa_core::stage::{Context, Stage, StageError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Batch, Checkpoint, Decoder, Error, Lora, Weights};
+use crate::files::{ADAPTER_BASE, ADAPTER_CONFIG, ADAPTER_FOLDER, ADAPTER_WEIGHTS};
+use crate::lora::{TrainedOver, trained_over};
+use crate::{Base, Batch, Checkpoint, Decoder, Error, Lora, Weights};
 
 const NAME: &str = "model.merge";
 /// The role of the model that the adapters correct.
 const BASE_ROLE: &str = "base";
-/// The two files of PEFT.
-const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 /// Tokens that the merged model is tried on.
 const TRIED_TOKENS: usize = 24;
 /// How far two logits may be apart, as a share of the largest one: a hundred times what adding `B A` to a weight in
@@ -28,8 +28,12 @@ const TOLERANCE: f32 = 1e-3;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MergeConfig {
-    /// A folder with `adapter_config.json` and `adapter_model.safetensors`; a relative path starts at the lab's root.
+    /// A folder with `adapter_config.json` and `adapter_model.safetensors`, or that of a trained model that holds them in
+    /// `adapter`; a relative path starts at the lab's root.
     pub adapter: String,
+    /// Merges into another model than the adapters say they were trained over, as long as the shapes fit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_base: bool,
 }
 
 /// Adds adapters to the weights of a checkpoint, once it is shown that this changes no answer.
@@ -45,8 +49,12 @@ impl MergeModel {
     /// # Errors
     /// Names the file that is missing.
     pub fn new(lab: &Lab, config: MergeConfig) -> Result<Self, StageError> {
-        let folder = lab.root().join(&config.adapter);
-        let config = MergeConfig { adapter: lab.display_path(&folder) };
+        let mut folder = lab.root().join(&config.adapter);
+        let inner = folder.join(ADAPTER_FOLDER);
+        if !folder.join(ADAPTER_CONFIG).is_file() && inner.join(ADAPTER_CONFIG).is_file() {
+            folder = inner;
+        }
+        let config = MergeConfig { adapter: lab.display_path(&folder), ..config };
         let made = Self { config, folder };
         match made.outside_files().into_iter().find(|file| !file.is_file()) {
             Some(missing) => {
@@ -54,6 +62,23 @@ impl MergeModel {
                 Err(CoreError::io("read", missing, cause).into())
             }
             None => Ok(made),
+        }
+    }
+
+    /// Refuses another model than the adapters were trained over, where they say which that was.
+    fn check_base(&self, base: &Checkpoint, name: &str) -> Result<(), Error> {
+        match trained_over(&self.folder)? {
+            Some(TrainedOver { base_model, base_weights })
+                if base_weights != base.weights_hash && !self.config.any_base =>
+            {
+                Err(Error::OtherBase {
+                    trained_over: base_model,
+                    trained_hash: base_weights,
+                    base: name.to_owned(),
+                    base_hash: base.weights_hash.clone(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -68,7 +93,7 @@ impl Stage for MergeModel {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -76,11 +101,15 @@ impl Stage for MergeModel {
     }
 
     fn outside_files(&self) -> Vec<PathBuf> {
-        ADAPTER_FILES.map(|name| self.folder.join(name)).to_vec()
+        let mut files = [ADAPTER_CONFIG, ADAPTER_WEIGHTS].map(|name| self.folder.join(name)).to_vec();
+        files.extend(Some(self.folder.join(ADAPTER_BASE)).filter(|file| file.exists()));
+        files
     }
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
-        let base = Checkpoint::load(&context.inputs.require(BASE_ROLE)?.path())?;
+        let artifact = context.inputs.require(BASE_ROLE)?;
+        let base = Checkpoint::load(&artifact.path())?;
+        self.check_base(&base, &artifact.id().to_string())?;
         let lora = Lora::load(&self.folder, base.weights.config())?;
         let mut merged = base.weights.clone();
         lora.merge(&mut merged);
@@ -89,7 +118,7 @@ impl Stage for MergeModel {
             "{} numbers of adapters merged; logits differ by at most {difference:.1e}",
             lora.count()
         )));
-        Checkpoint::save(context.output, &merged, &base.tokenizer)?;
+        Checkpoint::save_over(&Base::of(&base.folder)?, context.output, &merged, &base.tokenizer)?;
         context.state("parameters", merged.count())?;
         context.state("adapter_parameters", lora.count())?;
         Ok(())

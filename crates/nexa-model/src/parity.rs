@@ -41,7 +41,8 @@ fn families() -> Vec<Family> {
     let load = |folder: PathBuf| {
         let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
         let config = DecoderConfig::load(&folder.join("config.json")).expect(&name);
-        let (weights, _) = weights::load(&folder, &config).expect(&name);
+        let source = weights::open(&folder, &config).expect(&name);
+        let weights = weights::load(&source, &config).expect(&name);
         let text = std::fs::read_to_string(folder.join("reference.json")).expect(&name);
         Family { reference: serde_json::from_str(&text).expect(&name), weights, name }
     };

@@ -4,19 +4,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use nexa_core::files;
-use nexa_model::{Buffer, ChatTokenizer, Checkpoint, Decoder, Lora, Parameter, Weights};
+use nexa_model::{
+    ADAPTER_FOLDER, Base, Buffer, ChatTokenizer, Checkpoint, Decoder, Lora, Parameter, Weights,
+};
 
 use crate::placement::Placement;
 use crate::{Config, Error};
-
-/// The folder of the adapters beside a finished model.
-const ADAPTER_FOLDER: &str = "adapter";
 
 /// A model in training.
 #[derive(Debug)]
 pub(crate) struct Model {
     weights: Weights,
     lora: Option<Lora>,
+    /// The model that it goes on from.
+    base: Option<Base>,
     placement: Placement,
     /// The decoder without adapters, where its weights are frozen: they go to the device once.
     frozen: OnceLock<Decoder>,
@@ -29,7 +30,16 @@ impl Model {
     /// Names the key of the adapters that makes no sense.
     pub(crate) fn new(config: &Config, weights: Weights, placement: Placement) -> Result<Self, Error> {
         let lora = config.lora().map(|lora| Lora::new(lora, weights.config(), config.seed)).transpose()?;
-        Ok(Self { weights, lora, placement, frozen: OnceLock::new() })
+        Ok(Self { weights, lora, base: None, placement, frozen: OnceLock::new() })
+    }
+
+    /// Says which model the weights are those of, where they are not drawn at random: it is named beside the adapters,
+    /// and how its answers are sampled is kept.
+    ///
+    /// # Errors
+    /// Names the file of the model that cannot be read.
+    pub(crate) fn over(self, base: Option<&Path>) -> Result<Self, Error> {
+        Ok(Self { base: base.map(Base::of).transpose()?, ..self })
     }
 
     /// Where it is computed.
@@ -85,14 +95,18 @@ impl Model {
     /// # Errors
     /// Fails when a file cannot be written.
     pub(crate) fn save(&self, folder: &Path, tokenizer: &ChatTokenizer) -> Result<(), Error> {
+        let save = |weights: &Weights| match &self.base {
+            Some(base) => Checkpoint::save_over(base, folder, weights, tokenizer),
+            None => Checkpoint::save(folder, weights, tokenizer),
+        };
         let Some(lora) = &self.lora else {
-            return Ok(Checkpoint::save(folder, &self.weights, tokenizer)?);
+            return Ok(save(&self.weights)?);
         };
         let mut merged = self.weights.clone();
         lora.merge(&mut merged);
-        Checkpoint::save(folder, &merged, tokenizer)?;
+        save(&merged)?;
         let adapter = folder.join(ADAPTER_FOLDER);
         files::create_folder(&adapter)?;
-        Ok(lora.save(&adapter, "..")?)
+        Ok(lora.save(&adapter, self.base.as_ref())?)
     }
 }

@@ -506,7 +506,10 @@ pub(crate) struct CollectArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenizerCommand {
-    /// Trains a byte-level BPE on SFT data.
+    /// Trains a byte-level BPE on training data of any form.
+    #[command(
+        after_help = "Settings: vocab_size, and datasets=[{type: …, field_messages: …}], as in training, for other columns."
+    )]
     Train(StageArgs),
 }
 
@@ -598,8 +601,8 @@ pub(crate) enum ModelCommand {
         /// A `.gguf` file, a folder of Hugging Face, or `hf:organisation/name`, perhaps with `@revision`.
         source: String,
         /// The name of the checkpoint; by default that of the file, folder or repository.
-        #[arg(long)]
-        name: Option<String>,
+        #[arg(long, alias = "name", value_name = "NAME")]
+        output: Option<String>,
         /// Makes it again even where it is up to date.
         #[arg(long)]
         force: bool,
@@ -609,12 +612,16 @@ pub(crate) enum ModelCommand {
         /// The model that the adapters correct: an artifact, a folder, a `.gguf` file or `hf:organisation/name`.
         #[arg(long, value_name = "REF")]
         base: String,
-        /// A folder with `adapter_config.json` and `adapter_model.safetensors`.
-        #[arg(long, value_name = "FOLDER")]
-        adapter: PathBuf,
-        /// The name of the checkpoint.
+        /// A checkpoint that was trained with adapters, or a folder with `adapter_config.json` and
+        /// `adapter_model.safetensors`.
+        #[arg(long, value_name = "REF")]
+        adapter: String,
+        /// Merges into another model than the adapters say they were trained over, as long as the shapes fit.
         #[arg(long)]
-        name: Option<String>,
+        any_base: bool,
+        /// The name of the checkpoint.
+        #[arg(long, alias = "name", value_name = "NAME")]
+        output: Option<String>,
         /// Makes it again even where it is up to date.
         #[arg(long)]
         force: bool,
@@ -629,7 +636,10 @@ pub(crate) enum ModelCommand {
         /// The numbers of a GGUF file.
         #[arg(long = "type", value_enum, default_value_t = ExportType::F16)]
         file_type: ExportType,
-        /// The file or folder to write.
+        /// The largest file of weights in a folder; what is larger is split. `GB` counts in thousands, `GiB` in 1024s.
+        #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::size::parse)]
+        max_shard_size: u64,
+        /// The file to write, or the folder, which must be new or empty.
         #[arg(long, value_name = "PATH")]
         output: PathBuf,
     },

@@ -9,6 +9,7 @@ mod memory;
 mod models;
 mod pipeline;
 mod render;
+mod size;
 mod stages;
 mod wire;
 

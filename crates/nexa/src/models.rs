@@ -1,6 +1,6 @@
 //! The models that people name, wherever they lie: the one place that knows every way to name one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nexa_core::artifact::{Artifact, Kind};
@@ -16,6 +16,8 @@ use crate::stages;
 
 /// Begins the name of a repository of the Hugging Face hub.
 const HUB: &str = "hf:";
+/// The file by which a folder of adapters is known.
+const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// The keys that name the model to go on from, as several trainers spell them.
 const BASE_KEYS: [&str; 2] = ["base_model", "model_name_or_path"];
 /// The role of that model.
@@ -39,6 +41,23 @@ pub(crate) fn checkpoint(app: &App, named: &str) -> Result<Artifact> {
         render::note(&format!("imported {named} as {}", artifact.id()));
     }
     Ok(outcome.artifact().clone())
+}
+
+/// Finds the folder of adapters: that of an artifact of the lab which was trained with some, else any folder.
+pub(crate) fn adapter(app: &App, named: &str) -> Result<PathBuf> {
+    let path = Path::new(named);
+    match app.store().resolve(app.project()?.name(), named) {
+        Err(Error::NotFound { .. }) if path.exists() => {}
+        // The path of a file or folder inside an artifact names that one alone.
+        Ok(_) if path.join(ADAPTER_CONFIG).is_file() => {}
+        found => {
+            let artifact = found?;
+            artifact.expect_kind(Kind::Checkpoint)?;
+            artifact.verify()?;
+            return Ok(artifact.path().join(nexa_model::ADAPTER_FOLDER));
+        }
+    }
+    Ok(path.canonicalize().map_err(|e| Error::io("read", path, e))?)
 }
 
 /// Runs the stage `model.import` on a folder, a file or a repository of the hub.

@@ -131,7 +131,7 @@ impl DecoderConfig {
         let text = fs_err::read_to_string(path)?;
         let json =
             serde_json::from_str(&text).map_err(|source| Error::Json { path: path.to_owned(), source })?;
-        file::read(&json)
+        file::read(&json).map_err(|error| error.within(path))
     }
 
     /// Renders `config.json` as `transformers` reads it.

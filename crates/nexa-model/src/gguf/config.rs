@@ -191,7 +191,8 @@ impl Config<'_> {
         metadata.put(format!("{prefix}.attention.layer_norm_rms_epsilon"), Value::F32(epsilon as f32));
         metadata.put(format!("{prefix}.rope.freq_base"), Value::F32(theta as f32));
         let scaling = self.json.get("rope_scaling").filter(|scaling| !scaling.is_null()).unwrap_or(rope);
-        rope::to_metadata(metadata, prefix, scaling, theta, shape.head_dim, self.path)
+        let rope = rope::Rope { scaling, theta, head_dim: shape.head_dim };
+        rope::to_metadata(metadata, prefix, rope, self.path)
     }
 
     /// Refuses what changes logits and has no place in GGUF.

@@ -14,6 +14,9 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Core(#[from] nexa_core::Error),
+    /// The weights of the checkpoint folder could not be read or written.
+    #[error(transparent)]
+    Weights(#[from] crate::Error),
     /// The bytes of a file are not what the format says.
     #[error("{path}: byte {at}: {problem}", path = path.display())]
     Bytes {
@@ -68,6 +71,7 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Core(error) => error.hint(),
+            Self::Weights(error) => error.hint(),
             Self::Architecture { .. } => Some(format!("supported are: {}", Architecture::names())),
             Self::Tensor { problem, .. } if problem.starts_with("has type") => Some(format!(
                 "readable are: {}; such a file can be written with llama.cpp's `llama-quantize`",
@@ -81,6 +85,7 @@ impl Diagnose for Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Core(error) => error.exit_code(),
+            Self::Weights(error) => error.exit_code(),
             _ => ExitCode::Input,
         }
     }

@@ -9,13 +9,12 @@ use super::config::Config;
 use super::error::Error;
 use super::metadata::{Metadata, Value};
 use super::names::{self, Pair, ROPE_FREQS};
-use super::safetensors::Source;
 use super::tensor_type::TensorType;
 use super::tokenizer::Vocabulary;
 use super::writer::{FileType, Planned, Writer};
+use crate::files::{CONFIG, GENERATION_CONFIG};
+use crate::weights::Source;
 
-const CONFIG_FILE: &str = "config.json";
-const GENERATION_FILE: &str = "generation_config.json";
 /// The version of the block formats (`GGML_QNT_VERSION`).
 const QUANTIZATION_VERSION: u32 = 2;
 
@@ -25,7 +24,7 @@ const QUANTIZATION_VERSION: u32 = 2;
 /// # Errors
 /// Names the key, token or tensor that is missing or that llama.cpp could not honour; nothing is written then.
 pub fn export(checkpoint: &Path, name: &str, path: &Path, file_type: FileType) -> Result<(), Error> {
-    let config_path = checkpoint.join(CONFIG_FILE);
+    let config_path = checkpoint.join(CONFIG);
     let json: Map<String, Json> = files::read_json(&config_path)?;
     let config = Config { path: &config_path, json: &json };
     let architecture = config.architecture()?;
@@ -68,7 +67,7 @@ pub fn export(checkpoint: &Path, name: &str, path: &Path, file_type: FileType) -
 
 /// The other token that ends an answer, where `generation_config.json` has one.
 fn end_of_turn(checkpoint: &Path, eos: Option<u32>) -> Result<Option<u32>, Error> {
-    let path = checkpoint.join(GENERATION_FILE);
+    let path = checkpoint.join(GENERATION_CONFIG);
     if !path.exists() {
         return Ok(None);
     }
@@ -92,7 +91,7 @@ fn check_tensors(checkpoint: &Path, source: &Source, pairs: &[Pair]) -> Result<(
         pairs.iter().map(|pair| pair.hugging_face.as_str()).collect();
     // Some tools write the output layer although it is the embedding, and tables that the config implies.
     let redundant = |name: &str| name == "lm_head.weight" || name.ends_with("rotary_emb.inv_freq");
-    match source.names().find(|name| !known.contains(name) && !redundant(name)) {
+    match source.tensors().map(|(name, _)| name).find(|name| !known.contains(name) && !redundant(name)) {
         Some(name) => {
             Err(Error::tensor(checkpoint, name, "has no place in a GGUF file of this architecture"))
         }

@@ -13,12 +13,10 @@ use super::config::{self, Config};
 use super::error::Error;
 use super::names::{self, Pair, ROPE_FREQS};
 use super::reader::{Gguf, TensorInfo};
-use super::safetensors::{Planned, Sink, WEIGHTS_FILE};
 use super::tensor_type::TensorType;
 use super::tokenizer::Vocabulary;
-
-const CONFIG_FILE: &str = "config.json";
-const GENERATION_FILE: &str = "generation_config.json";
+use crate::files::{CONFIG, GENERATION_CONFIG, WEIGHTS};
+use crate::weights::{Planned, Sink};
 
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,15 +58,15 @@ pub fn import(path: &Path, folder: &Path) -> Result<Imported, Error> {
     create_folder(folder)?;
     let context_length = config["max_position_embeddings"].as_u64().unwrap_or(0);
     vocabulary.write_files(folder, context_length, path)?;
-    write_json(&folder.join(CONFIG_FILE), &config)?;
+    write_json(&folder.join(CONFIG), &config)?;
     let generation = json!({
         "bos_token_id": bos,
         "eos_token_id": vocabulary.ends(),
         "pad_token_id": pad,
         "do_sample": false,
     });
-    write_json(&folder.join(GENERATION_FILE), &generation)?;
-    write_weights(&gguf, &pairs, &folder.join(WEIGHTS_FILE))?;
+    write_json(&folder.join(GENERATION_CONFIG), &generation)?;
+    write_weights(&gguf, &pairs, &folder.join(WEIGHTS))?;
 
     let mut formats = BTreeMap::new();
     for info in gguf.tensors() {
@@ -146,7 +144,7 @@ fn write_weights(gguf: &Gguf, pairs: &[(Pair, &TensorInfo)], path: &Path) -> Res
             shape: pair.shape.clone(),
         })
         .collect();
-    Sink::order(&mut planned);
+    Planned::order(&mut planned);
     let mut sink = Sink::create(path, &planned)?;
     for tensor in &planned {
         let (pair, info) = by_name[tensor.name.as_str()];
@@ -157,5 +155,5 @@ fn write_weights(gguf: &Gguf, pairs: &[(Pair, &TensorInfo)], path: &Path) -> Res
         };
         sink.write(&bytes)?;
     }
-    sink.finish()
+    Ok(sink.finish()?)
 }

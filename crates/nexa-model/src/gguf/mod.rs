@@ -5,10 +5,9 @@
 //!   formats.
 //! - `architecture`, `config`, `rope` and `names` translate between the keys and tensors of GGUF and those of Hugging
 //!   Face, `tokenizer` between the two forms of a tokenizer.
-//! - `safetensors` is the other side, one tensor at a time: what is held in memory is one tensor, not a model.
 //!
 //! The other side is the files of Hugging Face and nothing else of this crate, so that a file that is translated right
-//! is right for every reader of such folders.
+//! is right for every reader of such folders. Tensors go one by one: what is held in memory is one, not a model.
 
 mod architecture;
 mod blocks;
@@ -20,7 +19,6 @@ mod metadata;
 mod names;
 mod reader;
 mod rope;
-pub(crate) mod safetensors;
 mod tensor_type;
 mod tokenizer;
 mod writer;

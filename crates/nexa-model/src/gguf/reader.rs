@@ -79,14 +79,14 @@ impl Gguf {
             Header { path, reader: BufReader::with_capacity(1 << 16, &file), at: 0, size, listed: 0 };
         let (version, metadata, infos) = header.read()?;
         let alignment = alignment(&metadata)?;
-        let data = header.at.next_multiple_of(alignment);
+        let space = Space { data: header.at.next_multiple_of(alignment), alignment, size };
         let mut names = BTreeSet::new();
         let mut tensors = Vec::with_capacity(infos.len());
         for info in infos {
             if !names.insert(info.name.clone()) {
                 return Err(Error::tensor(path, info.name, "stands twice in the header"));
             }
-            tensors.push(placed(path, info, data, alignment, size)?);
+            tensors.push(space.place(path, info)?);
         }
         Ok(Self { path: path.to_owned(), file, version, metadata, tensors })
     }
@@ -156,40 +156,52 @@ struct RawInfo {
     offset: u64,
 }
 
-/// Checks a tensor's format, shape and place.
-fn placed(path: &Path, info: RawInfo, data: u64, alignment: u64, size: u64) -> Result<TensorInfo, Error> {
-    let RawInfo { name, dimensions, type_id, offset } = info;
-    let fail = |problem: String| Error::tensor(path, name.clone(), problem);
-    let Some(format) = TensorType::from_id(type_id) else {
-        return Err(fail(format!("has type {type_id}, which is not read")));
-    };
-    let columns = dimensions[0];
-    let block = format.block_len() as u64;
-    if !columns.is_multiple_of(block) {
-        return Err(fail(format!(
-            "has {columns} columns, no multiple of the {block} of a {} block",
-            format.name()
-        )));
+/// Where the numbers of a file stand, in bytes.
+struct Space {
+    /// The first one.
+    data: u64,
+    alignment: u64,
+    /// Those of the whole file.
+    size: u64,
+}
+
+impl Space {
+    /// Checks a tensor's format, shape and place.
+    fn place(&self, path: &Path, info: RawInfo) -> Result<TensorInfo, Error> {
+        let &Self { data, alignment, size } = self;
+        let RawInfo { name, dimensions, type_id, offset } = info;
+        let fail = |problem: String| Error::tensor(path, name.clone(), problem);
+        let Some(format) = TensorType::from_id(type_id) else {
+            return Err(fail(format!("has type {type_id}, which is not read")));
+        };
+        let columns = dimensions[0];
+        let block = format.block_len() as u64;
+        if !columns.is_multiple_of(block) {
+            return Err(fail(format!(
+                "has {columns} columns, no multiple of the {block} of a {} block",
+                format.name()
+            )));
+        }
+        let bytes = dimensions
+            .iter()
+            .try_fold(1_u64, |count, &dimension| count.checked_mul(dimension))
+            .and_then(|count| (count / block).checked_mul(format.block_bytes() as u64))
+            .filter(|&bytes| bytes > 0);
+        let end = bytes.and_then(|bytes| data.checked_add(offset)?.checked_add(bytes));
+        let (Some(bytes), Some(end)) = (bytes, end) else {
+            return Err(fail(format!("has the impossible shape {dimensions:?} at {offset}")));
+        };
+        if !offset.is_multiple_of(alignment) {
+            return Err(fail(format!("begins at {offset}, no multiple of the alignment {alignment}")));
+        }
+        if end > size {
+            return Err(fail(format!("ends at byte {end}, but the file has {size}")));
+        }
+        let length = |value: u64| usize::try_from(value).map_err(|_| fail(format!("is too large: {value}")));
+        let shape = dimensions.iter().rev().map(|&dimension| length(dimension)).collect::<Result<_, _>>()?;
+        let size = length(bytes)?;
+        Ok(TensorInfo { shape, format, start: data + offset, size, name })
     }
-    let bytes = dimensions
-        .iter()
-        .try_fold(1_u64, |count, &dimension| count.checked_mul(dimension))
-        .and_then(|count| (count / block).checked_mul(format.block_bytes() as u64))
-        .filter(|&bytes| bytes > 0);
-    let end = bytes.and_then(|bytes| data.checked_add(offset)?.checked_add(bytes));
-    let (Some(bytes), Some(end)) = (bytes, end) else {
-        return Err(fail(format!("has the impossible shape {dimensions:?} at {offset}")));
-    };
-    if !offset.is_multiple_of(alignment) {
-        return Err(fail(format!("begins at {offset}, no multiple of the alignment {alignment}")));
-    }
-    if end > size {
-        return Err(fail(format!("ends at byte {end}, but the file has {size}")));
-    }
-    let length = |value: u64| usize::try_from(value).map_err(|_| fail(format!("is too large: {value}")));
-    let shape = dimensions.iter().rev().map(|&dimension| length(dimension)).collect::<Result<_, _>>()?;
-    let size = length(bytes)?;
-    Ok(TensorInfo { shape, format, start: data + offset, size, name })
 }
 
 /// The head of a file, read from its beginning.

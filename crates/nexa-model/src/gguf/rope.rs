@@ -65,16 +65,23 @@ pub(super) fn from_metadata(
     }
 }
 
-/// What a scaling of `config.json` becomes: keys, and the factors of `rope_freqs.weight`.
+/// How `config.json` tells positions apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rope<'a> {
+    /// The block of the scaling; null where there is none.
+    pub(super) scaling: &'a Json,
+    pub(super) theta: f64,
+    pub(super) head_dim: usize,
+}
+
+/// What a scaling of `config.json` becomes: keys, and the factors of `rope_freqs.weight`. `config` is for messages.
 ///
 /// # Errors
 /// Names the key that GGUF cannot express.
 pub(super) fn to_metadata(
     metadata: &mut Metadata,
     prefix: &str,
-    scaling: &Json,
-    theta: f64,
-    head_dim: usize,
+    Rope { scaling, theta, head_dim }: Rope<'_>,
     config: &std::path::Path,
 ) -> Result<Option<Vec<f32>>, Error> {
     let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Json::as_str);
@@ -212,7 +219,8 @@ mod tests {
     fn round_trip(scaling: Json, theta: f64, head_dim: usize) -> (Json, Option<Vec<f32>>) {
         let path = Path::new("model");
         let mut metadata = Metadata::new(path);
-        let factors = to_metadata(&mut metadata, "llama", &scaling, theta, head_dim, path).unwrap();
+        let factors =
+            to_metadata(&mut metadata, "llama", Rope { scaling: &scaling, theta, head_dim }, path).unwrap();
         (from_metadata(&metadata, "llama", theta, factors.as_deref()).unwrap(), factors)
     }
 
@@ -254,7 +262,8 @@ mod tests {
     fn what_cannot_be_expressed_is_refused() {
         let path = Path::new("config.json");
         let longrope = json!({ "rope_type": "longrope", "factor": 4.0 });
-        let error = to_metadata(&mut Metadata::new(path), "llama", &longrope, 1e4, 64, path).unwrap_err();
+        let rope = Rope { scaling: &longrope, theta: 1e4, head_dim: 64 };
+        let error = to_metadata(&mut Metadata::new(path), "llama", rope, path).unwrap_err();
         assert_eq!(
             error.to_string(),
             "config.json: `rope_scaling` is longrope, which a GGUF file cannot express"

@@ -31,13 +31,21 @@ impl Encoded {
     }
 }
 
-/// Encodes a text whose special tokens are meant where they are spelled plainly. `cuts` are in bytes, in order.
+/// A text whose special tokens are meant where they are spelled plainly.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hidden<'a> {
+    pub(super) text: &'a str,
+    /// The characters that hide the special tokens which are not meant.
+    pub(super) private: Private,
+    /// Where no token may straddle, in bytes and in order.
+    pub(super) cuts: &'a [usize],
+}
+
+/// Encodes a text.
 pub(super) fn encode(
     tokenizer: &Tokenizer,
     specials: &Specials,
-    private: Private,
-    text: &str,
-    cuts: &[usize],
+    Hidden { text, private, cuts }: Hidden<'_>,
 ) -> tokenizers::Result<Encoded> {
     let words = tokenizer.get_pre_tokenizer();
     let mut pieces = tokenizer.get_added_vocabulary().extract_and_normalize(tokenizer.get_normalizer(), text);

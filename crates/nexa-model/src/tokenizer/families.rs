@@ -120,10 +120,10 @@ fn template(name: &str) -> String {
 
 fn tokenizer(family: Family, name: &str, eos: &str) -> ChatTokenizer {
     let folder = tempfile::tempdir().expect("a folder");
-    fs_err::write(folder.path().join(TOKENIZER_FILE), vocabulary(family).to_string(false).expect("writes"))
+    fs_err::write(folder.path().join(TOKENIZER), vocabulary(family).to_string(false).expect("writes"))
         .expect("writes");
     let config = json!({"bos_token": "<s>", "eos_token": {"content": eos}, "pad_token": null});
-    fs_err::write(folder.path().join(CONFIG_FILE), config.to_string()).expect("writes");
+    fs_err::write(folder.path().join(TOKENIZER_CONFIG), config.to_string()).expect("writes");
     fs_err::write(folder.path().join("chat_template.jinja"), template(name)).expect("writes");
     fs_err::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [7]}"#).expect("writes");
     ChatTokenizer::load(folder.path()).expect("loads")
@@ -432,7 +432,7 @@ fn named_templates_are_chosen_by_tools() {
     tokenizer(Family::ByteLevel, "chatml", "</s>").save(folder.path()).expect("saves");
     let templates = json!([{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "{{ tools | tojson }}"}]);
     let config = json!({"eos_token": "</s>", "chat_template": templates});
-    fs_err::write(folder.path().join(CONFIG_FILE), config.to_string()).expect("writes");
+    fs_err::write(folder.path().join(TOKENIZER_CONFIG), config.to_string()).expect("writes");
     let tokenizer = ChatTokenizer::load(folder.path()).expect("loads");
     let text = |tools| {
         let chat = Conversation { tools, ..conversations()[0].clone() };

@@ -7,17 +7,7 @@ use nexa_core::files::write_atomic;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
-
-/// The file of the vocabulary, the merges and the splitting rules.
-pub(super) const TOKENIZER_FILE: &str = "tokenizer.json";
-/// The file of the chat template and of what the special tokens are for.
-pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
-/// Where newer versions of `transformers` keep the chat template.
-const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// Where older versions keep what the special tokens are for.
-const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
-/// Where a model names all tokens that end its answers.
-const GENERATION_FILE: &str = "generation_config.json";
+use crate::files::{CHAT_TEMPLATE, CONFIG, GENERATION_CONFIG, SPECIAL_TOKENS, TOKENIZER_CONFIG};
 
 /// The key of the template or templates.
 const TEMPLATE: &str = "chat_template";
@@ -25,9 +15,6 @@ const TEMPLATE: &str = "chat_template";
 const TEMPLATE_KWARGS: &str = "chat_template_kwargs";
 /// The key of the date that templates are told; `nexa` alone knows it.
 const TEMPLATE_DATE: &str = "chat_template_date";
-
-/// The configuration of the model that the tokenizer belongs to, where it lies with one.
-const MODEL_FILE: &str = "config.json";
 
 /// The key of further ids that end answers; `nexa` alone knows it.
 const STOP_IDS: &str = "stop_token_ids";
@@ -62,15 +49,15 @@ impl Config {
 
     /// Reads what there is; a folder without `tokenizer_config.json` has no template.
     pub(super) fn load(folder: &Path) -> Result<Self, Error> {
-        let mut keys = read(&folder.join(SPECIAL_TOKENS_FILE))?;
+        let mut keys = read(&folder.join(SPECIAL_TOKENS))?;
         keys.retain(|key, _| TOKENS.contains(&key.as_str()));
-        keys.extend(read(&folder.join(CONFIG_FILE))?);
-        let path = folder.join(TEMPLATE_FILE);
+        keys.extend(read(&folder.join(TOKENIZER_CONFIG))?);
+        let path = folder.join(CHAT_TEMPLATE);
         if path.exists() {
             keys.insert(TEMPLATE.to_owned(), Value::String(fs_err::read_to_string(path)?));
         }
-        let generation = read(&folder.join(GENERATION_FILE))?;
-        let model = read(&folder.join(MODEL_FILE))?;
+        let generation = read(&folder.join(GENERATION_CONFIG))?;
+        let model = read(&folder.join(CONFIG))?;
         let eos = |json: &Map<String, Value>| json.get("eos_token_id").map(ids).unwrap_or_default();
         let mut stop_ids = [eos(&model), eos(&generation)].concat();
         stop_ids.extend(keys.get(STOP_IDS).into_iter().flat_map(ids));
@@ -85,9 +72,9 @@ impl Config {
     /// Writes `tokenizer_config.json`, with the template in it.
     pub(super) fn save(&self, folder: &Path) -> Result<(), Error> {
         // A file beside it would win over the template that is written here.
-        nexa_core::files::remove(&folder.join(TEMPLATE_FILE))?;
+        nexa_core::files::remove(&folder.join(CHAT_TEMPLATE))?;
         let text = format!("{:#}\n", Value::Object(self.keys.clone()));
-        Ok(write_atomic(&folder.join(CONFIG_FILE), text.as_bytes())?)
+        Ok(write_atomic(&folder.join(TOKENIZER_CONFIG), text.as_bytes())?)
     }
 
     /// The text of a token: `eos_token`, ….

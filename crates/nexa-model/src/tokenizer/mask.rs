@@ -16,11 +16,12 @@ pub(super) fn mark(
     mask: &LossMask,
 ) -> Result<EncodedConversation, String> {
     let tagged = rendering.tagged;
+    let reading = Reading { rendering, encoded: &encoded, tokenizer };
     let mut trained = vec![false; encoded.token_ids.len()];
     let mut turns = Vec::with_capacity(rendering.turns.len());
     for (position, turn) in rendering.turns.iter().enumerate() {
         let mut tokens = encoded.tokens_in(&turn.bytes);
-        let stop = stop_of(turn, &tokens, &encoded, rendering, tokenizer);
+        let stop = reading.stop_of(turn, &tokens);
         let inside = tokens.clone().filter(|&at| tokenizer.stop.contains(&encoded.token_ids[at]));
         if inside.into_iter().any(|at| Some(at) != stop) && !tagged {
             let number = position + 1;
@@ -58,22 +59,26 @@ pub(super) fn mark(
     Ok(EncodedConversation { turns: turns.collect(), token_ids: encoded.token_ids, trained })
 }
 
-/// The token that ends a turn: the last one in it, or the first special one after it with only blanks between.
-fn stop_of(
-    turn: &Turn,
-    tokens: &std::ops::Range<usize>,
-    encoded: &Encoded,
-    rendering: &Rendering,
-    tokenizer: &ChatTokenizer,
-) -> Option<usize> {
-    let is_stop = |at: usize| tokenizer.stop.contains(&encoded.token_ids[at]);
-    let blank = |start: usize, end: usize| rendering.text[start.min(end)..end].trim().is_empty();
-    // A tag may hold the blank that the template writes after the stop token.
-    let within = tokens.clone().rev().find(|&at| tokenizer.is_special(encoded.token_ids[at]));
-    if let Some(at) = within.filter(|&at| is_stop(at) && blank(encoded.places[at].end, turn.bytes.end)) {
-        return Some(at);
+/// A rendered conversation as text and as tokens.
+struct Reading<'a> {
+    rendering: &'a Rendering,
+    encoded: &'a Encoded,
+    tokenizer: &'a ChatTokenizer,
+}
+
+impl Reading<'_> {
+    /// The token that ends a turn: the last one in it, or the first special one after it with only blanks between.
+    fn stop_of(&self, turn: &Turn, tokens: &std::ops::Range<usize>) -> Option<usize> {
+        let &Self { rendering, encoded, tokenizer } = self;
+        let is_stop = |at: usize| tokenizer.stop.contains(&encoded.token_ids[at]);
+        let blank = |start: usize, end: usize| rendering.text[start.min(end)..end].trim().is_empty();
+        // A tag may hold the blank that the template writes after the stop token.
+        let within = tokens.clone().rev().find(|&at| tokenizer.is_special(encoded.token_ids[at]));
+        if let Some(at) = within.filter(|&at| is_stop(at) && blank(encoded.places[at].end, turn.bytes.end)) {
+            return Some(at);
+        }
+        let after =
+            (tokens.end..encoded.token_ids.len()).find(|&at| tokenizer.is_special(encoded.token_ids[at]))?;
+        (is_stop(after) && blank(turn.bytes.end, encoded.places[after].start)).then_some(after)
     }
-    let after =
-        (tokens.end..encoded.token_ids.len()).find(|&at| tokenizer.is_special(encoded.token_ids[at]))?;
-    (is_stop(after) && blank(turn.bytes.end, encoded.places[after].start)).then_some(after)
 }

@@ -32,12 +32,13 @@ use serde_json::{Map, Value};
 pub use self::conversation::{
     Conversation, EncodedConversation, EncodedTurn, LossMask, Message, Stop, TrainOnEos,
 };
-use self::encode::Encoded;
-use self::folder::{CONFIG_FILE, Config, TOKENIZER_FILE};
+use self::encode::{Encoded, Hidden};
+use self::folder::Config;
 use self::private::{Private, Specials};
-use self::template::{ChatTemplate, Variables};
+use self::template::{Templates, Variables};
 use self::turns::{End, Renderer, Rendering};
 use crate::Error;
+use crate::files::{TOKENIZER, TOKENIZER_CONFIG};
 
 /// Begins a turn.
 const TURN_START: &str = "<|im_start|>";
@@ -60,30 +61,6 @@ pub struct ChatTokenizer {
     stop: Vec<u32>,
 }
 
-/// The templates of a tokenizer; a base model has none.
-#[derive(Debug, Default)]
-struct Templates {
-    plain: Option<ChatTemplate>,
-    /// For conversations with tools, where that is another one.
-    with_tools: Option<ChatTemplate>,
-}
-
-impl Templates {
-    fn new(config: &Config) -> Result<Self, Error> {
-        let compile = |source: &str| ChatTemplate::new(source, config.template_date());
-        let (plain, with_tools) = (config.template(false), config.template(true));
-        Ok(Self {
-            plain: plain.map(compile).transpose()?,
-            with_tools: with_tools.filter(|_| with_tools != plain).map(compile).transpose()?,
-        })
-    }
-
-    fn of(&self, conversation: &Conversation) -> Option<&ChatTemplate> {
-        let with_tools = self.with_tools.as_ref().filter(|_| conversation.tools.is_some());
-        with_tools.or(self.plain.as_ref())
-    }
-}
-
 impl ChatTokenizer {
     /// Learns a byte-level vocabulary from texts; the same texts give the same tokenizer.
     ///
@@ -104,9 +81,9 @@ impl ChatTokenizer {
     /// # Errors
     /// Names the file that is missing or cannot be understood.
     pub fn load(folder: &Path) -> Result<Self, Error> {
-        let path = folder.join(TOKENIZER_FILE);
+        let path = folder.join(TOKENIZER);
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(fs_err::read(&path)?)
-            .map_err(|error| Error::Tokenizer(format!("{}: {error}", path.display())))?;
+            .map_err(|error| Error::Tokenizer(error.to_string()).within(&path))?;
         let config = Config::load(folder)?;
         let missing: Vec<_> = config
             .added_tokens()
@@ -114,7 +91,7 @@ impl ChatTokenizer {
             .filter(|token| tokenizer.token_to_id(&token.content).is_none())
             .collect();
         tokenizer.add_tokens(&missing);
-        Self::new(tokenizer, config)
+        Self::new(tokenizer, config).map_err(|error| error.within(&folder.join(TOKENIZER_CONFIG)))
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` to a folder.
@@ -125,7 +102,7 @@ impl ChatTokenizer {
         let mut tokenizer =
             self.tokenizer.to_string(true).map_err(|error| Error::Tokenizer(error.to_string()))?;
         tokenizer.push('\n');
-        write_atomic(&folder.join(TOKENIZER_FILE), tokenizer.as_bytes())?;
+        write_atomic(&folder.join(TOKENIZER), tokenizer.as_bytes())?;
         self.config.save(folder)
     }
 
@@ -245,8 +222,7 @@ impl ChatTokenizer {
         let private = unused_characters(&text)?;
         let start = private.hide(prompt, &self.specials).len();
         let hidden = private.hide(&text, &self.specials);
-        let encoded =
-            encode::encode(&self.tokenizer, &self.specials, private, &hidden, &[start]).map_err(failed)?;
+        let encoded = self.encode_hidden(Hidden { text: &hidden, private, cuts: &[start] })?;
         let mut token_ids = self.opening()?;
         let mut trained = vec![false; token_ids.len()];
         trained.extend(encoded.places.iter().map(|place| place.end > start));
@@ -268,7 +244,9 @@ impl ChatTokenizer {
         }
         let [bos, eos] = ["bos_token", "eos_token"].map(|key| config.token(key).and_then(id));
         let Some(prefix) = bos.or(eos) else {
-            return Err(Error::Tokenizer(format!("{CONFIG_FILE} names neither `eos_token` nor `bos_token`")));
+            return Err(Error::Tokenizer(format!(
+                "{TOKENIZER_CONFIG} names neither `eos_token` nor `bos_token`"
+            )));
         };
         let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         let added = tokenizer.get_added_tokens_decoder();
@@ -360,7 +338,11 @@ impl ChatTokenizer {
 
     fn encode_rendering(&self, rendering: &Rendering) -> Result<Encoded, lm::Error> {
         let Rendering { text, private, cuts, .. } = rendering;
-        encode::encode(&self.tokenizer, &self.specials, *private, text, cuts).map_err(failed)
+        self.encode_hidden(Hidden { text, private: *private, cuts })
+    }
+
+    fn encode_hidden(&self, hidden: Hidden<'_>) -> Result<Encoded, lm::Error> {
+        encode::encode(&self.tokenizer, &self.specials, hidden).map_err(failed)
     }
 }
 
@@ -384,8 +366,7 @@ impl lm::Tokenizer for ChatTokenizer {
         }
         let private = unused_characters(text)?;
         let hidden = private.hide(text, &self.specials);
-        let encoded = encode::encode(&self.tokenizer, &self.specials, private, &hidden, &[]);
-        Ok(encoded.map_err(failed)?.token_ids)
+        Ok(self.encode_hidden(Hidden { text: &hidden, private, cuts: &[] })?.token_ids)
     }
 
     fn decode(&self, token_ids: &[u32]) -> Result<String, lm::Error> {
@@ -459,9 +440,9 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (tokenizer, again) = (sample(), sample());
         tokenizer.save(folder.path()).expect("saves");
-        let saved = fs_err::read_to_string(folder.path().join(TOKENIZER_FILE)).expect("reads");
+        let saved = fs_err::read_to_string(folder.path().join(TOKENIZER)).expect("reads");
         again.save(folder.path()).expect("saves");
-        assert_eq!(fs_err::read_to_string(folder.path().join(TOKENIZER_FILE)).expect("reads"), saved);
+        assert_eq!(fs_err::read_to_string(folder.path().join(TOKENIZER)).expect("reads"), saved);
         let loaded = ChatTokenizer::load(folder.path()).expect("loads");
         let chat = [message(Role::User, "Ava has 3."), message(Role::Assistant, "#### 3")];
         assert_eq!(

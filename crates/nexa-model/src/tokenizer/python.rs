@@ -33,9 +33,9 @@ pub(super) fn to_json(value: &Value, kwargs: Kwargs) -> Result<String, Error> {
     kwargs.assert_all_used()?;
     let json = serde_json::to_value(value)
         .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    let mut out = String::new();
-    style.write(&json, 0, &mut out);
-    Ok(out)
+    let mut page = Page { style: &style, depth: 0, text: String::new() };
+    page.write(&json);
+    Ok(page.text)
 }
 
 /// How JSON is laid out.
@@ -47,60 +47,69 @@ struct Style {
     sorted: bool,
 }
 
-impl Style {
-    fn write(&self, value: &Json, depth: usize, out: &mut String) {
+/// JSON under way.
+struct Page<'a> {
+    style: &'a Style,
+    /// Lists that are open.
+    depth: usize,
+    text: String,
+}
+
+impl Page<'_> {
+    fn write(&mut self, value: &Json) {
         match value {
-            Json::Null => out.push_str("null"),
-            Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            Json::Number(number) => out.push_str(&number_text(number)),
-            Json::String(text) => self.text(text, out),
-            Json::Array(items) => {
-                self.list(['[', ']'], items.iter(), depth, out, |item, out| self.write(item, depth + 1, out));
-            }
+            Json::Null => self.text.push_str("null"),
+            Json::Bool(value) => self.text.push_str(if *value { "true" } else { "false" }),
+            Json::Number(number) => self.text.push_str(&number_text(number)),
+            Json::String(text) => self.quote(text),
+            Json::Array(items) => self.list(['[', ']'], items.iter(), Self::write),
             Json::Object(map) => {
                 let mut entries: Vec<_> = map.iter().collect();
-                if self.sorted {
+                if self.style.sorted {
                     entries.sort_by_key(|(key, _)| *key);
                 }
-                self.list(['{', '}'], entries.into_iter(), depth, out, |(key, value), out| {
-                    self.text(key, out);
-                    out.push_str(&self.key);
-                    self.write(value, depth + 1, out);
+                self.list(['{', '}'], entries.into_iter(), |page, (key, value)| {
+                    page.quote(key);
+                    page.text.push_str(&page.style.key);
+                    page.write(value);
                 });
             }
         }
     }
 
     fn list<T>(
-        &self,
-        brackets: [char; 2],
+        &mut self,
+        [open, close]: [char; 2],
         items: impl ExactSizeIterator<Item = T>,
-        depth: usize,
-        out: &mut String,
-        mut write: impl FnMut(T, &mut String),
+        mut write: impl FnMut(&mut Self, T),
     ) {
-        let line = |depth: usize, out: &mut String| {
-            if let Some(indent) = &self.indent {
-                out.push('\n');
-                out.push_str(&indent.repeat(depth));
-            }
-        };
         let is_empty = items.len() == 0;
-        out.push(brackets[0]);
+        self.text.push(open);
+        self.depth += 1;
         for (position, item) in items.enumerate() {
             if position > 0 {
-                out.push_str(&self.item);
+                self.text.push_str(&self.style.item);
             }
-            line(depth + 1, out);
-            write(item, out);
+            self.begin_line();
+            write(self, item);
         }
+        self.depth -= 1;
         if !is_empty {
-            line(depth, out);
+            self.begin_line();
         }
-        out.push(brackets[1]);
+        self.text.push(close);
     }
 
-    fn text(&self, text: &str, out: &mut String) {
+    /// Begins a line where JSON is laid out in lines.
+    fn begin_line(&mut self) {
+        if let Some(indent) = &self.style.indent {
+            self.text.push('\n');
+            self.text.push_str(&indent.repeat(self.depth));
+        }
+    }
+
+    fn quote(&mut self, text: &str) {
+        let (ascii, out) = (self.style.ascii, &mut self.text);
         out.push('"');
         for c in text.chars() {
             match c {
@@ -111,7 +120,7 @@ impl Style {
                 '\t' => out.push_str("\\t"),
                 '\u{8}' => out.push_str("\\b"),
                 '\u{c}' => out.push_str("\\f"),
-                c if c < ' ' || (self.ascii && c > '~') => {
+                c if c < ' ' || (ascii && c > '~') => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
                         let _ = write!(out, "\\u{unit:04x}");
                     }

@@ -14,7 +14,8 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, Value};
 use regex::Regex;
 use serde_json::{Map, Value as Json};
 
-use super::conversation::Message;
+use super::conversation::{Conversation, Message};
+use super::folder::Config;
 use super::private::Private;
 use super::python;
 use crate::Error;
@@ -32,6 +33,32 @@ const MARKS: [&str; 2] = ["_nexa_open", "_nexa_close"];
 static GENERATION_TAG: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern is a constant")
 });
+
+/// The templates of a tokenizer; a base model has none.
+#[derive(Debug, Default)]
+pub(super) struct Templates {
+    pub(super) plain: Option<ChatTemplate>,
+    /// For conversations with tools, where that is another one.
+    with_tools: Option<ChatTemplate>,
+}
+
+impl Templates {
+    /// Compiles what a configuration holds.
+    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+        let compile = |source: &str| ChatTemplate::new(source, config.template_date());
+        let (plain, with_tools) = (config.template(false), config.template(true));
+        Ok(Self {
+            plain: plain.map(compile).transpose()?,
+            with_tools: with_tools.filter(|_| with_tools != plain).map(compile).transpose()?,
+        })
+    }
+
+    /// The template for a conversation.
+    pub(super) fn of(&self, conversation: &Conversation) -> Option<&ChatTemplate> {
+        let with_tools = self.with_tools.as_ref().filter(|_| conversation.tools.is_some());
+        with_tools.or(self.plain.as_ref())
+    }
+}
 
 /// A compiled chat template.
 #[derive(Debug)]

@@ -3,20 +3,29 @@
 //! Matrices that are multiplied with the same input are kept as one: queries, keys and values, and the gate and the
 //! up projection. Files hold them apart; `layout` says which rows are whose. It is the only place where the names and
 //! shapes of the parameters are written down: training, inference and files all follow it.
+//!
+//! [`Source`] reads files and [`Sink`] writes them, one tensor at a time; `file` is whole models in them.
 
 mod file;
+mod index;
 mod layout;
 mod number;
+mod sink;
+mod source;
 
 use nexa_core::hash::ContentHash;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
-pub use self::file::write_tensors;
-pub(crate) use self::file::{INDEX_FILE, WEIGHTS_FILE, load, read_file, save, shard_names, write_file};
+pub use self::file::{SHARD_BYTES, weights_hash};
+pub(crate) use self::file::{copy, load, open, read_file, save, write_file};
+pub(crate) use self::index::{shard_names, weight_files};
 pub(crate) use self::layout::{Block, Network, Projection};
 pub use self::layout::{Kind, Parameter, layout};
+pub use self::sink::write_tensors;
+pub(crate) use self::sink::{Planned, Sink};
+pub(crate) use self::source::Source;
 use crate::{Buffer, DecoderConfig, Error};
 
 /// The numbers of a decoder.

@@ -84,7 +84,7 @@ pub(crate) fn prepare(
         &teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
-    let model = Model::new(config, weights, placement.clone())?;
+    let model = Model::new(config, weights, placement.clone())?.over(inputs.base.as_deref())?;
     let initial = model.decoder(config);
     let sources = Sources {
         initial: &initial,

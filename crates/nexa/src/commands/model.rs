@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nexa_core::ExitCode;
-use nexa_core::files;
 use nexa_core::lm::LanguageModel;
 use nexa_model::gguf::{self, FileType, Gguf, Value};
 use nexa_model::{DecoderConfig, LocalModel, RopeScaling};
@@ -26,10 +25,17 @@ pub(crate) fn run(global: &Global, command: ModelCommand) -> Result<ExitCode> {
             gguf_info(global, Path::new(&checkpoint))
         }
         ModelCommand::Info { checkpoint } => info(global, &checkpoint),
-        ModelCommand::Import { source, name, force } => import(global, &source, name, force),
-        ModelCommand::Merge { base, adapter, name, force } => merge(global, &base, &adapter, name, force),
-        ModelCommand::Export { checkpoint, format, file_type, output } => {
-            export(global, &checkpoint, format, file_type, &output)
+        ModelCommand::Import { source, output, force } => import(global, &source, output, force),
+        ModelCommand::Merge { base, adapter, any_base, output, force } => {
+            let args = StageArgs { output, force, ..StageArgs::default() };
+            merge(global, &base, (&adapter, any_base), args)
+        }
+        ModelCommand::Export { checkpoint, format, file_type, max_shard_size, output } => {
+            let form = match format {
+                ExportFormat::Gguf => Form::Gguf(file_type),
+                ExportFormat::Safetensors => Form::Folder { shard_bytes: max_shard_size },
+            };
+            export(global, &checkpoint, &form, &output)
         }
     }
 }
@@ -187,48 +193,47 @@ fn import(global: &Global, named: &str, name: Option<String>, force: bool) -> Re
 }
 
 /// Runs the stage `model.merge`.
-fn merge(global: &Global, base: &str, adapter: &Path, name: Option<String>, force: bool) -> Result<ExitCode> {
+fn merge(
+    global: &Global,
+    base: &str,
+    (adapter, any_base): (&str, bool),
+    mut args: StageArgs,
+) -> Result<ExitCode> {
     let app = App::open(global)?;
     let base = models::checkpoint(&app, base)?;
-    let folder = adapter.canonicalize().map_err(|e| nexa_core::Error::io("read", adapter, e))?;
+    let adapter = models::adapter(&app, adapter)?;
     let kind = stages::find("model.merge").context("the stage of the command exists")?;
-    let inputs = vec![format!("base={}", base.id())];
-    let args = StageArgs { inputs, output: name, force, ..StageArgs::default() };
-    let value = json!({ "adapter": folder.display().to_string() });
+    args.inputs = vec![format!("base={}", base.id())];
+    let value = json!({ "adapter": adapter.display().to_string(), "any_base": any_base });
     let outcome = stage::execute(&app, kind, value, "command line", &args)?;
     stage::show(&app, global, &outcome)
 }
 
+/// What a checkpoint is written as.
+enum Form {
+    /// A file for llama.cpp.
+    Gguf(ExportType),
+    /// A folder for Hugging Face, its weights in files of at most so many bytes.
+    Folder { shard_bytes: u64 },
+}
+
 /// Writes a checkpoint for other programs.
-fn export(
-    global: &Global,
-    named: &str,
-    format: ExportFormat,
-    file_type: ExportType,
-    output: &Path,
-) -> Result<ExitCode> {
+fn export(global: &Global, named: &str, form: &Form, output: &Path) -> Result<ExitCode> {
     let app = App::open(global)?;
     let (folder, name) = checkpoint(&app, Some(named))?;
-    match format {
-        ExportFormat::Gguf => {
+    match form {
+        Form::Gguf(file_type) => {
             let file_type = match file_type {
                 ExportType::F16 => FileType::F16,
                 ExportType::Q8_0 => FileType::Q8_0,
             };
             gguf::export(&folder, &name, output, file_type).map_err(reported)?;
         }
-        ExportFormat::Safetensors => copy_folder(&folder, output)?,
+        Form::Folder { shard_bytes } => {
+            nexa_model::export(&folder, output, *shard_bytes).map_err(reported)?;
+        }
     }
     render::note(&format!("wrote {name}"));
     render::out(&output.display().to_string());
     Ok(ExitCode::Success)
-}
-
-/// Copies the files of a checkpoint, which are those of Hugging Face, to a folder that is new or empty.
-fn copy_folder(folder: &Path, output: &Path) -> Result<()> {
-    files::create_folder(output)?;
-    if !files::walk(output)?.is_empty() {
-        bail!("write to `{}`: the folder is not empty", output.display());
-    }
-    Ok(files::copy_tree(folder, output)?)
 }

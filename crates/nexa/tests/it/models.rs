@@ -97,6 +97,30 @@ fn adapters_are_trained_over_any_model_and_merged_into_it() {
     let weights = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
     assert!(weights(&folder(&shell, &merged)) == weights(&tuned));
     assert_eq!(done(&shell, &merge), merged, "up to date");
+    let named = ["model", "merge", "--base", "untrained", "--adapter", "tuned_v1"];
+    assert_eq!(done(&shell, &named), merged, "the artifact that holds them");
+    assert_eq!(done(&shell, &[&named[..], &["--output", "again"]].concat()), "tutor/again_v1\n");
+    assert_eq!(done(&shell, &[&named[..], &["--name", "again"]].concat()), "tutor/again_v1\n");
+
+    // They say which model they correct; into another one they go only where that is asked for.
+    let config = json(&std::fs::read_to_string(adapter.join("adapter_config.json")).unwrap());
+    let base = folder(&shell, "tutor/untrained_v1").canonicalize().unwrap();
+    assert_eq!(config["base_model_name_or_path"], base.to_str().unwrap());
+    let twice = ["model", "merge", "--base", "tuned_v1", "--adapter", "tuned_v1", "--output", "twice"];
+    refused(&shell, &twice, 4, "`tutor/tuned_v1` is another model");
+    done(&shell, &[&twice[..], &["--any-base"]].concat());
+    std::fs::create_dir(shell.path("foreign")).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(adapter.join(file), shell.path("foreign").join(file)).unwrap();
+    }
+    let foreign = ["model", "merge", "--base", "tuned_v1", "--adapter", "foreign", "--output", "foreign"];
+    done(&shell, &foreign);
+    refused(
+        &shell,
+        &["model", "merge", "--base", "untrained", "--adapter", "untrained"],
+        4,
+        "adapter_config.json",
+    );
     refused(
         &shell,
         &["model", "merge", "--base", "untrained", "--adapter", "outside"],
@@ -215,4 +239,64 @@ fn a_model_is_described_by_what_its_family_adds() {
     }
     let facts = json(&done(&shell, &["model", "info", "untrained", "--json"]));
     assert_eq!(facts["config"]["num_hidden_layers"], 2);
+}
+
+#[test]
+fn a_model_is_exported_in_files_of_a_size() {
+    let shell = lab();
+    let export = ["model", "export", "untrained", "--format", "safetensors"];
+    done(&shell, &[&export[..], &["--max-shard-size", "8KB", "--output", "split"]].concat());
+    assert!(shell.path("split/model.safetensors.index.json").exists());
+    assert_eq!(done(&shell, &["model", "import", "split", "--output", "same"]), "tutor/same_v1\n");
+    let weights = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&folder(&shell, "tutor/same_v1")) == weights(&folder(&shell, "tutor/untrained_v1")));
+    refused(&shell, &[&export[..], &["--output", "split"]].concat(), 2, "the folder is not empty");
+    refused(&shell, &[&export[..], &["--max-shard-size", "5XB", "--output", "x"]].concat(), 2, "no unit");
+
+    // A folder that does not fit together makes no checkpoint.
+    std::fs::remove_file(shell.path("split/model-00001-of-00002.safetensors")).ok();
+    let files = walk(&shell.path("split"));
+    let shard = files.iter().find(|path| path.to_string_lossy().contains("model-00002")).unwrap();
+    std::fs::remove_file(shard).unwrap();
+    refused(&shell, &["model", "import", "split"], 4, "safetensors");
+}
+
+#[test]
+fn a_tokenizer_is_trained_on_every_form_of_data() {
+    let shell = Shell::in_lab();
+    let train = |rows: &str, settings: &[&str]| {
+        shell.write("rows.jsonl", rows);
+        done(&shell, &["data", "ingest", "paths=[rows.jsonl]", "--output", "rows"]);
+        let fixed = ["tokenizer", "train", "--in", "sft_dataset=rows", "vocab_size=276"];
+        shell.run(&[&fixed[..], settings].concat())
+    };
+    // The names of the roles alone, which every tokenizer knows, make two ids less.
+    for (rows, settings) in [
+        (
+            r#"{"id": "1", "instruction": "Ava has 12 apples.", "input": "", "output": "She has 12 apples."}"#,
+            &[][..],
+        ),
+        (
+            r#"{"id": "1", "conversations": [{"from": "human", "value": "Ava has 12 apples, she has 12."}]}"#,
+            &[],
+        ),
+        (r#"{"id": "1", "prompt": "Ava has 12 apples.", "completion": "She has 12 apples."}"#, &[]),
+        (
+            r#"{"id": "1", "prompt": "Ava has 12?", "chosen": "She has 12.", "rejected": "She has apples."}"#,
+            &[],
+        ),
+        (
+            r#"{"id": "1", "question": "Ava has 12 apples.", "answer": "She has 12 apples."}"#,
+            &["datasets=[{name: rows, type: alpaca, field_instruction: question, field_output: answer}]"],
+        ),
+    ] {
+        let ran = train(rows, settings);
+        assert_eq!(ran.code, 0, "{rows}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("vocab_size"), "{}", ran.stderr);
+    }
+    let ran = train(r#"{"id": "1", "question": "a", "answer": "b"}"#, &[]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("line 1: no texts are found by its columns"), "{}", ran.stderr);
+    let ran = train(r#"{"id": "1", "text": "a"}"#, &["vocab_size=600"]);
+    assert!(ran.stderr.contains("`vocab_size` is 600, but"), "{}", ran.stderr);
 }

@@ -8,11 +8,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::pre_tokenizer::PreTokenizer;
 use super::{Model, Token, TokenType, Vocabulary, byte_level, sentence_piece};
+use crate::files::{CHAT_TEMPLATE, TOKENIZER, TOKENIZER_CONFIG};
 use crate::gguf::error::Error;
-
-const TOKENIZER_FILE: &str = "tokenizer.json";
-const CONFIG_FILE: &str = "tokenizer_config.json";
-const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 impl Vocabulary {
     /// Writes both files into a folder.
@@ -25,7 +22,7 @@ impl Vocabulary {
         context_length: u64,
         source: &Path,
     ) -> Result<(), Error> {
-        write_json(&folder.join(TOKENIZER_FILE), &self.tokenizer_json(source)?)?;
+        write_json(&folder.join(TOKENIZER), &self.tokenizer_json(source)?)?;
         let config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "add_bos_token": self.add_bos,
@@ -38,7 +35,7 @@ impl Vocabulary {
             "model_max_length": context_length,
             "chat_template": self.chat_template,
         });
-        Ok(write_json(&folder.join(CONFIG_FILE), &config)?)
+        Ok(write_json(&folder.join(TOKENIZER_CONFIG), &config)?)
     }
 
     fn tokenizer_json(&self, source: &Path) -> Result<Json, Error> {
@@ -68,8 +65,13 @@ impl Vocabulary {
         let parts = match &self.model {
             Model::ByteLevel { pre_tokenizer, merges } => byte_level::to_json(*pre_tokenizer, vocab, merges),
             Model::SentencePiece { scores, add_space_prefix } => {
-                let unknown = self.text(self.unknown);
-                sentence_piece::to_json(&self.tokens, vocab, scores, *add_space_prefix, unknown)
+                let pieces = sentence_piece::Pieces {
+                    tokens: &self.tokens,
+                    scores,
+                    add_space_prefix: *add_space_prefix,
+                    unknown: self.text(self.unknown),
+                };
+                sentence_piece::to_json(pieces, vocab)
             }
         };
         let mut json =
@@ -117,10 +119,10 @@ impl Vocabulary {
     /// # Errors
     /// Names the file and the key that a GGUF file cannot express.
     pub(in crate::gguf) fn read_files(folder: &Path, rows: usize) -> Result<Self, Error> {
-        let path = folder.join(TOKENIZER_FILE);
+        let path = folder.join(TOKENIZER);
         let json: Json = files::read_json(&path)?;
-        let config: Json = files::read_json(&folder.join(CONFIG_FILE))?;
-        let template = folder.join(TEMPLATE_FILE);
+        let config: Json = files::read_json(&folder.join(TOKENIZER_CONFIG))?;
+        let template = folder.join(CHAT_TEMPLATE);
         let chat_template = if template.exists() {
             Some(files::read_text(&template)?)
         } else {

@@ -13,14 +13,21 @@ use super::{Token, TokenType};
 /// Stands for a blank in pieces.
 const BLANK: &str = "\u{2581}";
 
+/// What a vocabulary of SentencePiece says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pieces<'a> {
+    pub(super) tokens: &'a [Token],
+    /// One of each token.
+    pub(super) scores: &'a [f32],
+    /// Whether a blank stands before every text.
+    pub(super) add_space_prefix: bool,
+    /// The token of what has no other.
+    pub(super) unknown: Option<&'a str>,
+}
+
 /// The parts that make a SentencePiece tokenizer.
-pub(super) fn to_json(
-    tokens: &[Token],
-    vocab: Map<String, Json>,
-    scores: &[f32],
-    add_space_prefix: bool,
-    unknown: Option<&str>,
-) -> Json {
+pub(super) fn to_json(pieces: Pieces<'_>, vocab: Map<String, Json>) -> Json {
+    let Pieces { tokens, scores, add_space_prefix, unknown } = pieces;
     let replace = json!({ "type": "Replace", "pattern": { "String": " " }, "content": BLANK });
     let mut normalizers = vec![replace];
     let mut decoders = vec![

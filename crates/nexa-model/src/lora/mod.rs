@@ -1,82 +1,21 @@
-//! Adapters: low-rank corrections of frozen weights, their files in the form of PEFT, and their merging.
+//! Adapters: low-rank corrections of frozen weights, and their merging. [`peft`] is their files.
 
-use std::path::Path;
+mod config;
+mod peft;
+
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use nexa_core::files::write_json;
-use serde::{Deserialize, Serialize};
 
+pub use self::config::LoraConfig;
+pub(crate) use self::peft::{TrainedOver, trained_over};
 use crate::kernels::lora::{self as kernel, Correction};
 use crate::ops::Adapter;
-use crate::weights::{self, Network};
+use crate::weights::{Network, uniform};
 use crate::{Buffer, DecoderConfig, Error, Kind, Parameter, Weights, layout};
 
-/// The projections that can be corrected.
-const PROJECTIONS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
-/// The file of the numbers.
-const WEIGHTS_FILE: &str = "adapter_model.safetensors";
-/// The file of the settings.
-const CONFIG_FILE: &str = "adapter_config.json";
 /// What PEFT puts before the names of a causal model's tensors.
 const PREFIX: &str = "base_model.model.";
-
-/// Which weights are corrected, and how strongly.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LoraConfig {
-    /// The rank of every correction.
-    pub r: usize,
-    /// The correction is multiplied with `alpha / r`, or with `alpha / sqrt(r)` where it is stabilised.
-    pub alpha: f64,
-    /// Whether the factor is that of rank-stabilised LoRA (Kalajdzievski, 2023).
-    pub use_rslora: bool,
-    /// The projections: names such as `q_proj`, or `all-linear`.
-    pub target_modules: Vec<String>,
-    /// The share of each projection's input that its correction does not see, in training alone.
-    pub dropout: f64,
-}
-
-impl LoraConfig {
-    /// Checks ranks and names.
-    ///
-    /// # Errors
-    /// Names the key at fault.
-    pub fn check(&self) -> Result<(), Error> {
-        let fail = |key, problem: String| Err(Error::Config { key, problem });
-        if self.r == 0 {
-            return fail("lora_r", "must be at least 1".to_owned());
-        }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return fail("lora_alpha", format!("is {}, it must be positive", self.alpha));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return fail("lora_dropout", format!("is {}, it must be at least 0 and below 1", self.dropout));
-        }
-        if self.target_modules.is_empty() {
-            return fail("lora_target_modules", "names nothing".to_owned());
-        }
-        for name in &self.target_modules {
-            if name != "all-linear" && !PROJECTIONS.contains(&name.as_str()) {
-                let known = PROJECTIONS.join(", ");
-                return fail(
-                    "lora_target_modules",
-                    format!("names `{name}` (there are: {known}, all-linear)"),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    fn targets(&self, projection: &str) -> bool {
-        self.target_modules.iter().any(|name| name == projection || name == "all-linear")
-    }
-
-    fn scale(&self) -> f32 {
-        let r = self.r as f64;
-        (self.alpha / if self.use_rslora { r.sqrt() } else { r }) as f32
-    }
-}
 
 /// Something for each projection of a block that can be corrected.
 #[derive(Debug, Clone, Default)]
@@ -146,7 +85,7 @@ impl Lora {
             let bound = 1.0 / (place.inputs as f64).sqrt();
             let a = place.parts.iter().flat_map(|(name, _)| {
                 let name = format!("{name}.lora_A.weight");
-                weights::uniform(seed, &name, config.r * place.inputs, bound)
+                uniform(seed, &name, config.r * place.inputs, bound)
             });
             values.push(Buffer::new(a.collect(), [config.r * place.parts.len(), place.inputs]));
             let rows = place.parts.iter().map(|(_, rows)| rows.len()).sum();
@@ -227,120 +166,6 @@ impl Lora {
             let weight = &mut weights.values_mut()[place.weight];
             kernel::merge(&values[0], &values[1], &self.correction(place), place.inputs, weight);
         }
-    }
-
-    /// Writes the two files of PEFT. `base` names the model that is corrected.
-    ///
-    /// # Errors
-    /// Fails when a file cannot be written.
-    pub fn save(&self, folder: &Path, base: &str) -> Result<(), Error> {
-        weights::write_file(&folder.join(WEIGHTS_FILE), &self.layout(), &self.values)?;
-        let targets: Vec<&str> = PROJECTIONS.into_iter().filter(|name| self.config.targets(name)).collect();
-        let config = serde_json::json!({
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": base,
-            "r": self.config.r,
-            "lora_alpha": self.config.alpha,
-            "lora_dropout": self.config.dropout,
-            "use_rslora": self.config.use_rslora,
-            "use_dora": false,
-            "target_modules": targets,
-            "modules_to_save": null,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
-        });
-        Ok(write_json(&folder.join(CONFIG_FILE), &config)?)
-    }
-
-    /// Reads the two files of PEFT.
-    ///
-    /// # Errors
-    /// Names the key that is not honoured, or the tensor that is missing, unexpected or of another shape.
-    pub fn load(folder: &Path, decoder: &DecoderConfig) -> Result<Self, Error> {
-        let config_path = folder.join(CONFIG_FILE);
-        let text = fs_err::read_to_string(&config_path)?;
-        let file: PeftConfig =
-            serde_json::from_str(&text).map_err(|source| Error::Json { path: config_path, source })?;
-        let mut lora = Self::new(file.check()?, decoder, 0)?;
-
-        let layout = lora.layout();
-        let values = weights::read_file(&folder.join(WEIGHTS_FILE), &layout)?;
-        let buffers = layout.iter().zip(values);
-        lora.values = buffers.map(|(parameter, values)| Buffer::new(values, parameter.shape)).collect();
-        Ok(lora)
-    }
-}
-
-/// The part of `adapter_config.json` that decides the arithmetic.
-#[derive(Debug, Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    r: usize,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    fan_in_fan_out: bool,
-    target_modules: Targets,
-    #[serde(default)]
-    modules_to_save: Option<Vec<String>>,
-    #[serde(default)]
-    bias: Option<String>,
-    #[serde(default)]
-    rank_pattern: serde_json::Map<String, serde_json::Value>,
-    #[serde(default)]
-    alpha_pattern: serde_json::Map<String, serde_json::Value>,
-}
-
-/// A list of names, or one name.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Targets {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl PeftConfig {
-    fn check(self) -> Result<LoraConfig, Error> {
-        let fail = |key, problem: &str| Err(Error::Config { key, problem: problem.to_owned() });
-        if self.peft_type != "LORA" {
-            return fail("peft_type", "is not `LORA`, no other is supported");
-        }
-        if self.use_dora {
-            return fail("use_dora", "is true, which is not supported");
-        }
-        if self.fan_in_fan_out {
-            return fail("fan_in_fan_out", "is true, which is not supported");
-        }
-        if self.modules_to_save.is_some_and(|modules| !modules.is_empty()) {
-            return fail("modules_to_save", "names modules, which is not supported");
-        }
-        if self.bias.is_some_and(|bias| bias != "none") {
-            return fail("bias", "is not `none`, which is not supported");
-        }
-        if !self.rank_pattern.is_empty() || !self.alpha_pattern.is_empty() {
-            return fail("rank_pattern", "or `alpha_pattern` is set, which is not supported");
-        }
-        let names = match self.target_modules {
-            Targets::One(name) => vec![name],
-            Targets::Many(names) => names,
-        };
-        // PEFT takes any suffix of a module's path; here the last word says it all.
-        let target_modules =
-            names.iter().map(|name| name.rsplit('.').next().unwrap_or(name).to_owned()).collect();
-        Ok(LoraConfig {
-            r: self.r,
-            alpha: self.lora_alpha,
-            use_rslora: self.use_rslora,
-            target_modules,
-            dropout: self.lora_dropout,
-        })
     }
 }
 
@@ -475,24 +300,6 @@ mod tests {
         let whole = adapters(&["all-linear"], false);
         let undropped = Decoder::new(&weights, &Device::flex()).with_adapters(&whole);
         assert_eq!(decoder.token_losses(&batch()), undropped.token_losses(&batch()), "only in training");
-    }
-
-    #[test]
-    fn files_of_peft_are_written_and_read_back() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut lora = adapters(&["q_proj", "up_proj"], true);
-        lora.config.dropout = 0.05;
-        lora.save(folder.path(), "base").expect("saves");
-        let read = Lora::load(folder.path(), &small()).expect("loads");
-        assert_eq!((&read.values, read.config.dropout), (&lora.values, 0.05));
-        let bytes = fs_err::read(folder.path().join(WEIGHTS_FILE)).expect("reads");
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
-        let name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight";
-        assert_eq!(tensors.tensor(name).expect("named as PEFT does").shape(), [24, 4]);
-        let mut other = small();
-        other.num_hidden_layers = 1;
-        let error = Lora::load(folder.path(), &other).expect_err("too many").to_string();
-        assert!(error.contains("unexpected tensor"), "{error}");
     }
 
     #[test]
