@@ -9,7 +9,7 @@ use nexa_model::{
 };
 
 use crate::placement::Placement;
-use crate::{Config, Error};
+use crate::{Config, Error, Inputs};
 
 /// A model in training.
 #[derive(Debug)]
@@ -38,8 +38,13 @@ impl Model {
     ///
     /// # Errors
     /// Names the file of the model that cannot be read.
-    pub(crate) fn over(self, base: Option<&Path>) -> Result<Self, Error> {
-        Ok(Self { base: base.map(Base::of).transpose()?, ..self })
+    pub(crate) fn over(self, inputs: &Inputs) -> Result<Self, Error> {
+        let base = inputs.base.as_deref().map(Base::of).transpose()?;
+        let base = base.map(|base| match &inputs.base_name {
+            Some(name) => base.named(name.clone()),
+            None => base,
+        });
+        Ok(Self { base, ..self })
     }
 
     /// Where it is computed.

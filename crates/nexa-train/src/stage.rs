@@ -110,6 +110,10 @@ impl Inputs {
             validation,
             tokenizer: folder(TOKENIZER_ROLE),
             base: folder(BASE_ROLE),
+            base_name: folder(BASE_ROLE).and_then(|base| {
+                let inside = base.strip_prefix(lab.root()).ok()?;
+                Some(inside.to_string_lossy().into_owned())
+            }),
             teacher: folder(TEACHER_ROLE),
             cache: lab.state_folder().join(CACHE_FOLDER),
         })

@@ -39,6 +39,7 @@ impl Lab {
             validation: Vec::new(),
             tokenizer: Some(tokenizer),
             base: None,
+            base_name: None,
             teacher: None,
             cache: folder.path().join("cache"),
         };
@@ -418,11 +419,19 @@ fn a_state_of_another_run_is_refused() {
 #[test]
 fn the_best_and_the_newest_models_are_kept() {
     let lab = Lab::new(40);
-    // No later validation is so much better: the first one stays the best.
-    let config = Config { early_stopping_threshold: 100.0, load_best_model_at_end: true, ..config() };
+    // So high a rate only makes the model worse.
+    let config = Config {
+        learning_rate: Some(3.0),
+        lr_scheduler: nexa_train::Scheduler::Linear,
+        cosine_min_lr_ratio: 1.0,
+        warmup_steps: Some(18),
+        loss_watchdog_threshold: Some(1e9),
+        load_best_model_at_end: true,
+        ..config()
+    };
     let outcome = lab.finish(&config, "run");
     let best = outcome.best.expect("validated");
-    assert_eq!(best.step, 6, "{outcome:?}");
+    assert!(best.step < 23, "{outcome:?}");
     assert_eq!(outcome.validation, Some(best));
     let checkpoints = lab.path("run/checkpoints");
     let mut expected = [format!("step-{}", best.step), "step-23".to_owned()];
@@ -448,8 +457,8 @@ fn validations_without_gain_end_the_run() {
         ..config()
     };
     let outcome = lab.finish(&config, "run");
-    assert_eq!(outcome.best.map(|best| best.step), Some(2));
     assert_eq!((outcome.end, outcome.steps), (End::NoGain, 6), "{outcome:?}");
+    assert_eq!(outcome.best.map(|best| best.step), Some(6), "the loss fell, but by too little");
     // The patience is part of the state.
     let again = lab.finish(&config, "run");
     assert_eq!(Outcome { seconds: 0.0, ..again }, Outcome { seconds: 0.0, ..outcome });
@@ -471,8 +480,17 @@ fn a_loss_that_is_no_number_or_explodes_stops_the_run() {
     };
     check(wild, "last good state: none yet");
     let strict = Config { loss_watchdog_threshold: Some(0.001), save_steps: Some(1), ..config() };
-    check(strict.clone(), "step 3: the loss is ");
-    check(Config { loss_watchdog_threshold: Some(0.002), ..strict }, "state/step-2.safetensors");
+    // What was saved while the loss was too high would be no good state.
+    check(strict, "step 3: the loss is ");
+    check(Config { loss_watchdog_threshold: Some(0.002), ..config() }, "last good state: none yet");
+    let bursting = Config {
+        learning_rate: Some(3.0),
+        warmup_steps: Some(0),
+        loss_watchdog_threshold: Some(7.0),
+        save_steps: Some(1),
+        ..config()
+    };
+    check(bursting, "state/step-1.safetensors");
 }
 
 /// Set in the environment of the test binary when it is started to do a job.
@@ -739,7 +757,20 @@ fn data_and_models_that_do_not_fit_the_objective_are_refused() {
             lab.inputs.teacher = Some(teacher);
             config.objective = nexa_train::Objective::Distill;
         },
-        "the teacher's tokenizer has 270 tokens",
+        "`teacher` has a tokenizer of 270 tokens",
+    );
+    check(
+        &|config, lab| {
+            let (base, other) = (lab.path("base"), lab.path("other"));
+            ChatTokenizer::train(&["quite other words"], 270).expect("trains").save(&other).expect("saves");
+            initialise(config, &other, &base, 1).expect("writes");
+            lab.inputs.base = Some(base);
+        },
+        "`base` has a tokenizer of 270 tokens",
+    );
+    check(
+        &|config, _| (config.load_best_model_at_end, config.val_set_size) = (true, 0.0),
+        "`load_best_model_at_end` needs validation data",
     );
     check(&|_, lab| lab.inputs.tokenizer = None, "needs a tokenizer");
     check(

@@ -61,6 +61,9 @@ pub struct Inputs {
     pub tokenizer: Option<PathBuf>,
     /// The model to go on from; one of random weights where absent.
     pub base: Option<PathBuf>,
+    /// What adapters call that model: where it lies in its lab, so that equal runs write equal files wherever the lab is.
+    /// Its path where absent.
+    pub base_name: Option<String>,
     /// The teacher of a distillation.
     pub teacher: Option<PathBuf>,
     /// Where tokenised data and what a reference model said are kept.

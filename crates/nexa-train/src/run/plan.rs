@@ -116,7 +116,7 @@ mod tests {
         );
         assert_eq!(
             plan(|config| config.num_epochs = 20.0),
-            Plan { steps_per_epoch: 5.0, total: 100, warmup: 50, decay: 50, eval_every: 0, save_every: 200 }
+            Plan { steps_per_epoch: 5.0, total: 100, warmup: 10, decay: 90, eval_every: 0, save_every: 200 }
         );
         assert!(both.saves_after(5) && !both.saves_after(4) && !both.saves_after(100));
         assert!(both.validates_after(99) && !plan(|_| {}).validates_after(1));

@@ -64,9 +64,9 @@ pub(crate) fn prepare(
     let validation = Set::open_validation(&inputs.validation, &reading)?;
     let (set, validation) = if validation.is_empty() { set.split(config) } else { (set, validation) };
     if validation.is_empty() && config.validates_on_the_way() {
-        let problem = "asks for validations, but there are no validation data: give some, or `val_set_size`";
-        let key = if config.eval_steps.is_some() { "eval_steps" } else { "evals_per_epoch" };
-        return Err(Error::Config { key, problem: problem.to_owned() });
+        check_goes_without_validation(config)?;
+        let text = "nothing is validated, as there are no validation data: give some, or `val_set_size`";
+        events.emit(Event::warning(text));
     }
     let teacher = inputs.teacher.as_deref().map(Checkpoint::load).transpose()?;
     if let Some(teacher) = &teacher {
@@ -84,7 +84,7 @@ pub(crate) fn prepare(
         &teacher_hash,
     ];
     let fingerprint = fingerprint::of(config, &parts);
-    let model = Model::new(config, weights, placement.clone())?.over(inputs.base.as_deref())?;
+    let model = Model::new(config, weights, placement.clone())?.over(inputs)?;
     let initial = model.decoder(config);
     let sources = Sources {
         initial: &initial,
@@ -99,6 +99,20 @@ pub(crate) fn prepare(
         Validating { objective: Objective::new(config, &validation, &sources)?, set: validation };
     drop(initial);
     Ok(Prepared { config: config.clone(), tokenizer, set, validation, objective, model, fingerprint })
+}
+
+/// Refuses what chooses by validations, where there are none.
+fn check_goes_without_validation(config: &Config) -> Result<(), Error> {
+    for (key, given) in [
+        ("early_stopping_patience", config.early_stopping_patience.is_some()),
+        ("load_best_model_at_end", config.load_best_model_at_end),
+    ] {
+        if given {
+            let problem = "needs validation data: give some, or `val_set_size`".to_owned();
+            return Err(Error::Config { key, problem });
+        }
+    }
+    Ok(())
 }
 
 /// Fills in what depends on the model to go on from, and tells what that is.

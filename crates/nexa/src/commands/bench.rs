@@ -50,6 +50,7 @@ pub(crate) fn sft(args: &BenchSftArgs) -> Result<ExitCode> {
         validation: Vec::new(),
         tokenizer: None,
         base: Some(args.model.clone()),
+        base_name: None,
         teacher: None,
         cache: args.folder.join("cache"),
     };
