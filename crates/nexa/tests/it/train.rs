@@ -120,6 +120,20 @@ fn several_data_sets_are_mixed_and_each_is_in_the_lineage() {
     let named = ["--in", "sft_dataset=plus", "--in", "sft_dataset=minus"];
     let planned = shell.run(&[&["plan", "--config", "student.yaml"], &named[..]].concat());
     assert!(planned.stdout.contains("tutor/minus_v1"), "{}{}", planned.stdout, planned.stderr);
+    // Ingested tables are no lines of JSON, and nothing has tokenised these for this length yet.
+    let verified =
+        ["train", "--config", "student.yaml", "--verify-resume", "sequence_len=100", "val_set_size=0"];
+    let ran = shell.run(&[&verified[..], &named[..]].concat());
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "identical\n"), "{}", ran.stderr);
+    // Found out before anything is trained.
+    let runs = || std::fs::read_dir(shell.path("runs")).unwrap().count();
+    let before = runs();
+    for (name, told) in [("Not-A-Name", "only lowercase letters"), ("plus", "has a dataset of that name")] {
+        let ran = shell.run(&[&["train", "--config", "student.yaml", "--output", name], &named[..]].concat());
+        assert_eq!(ran.code, 3, "{}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    assert_eq!(runs(), before);
     let ran = shell.run(&["train", "--config", "student.yaml", "datasets=[{name: plsu, weight: 1}]"]);
     assert!(ran.stderr.contains("`datasets` names `plsu`, which is none of the data"), "{}", ran.stderr);
 }
