@@ -4,8 +4,8 @@
     python scripts/check_peft.py BASE TRAINED
 
 Both are folders of Hugging Face's form; TRAINED holds the merged model and, in `adapter`, the files of PEFT. Needs
-torch, transformers and peft. PEFT must also find the base by what the adapters say of it. Prints the
-largest difference of the logits, and fails above 1e-3.
+torch, transformers and peft. Run it in the lab's folder: PEFT must also find the base by what the adapters say of
+it, which is its place in the lab. Prints the largest difference of the logits, and fails above 1e-3.
 """
 
 import sys
