@@ -61,8 +61,9 @@ pub fn from_value<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let message = error.inner().to_string();
+        let outside = |word: &str| path.strip_suffix(word).unwrap_or(&path).trim_end_matches('.');
         if let Some((word, known)) = unknown(&message, "variant") {
-            let key = path.strip_suffix(word).unwrap_or(&path).trim_end_matches('.');
+            let key = outside(word);
             let choices = known.join(", ");
             let problem = format!("there is no `{word}` (there are: {choices})");
             let problem = if key.is_empty() { problem } else { format!("`{key}`: {problem}") };
@@ -70,7 +71,7 @@ pub fn from_value<T: DeserializeOwned>(value: Value, place: &str) -> Result<T> {
         }
         match unknown(&message, "field") {
             Some((field, known)) => {
-                let parent = path.strip_suffix(field).map_or(path.as_str(), |p| p).trim_end_matches('.');
+                let parent = outside(field);
                 let dotted = |name: &str| {
                     if parent.is_empty() || parent == "." {
                         name.to_owned()

@@ -88,8 +88,6 @@ pub fn execute(
     services: &Services<'_>,
     request: &Request<'_>,
 ) -> Result<Outcome, StageError> {
-    // Found out now, and not when the work is done.
-    Store::new(services.lab).check_name(request.project.name(), stage.kind(), request.name)?;
     let key = key(stage, request.inputs)?;
     let work = work_name(request, &key);
     let find = || Store::new(services.lab).by_key(request.project.name(), stage.kind(), request.name, &key);
@@ -99,6 +97,8 @@ pub fn execute(
         settle(services, &work, &artifact)?;
         return Ok(Outcome::UpToDate(artifact));
     }
+    // Found out now, and not when the work is done.
+    Store::new(services.lab).check_name(request.project.name(), stage.kind(), request.name)?;
     let what = format!("`{}` of project `{}`", request.name, request.project.name());
     let _lock = run::lock(services.lab, &work, &what, false)?;
     // Whoever held the lock before may have made the artifact in the meantime.

@@ -79,32 +79,46 @@ pub(crate) fn read(path: &Path) -> Result<Stored, Error> {
 }
 
 impl Stored {
+    /// Reads the header: where each tensor lies in the file.
+    pub(crate) fn tensors(&self) -> Result<Tensors<'_>, Error> {
+        let in_file = SafeTensors::deserialize(&self.map)
+            .map_err(|error| Error::State { path: self.path.clone(), problem: error.to_string() })?;
+        Ok(Tensors { path: &self.path, in_file })
+    }
+}
+
+/// The tensors of a state, in its file.
+pub(crate) struct Tensors<'a> {
+    path: &'a Path,
+    in_file: SafeTensors<'a>,
+}
+
+impl Tensors<'_> {
     /// Copies a tensor to a place of its size.
     pub(crate) fn copy_into(&self, name: &str, place: &mut [f32]) -> Result<(), Error> {
-        let failed = |problem: String| Error::State { path: self.path.clone(), problem };
-        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| failed(error.to_string()))?;
-        let tensor = tensors.tensor(name).map_err(|_| failed(format!("has no tensor `{name}`")))?;
-        let numbers = tensor.data().as_chunks::<4>().0;
-        if numbers.len() != place.len() {
-            let problem = format!("`{name}` has {} numbers, not {}", numbers.len(), place.len());
+        let failed = |problem: String| Error::State { path: self.path.to_owned(), problem };
+        let tensor = self.in_file.tensor(name).map_err(|_| failed(format!("has no tensor `{name}`")))?;
+        let values = numbers(tensor.data());
+        if values.len() != place.len() {
+            let problem = format!("`{name}` has {} numbers, not {}", values.len(), place.len());
             return Err(failed(problem));
         }
-        for (place, &bytes) in place.iter_mut().zip(numbers) {
-            *place = f32::from_le_bytes(bytes);
+        for (place, value) in place.iter_mut().zip(values) {
+            *place = value;
         }
         Ok(())
     }
 
-    /// The tensors by name, copied.
-    pub(crate) fn tensors(&self) -> Result<BTreeMap<String, Vec<f32>>, Error> {
-        let failed = |problem: String| Error::State { path: self.path.clone(), problem };
-        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| failed(error.to_string()))?;
-        let copied = tensors.iter().map(|(name, tensor)| {
-            let numbers = tensor.data().as_chunks::<4>().0.iter();
-            (name.to_owned(), numbers.map(|&bytes| f32::from_le_bytes(bytes)).collect())
-        });
-        Ok(copied.collect())
+    /// Copies all of them, by name.
+    pub(crate) fn copied(&self) -> BTreeMap<String, Vec<f32>> {
+        let tensors = self.in_file.iter();
+        tensors.map(|(name, tensor)| (name.to_owned(), numbers(tensor.data()).collect())).collect()
     }
+}
+
+/// The numbers that bytes are.
+fn numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = f32> {
+    bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes))
 }
 
 /// Hashes all that a file holds, tensors as little-endian numbers and in the order of their names.

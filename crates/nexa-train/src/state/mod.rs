@@ -118,12 +118,13 @@ impl State {
         if stored.progress.fingerprint != self.progress.fingerprint {
             return Err(Error::OtherRun { path: stored.path });
         }
+        let tensors = stored.tensors()?;
         let names: Vec<String> = self.model.parameters().iter().map(weight_name).collect();
         for (name, values) in names.iter().zip(self.model.values_mut()) {
-            stored.copy_into(name, values)?;
+            tensors.copy_into(name, values)?;
         }
         for (name, values) in self.optimizer.state_mut() {
-            stored.copy_into(&name, values)?;
+            tensors.copy_into(&name, values)?;
         }
         self.progress = stored.progress;
         self.measured = stored.measured;

@@ -43,19 +43,26 @@ impl fmt::Display for Comparison {
     }
 }
 
+/// Compares the metrics of two workspaces alone; names the first row that differs.
+///
+/// # Errors
+/// Fails when the metrics cannot be read.
+pub fn compare_metrics(left: &Path, right: &Path) -> Result<Option<String>, Error> {
+    let metrics = |workspace: &Path| fs_err::read_to_string(workspace.join(METRICS_FILE));
+    Ok(compare_rows(&metrics(left)?, &metrics(right)?))
+}
+
 /// Compares the metrics and the newest states of two workspaces.
 ///
 /// # Errors
 /// Fails when the metrics or a state cannot be read.
 pub fn compare_runs(left: &Path, right: &Path) -> Result<Comparison, Error> {
-    let metrics = |workspace: &Path| fs_err::read_to_string(workspace.join(METRICS_FILE));
     let state = |workspace: &Path| generations::newest(workspace, &NoEvents);
-    let mut comparison =
-        Comparison { metrics: compare_metrics(&metrics(left)?, &metrics(right)?), ..Comparison::default() };
+    let mut comparison = Comparison { metrics: compare_metrics(left, right)?, ..Comparison::default() };
     match (state(left)?, state(right)?) {
         (Some(left), Some(right)) => {
             comparison.progress = compare_progress(&left.progress, &right.progress)?;
-            comparison.tensor = compare_tensors(&left.tensors()?, &right.tensors()?);
+            comparison.tensor = compare_tensors(&left.tensors()?.copied(), &right.tensors()?.copied());
         }
         (None, None) => {}
         (one, _) => {
@@ -66,7 +73,7 @@ pub fn compare_runs(left: &Path, right: &Path) -> Result<Comparison, Error> {
     Ok(comparison)
 }
 
-fn compare_metrics(left: &str, right: &str) -> Option<String> {
+fn compare_rows(left: &str, right: &str) -> Option<String> {
     if left == right {
         return None;
     }
@@ -139,7 +146,7 @@ mod tests {
     #[test]
     fn the_first_row_and_the_first_counter_that_differ_are_named() {
         let check = |left: &str, right: &str, expected: Option<&str>| {
-            assert_eq!(compare_metrics(left, right).as_deref(), expected);
+            assert_eq!(compare_rows(left, right).as_deref(), expected);
         };
         check("{\"step\":1}\n", "{\"step\":1}\n", None);
         let expected = r#"metrics.jsonl line 2 (step 3): {"step":3,"loss":1} and {"step":3,"loss":2}"#;

@@ -16,7 +16,7 @@ use nexa_core::event::{Cancel, Event, EventSink};
 use nexa_core::files;
 use nexa_core::table::Tables;
 
-pub use self::compare::{Comparison, compare_runs};
+pub use self::compare::{Comparison, compare_metrics, compare_runs};
 pub use self::job::{Job, PAUSED};
 use crate::state::{file, generations};
 use crate::{Config, Error, Inputs, Session, train};
@@ -148,7 +148,7 @@ fn kill_when_paused(mut command: Command) -> Result<(), Error> {
 fn forget_optimizer(workspace: &Path) -> Result<(), Error> {
     for path in generations::paths(workspace)? {
         let stored = file::read(&path)?;
-        let mut tensors = stored.tensors()?;
+        let mut tensors = stored.tensors()?.copied();
         for (name, values) in &mut tensors {
             if !name.starts_with("weight.") {
                 values.fill(0.0);

@@ -183,17 +183,17 @@ fn difference(
     workspace: &Path,
 ) -> Result<Option<String>> {
     let is_training = folder.join("metrics.jsonl").is_file() && original.producer.stage == "train";
-    let compare = || verify::compare_runs(folder, workspace).map_err(reported);
     if original.content_hash == copy.content_hash {
-        let metrics = if is_training { compare()?.metrics } else { None };
-        return Ok(metrics);
+        let metrics = is_training.then(|| verify::compare_metrics(folder, workspace)).transpose();
+        return Ok(metrics.map_err(reported)?.flatten());
     }
     let names = original.files.iter().filter(|file| !copy.files.contains(file)).map(|file| &file.name);
     let added = copy.files.iter().map(|file| &file.name);
     let added = added.filter(|name| original.files.iter().all(|file| file.name != **name));
     let mut text = names.chain(added).map(String::as_str).collect::<Vec<_>>().join(", ");
     if is_training {
-        text.push_str(&format!(": {}", compare()?));
+        let comparison = verify::compare_runs(folder, workspace).map_err(reported)?;
+        text.push_str(&format!(": {comparison}"));
     }
     Ok(Some(text))
 }
