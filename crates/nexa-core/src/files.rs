@@ -258,6 +258,32 @@ impl LineLog {
     pub fn sync(&mut self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
+
+    /// A handle with which another thread makes durable what was appended, while this one goes on appending.
+    ///
+    /// # Errors
+    /// Fails with the path when the system gives no second handle.
+    pub fn syncer(&self) -> Result<Syncer> {
+        let file = self.file.try_clone().map_err(|e| Error::io("open", &self.path, e))?;
+        Ok(Syncer { path: self.path.clone(), file })
+    }
+}
+
+/// Makes durable what was appended to a [`LineLog`] before.
+#[derive(Debug)]
+pub struct Syncer {
+    path: PathBuf,
+    file: File,
+}
+
+impl Syncer {
+    /// Waits until the disk has it.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be synced.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
+    }
 }
 
 /// Reads the lines of a [`LineLog`]; an unfinished last line is left out.

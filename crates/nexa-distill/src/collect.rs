@@ -42,7 +42,7 @@ use crate::client::{Client, Sampling};
 use crate::embedded::{self, EmbeddedTeacher, Faults};
 use crate::error::check;
 use crate::schema::Schema;
-use crate::teacher::{Source, TeacherSpec};
+use crate::teacher::{Provider, Source, TeacherSpec};
 use crate::{Error, Result, table};
 
 pub(crate) use ask::Asked;
@@ -150,7 +150,11 @@ impl Collect {
     /// Opens the log of answers and tells what is still to be asked for some prompts; nothing is called.
     fn begin(&self, context: &Context<'_>, prompts: &[Row], place: &Path) -> Result<Begun> {
         let jobs = Jobs::new(prompts, &self.config, &self.sampling, place)?;
-        let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &self.teacher.to_string())?;
+        let teacher = self.teacher.to_string();
+        if teacher != self.config.teacher && self.teacher.provider() == Provider::OpenRouter {
+            context.emit(Event::info(format!("`{}` is `{teacher}`", self.config.teacher)));
+        }
+        let log = ResponseLog::open(context, &self.log_place(context.inputs)?, &teacher)?;
         let settings = context.services.lab.settings();
         let forecast = Forecast::new(&jobs, log.answers(), &self.config, (&self.teacher, settings));
         if forecast.calls > 0 && !self.is_free() {
@@ -218,8 +222,8 @@ impl Collect {
     }
 
     fn call(&self, context: &Context<'_>, collection: &mut Collection<'_>, base_url: &str) -> Result<()> {
-        let client = self.client(context.services.environment, base_url)?;
-        runtime()?.block_on(Driver::new(collection, &client).run())
+        let client = Arc::new(self.client(context.services.environment, base_url)?);
+        runtime()?.block_on(Driver::new(collection, client).run())
     }
 
     fn client(&self, environment: &Environment, base_url: &str) -> Result<Client> {
@@ -316,8 +320,11 @@ fn first_forecast(context: &Context<'_>, forecast: &Forecast) -> Result<Forecast
     Ok(forecast.clone())
 }
 
+/// What calls run on: one thread of their own, so that they go on while answers are taken in.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("teacher-calls")
         .enable_all()
         .build()
         .map_err(|e| Error::Start { what: "the HTTP client", message: e.to_string() })
@@ -351,6 +358,7 @@ mod tests {
         assert_eq!(plain, config(|c| c.max_concurrent_requests = 1));
         assert_eq!(plain, config(|c| c.max_cost_usd = Some(1.0)));
         assert_eq!(plain, config(|c| c.embedded.failing = 0.5));
+        assert_eq!(plain, config(|c| c.cool_down_s = 0.0));
         assert_ne!(plain, config(|c| c.embedded.wrong = 0.5));
         assert_ne!(plain, config(|c| c.temperature = 0.0));
         assert_eq!(plain["source"], json!({"embedded_version": embedded::ANSWER_VERSION}));

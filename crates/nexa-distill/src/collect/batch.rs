@@ -202,6 +202,8 @@ impl Batches {
                 None => {}
             }
         }
+        // From here on nobody asks for these replies again.
+        collection.enter()?;
         self.log.append(&Line::Collected { file: file.to_owned() })?;
         self.log.sync()?;
         self.pending.remove(file);

@@ -1,9 +1,11 @@
 //! What has come of each call so far: answers are kept and paid for here, and judged, whoever fetched them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nexa_core::event::Event;
+use nexa_core::files::Syncer;
 use nexa_core::stage::Context;
 
 use super::Config;
@@ -208,9 +210,15 @@ impl<'a> Collection<'a> {
         Ok(())
     }
 
-    /// Enters the bills of answers into the ledger.
+    /// What makes durable the answers that came since this was called last, if some did, for another thread to do.
+    pub(super) fn take_unsynced(&mut self) -> Option<Arc<Syncer>> {
+        self.log.take_unsynced()
+    }
+
+    /// Enters the bills of answers into the ledger, once the answers are durable: from then on they count.
     pub(super) fn enter(&mut self) -> Result<()> {
         self.entered = Instant::now();
+        self.log.sync()?;
         for charge in self.purse.entries(&std::mem::take(&mut self.unentered)) {
             self.work.context.charge(&charge)?;
         }

@@ -67,6 +67,9 @@ pub struct Config {
     pub max_retries: u32,
     /// Seconds after which a call counts as failed; does not change the result. Default 120.
     pub timeout_s: u64,
+    /// Seconds that an endpoint has to come back once most calls fail; then one call decides whether to go on. 0 stops at
+    /// once; does not change the result. Default 15.
+    pub cool_down_s: f64,
     /// The ceiling on what this run may spend on calls, in US dollars; does not change the result. Default: that of
     /// `nexa.yaml`, if any.
     pub max_cost_usd: Option<f64>,
@@ -109,6 +112,7 @@ impl Default for Config {
             max_tokens_per_minute: None,
             max_retries: 6,
             timeout_s: 120,
+            cool_down_s: 15.0,
             max_cost_usd: None,
             max_total_tokens: None,
             batch: false,
@@ -149,6 +153,7 @@ impl Config {
         between("temperature", Some(self.temperature), 0.0, 2.0, "it lies between 0 and 2")?;
         between("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "it lies between -2 and 2")?;
         between("presence_penalty", self.presence_penalty, -2.0, 2.0, "it lies between -2 and 2")?;
+        between("cool_down_s", Some(self.cool_down_s), 0.0, 3600.0, "it lies between 0 and an hour")?;
         between("max_cost_usd", self.max_cost_usd, 0.0, f64::MAX, "a ceiling is not negative")?;
         if let Some(top_p) = self.top_p {
             check(STAGE, "top_p", top_p).that(top_p > 0.0 && top_p <= 1.0, "it lies above 0 and up to 1")?;

@@ -2,20 +2,20 @@
 //! something stops it.
 //!
 //! One task waits for whatever comes first: a call that ends, the moment at which the next may be sent, or the user's
-//! wish to stop. Nothing is looked at in intervals.
+//! wish to stop. Nothing is looked at in intervals. Calls are made on another thread, and answers become durable on a
+//! third, so that the next call leaves as soon as one has ended.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::FutureExt;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use nexa_core::event::Event;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Effect, Gate};
 use super::collection::{Collection, Ended};
 use super::limits::{Limits, Ready, Ticket};
 use super::retry;
@@ -30,7 +30,7 @@ const WORTH_A_LINE: Duration = Duration::from_secs(10);
 /// A collection that is being fetched call by call.
 pub(super) struct Driver<'a, 'c> {
     collection: &'c mut Collection<'a>,
-    client: &'c Client,
+    client: Arc<Client>,
     limits: Limits,
     /// Jobs that were not tried yet.
     fresh: VecDeque<usize>,
@@ -39,6 +39,8 @@ pub(super) struct Driver<'a, 'c> {
     attempts: Vec<u32>,
     tickets: HashMap<u64, Ticket>,
     breaker: Breaker,
+    /// Answers on their way to the disk.
+    saving: Option<JoinHandle<nexa_core::Result<()>>>,
     /// Why no further call is sent.
     stop: Option<Error>,
 }
@@ -53,14 +55,16 @@ enum Next {
 
 impl<'a, 'c> Driver<'a, 'c> {
     /// Begins with the jobs of a collection that have not ended.
-    pub(super) fn new(collection: &'c mut Collection<'a>, client: &'c Client) -> Self {
+    pub(super) fn new(collection: &'c mut Collection<'a>, client: Arc<Client>) -> Self {
+        let cool_down = Duration::from_secs_f64(collection.work.config.cool_down_s);
         Self {
             limits: Limits::new(collection.work.config, Instant::now()),
             fresh: collection.open().into(),
             again: BinaryHeap::new(),
             attempts: vec![0; collection.jobs.len()],
             tickets: HashMap::new(),
-            breaker: Breaker::default(),
+            breaker: Breaker::new(cool_down),
+            saving: None,
             stop: None,
             collection,
             client,
@@ -72,7 +76,6 @@ impl<'a, 'c> Driver<'a, 'c> {
     /// # Errors
     /// Fails when the user, a ceiling, the provider or a broken endpoint stops it; every answer is kept.
     pub(super) async fn run(mut self) -> Result<()> {
-        let client = self.client;
         let cancel = self.collection.work.context.services.cancel;
         let wish = Arc::new(Notify::new());
         let wake: Arc<dyn Fn() + Send + Sync> = {
@@ -80,7 +83,7 @@ impl<'a, 'c> Driver<'a, 'c> {
             Arc::new(move || wish.notify_one())
         };
         cancel.notify(&wake);
-        let mut in_flight = FuturesUnordered::new();
+        let mut in_flight = JoinSet::new();
         let mut deadline = None;
         self.collection.tell();
         loop {
@@ -88,31 +91,22 @@ impl<'a, 'c> Driver<'a, 'c> {
                 self.stop = Some(nexa_core::Error::Interrupted.into());
                 deadline = Some(Instant::now() + GRACE);
             }
-            let next = loop {
-                match self.next(in_flight.len())? {
-                    Next::Send(job, call) => {
-                        let body = self.collection.jobs[job].request.body(client.endpoint()).to_string();
-                        in_flight.push(async move { (job, call, client.complete(body).await) });
-                    }
-                    Next::Wait(next) => break next,
-                }
-            };
-            // A call is sent when it is first waited for, below. By then the promises of all new ones are written.
-            self.collection.purse.sync()?;
+            let next = self.send(&mut in_flight)?;
+            self.save();
             let nothing_left = self.fresh.is_empty() && self.again.is_empty();
             if in_flight.is_empty() && (self.stop.is_some() || nothing_left) {
                 break;
             }
             let alarm = deadline.or(next);
             tokio::select! {
-                Some(ended) = in_flight.next(), if !in_flight.is_empty() => {
-                    // Whatever else has ended is kept with it, in one write.
-                    let mut batch = vec![ended];
-                    while let Some(Some(more)) = in_flight.next().now_or_never() {
-                        batch.push(more);
+                Some(ended) = in_flight.join_next() => {
+                    let mut batch = vec![come_to(ended)];
+                    while let Some(more) = in_flight.try_join_next() {
+                        batch.push(come_to(more));
                     }
                     self.settle(batch)?;
                 }
+                saved = saved(&mut self.saving), if self.saving.is_some() => saved?,
                 () = until(alarm) => {
                     if deadline.is_some() {
                         break;
@@ -123,9 +117,40 @@ impl<'a, 'c> Driver<'a, 'c> {
         }
         // What is cut off here may be answered, and billed, all the same.
         drop(in_flight);
+        if self.saving.is_some() {
+            saved(&mut self.saving).await?;
+        }
         let abandoned = self.collection.purse.abandoned();
         self.collection.charge(&abandoned)?;
         self.stop.map_or(Ok(()), Err)
+    }
+
+    /// Sends every call that can be sent now, and returns when the next one can, where that is known.
+    fn send(&mut self, in_flight: &mut JoinSet<(usize, u64, Reply)>) -> Result<Option<Instant>> {
+        let mut calls = Vec::new();
+        let next = loop {
+            match self.next(in_flight.len() + calls.len())? {
+                Next::Send(job, call) => calls.push((job, call)),
+                Next::Wait(next) => break next,
+            }
+        };
+        // Before a call leaves, it is on disk what it may cost.
+        self.collection.purse.sync()?;
+        for (job, call) in calls {
+            let body = self.collection.jobs[job].request.body(self.client.endpoint()).to_string();
+            let client = Arc::clone(&self.client);
+            in_flight.spawn(async move { (job, call, client.complete(body).await) });
+        }
+        Ok(next)
+    }
+
+    /// Begins to make durable what has been answered; what comes meanwhile has its turn afterwards.
+    fn save(&mut self) {
+        if self.saving.is_none()
+            && let Some(syncer) = self.collection.take_unsynced()
+        {
+            self.saving = Some(tokio::task::spawn_blocking(move || syncer.sync()));
+        }
     }
 
     /// What can be done next. For a job that is sent, the worst case is set aside.
@@ -138,6 +163,11 @@ impl<'a, 'c> Driver<'a, 'c> {
             let when = due.filter(|_| self.stop.is_none()).map(|(when, _)| when);
             return Ok(Next::Wait(when));
         };
+        match self.breaker.gate(now) {
+            Gate::Now => {}
+            Gate::At(when) => return Ok(Next::Wait(Some(when))),
+            Gate::AfterProbe => return Ok(Next::Wait(None)),
+        }
         let request = &self.collection.jobs[job].request;
         let tokens = self.collection.estimate.tokens(request);
         match self.limits.ready(now, in_flight, tokens) {
@@ -160,6 +190,7 @@ impl<'a, 'c> Driver<'a, 'c> {
             self.fresh.pop_front();
         }
         let call = self.collection.purse.promise(worst_case)?;
+        self.breaker.sent(call);
         self.tickets.insert(call, self.limits.send(now, tokens));
         Ok(Next::Send(job, call))
     }
@@ -170,9 +201,12 @@ impl<'a, 'c> Driver<'a, 'c> {
         let mut ended = Vec::with_capacity(batch.len());
         for (job, call, Reply { result, quota }) in batch {
             if let Some(ticket) = self.tickets.remove(&call) {
-                self.take_in(now, job, ticket, &result);
+                self.take_in(now, (job, call), ticket, &result);
             }
             self.limits.learn(now, &quota);
+            if let Err(unanswered) = &result {
+                self.consider_stopping(now, call, &unanswered.failure);
+            }
             ended.push(Ended { job, call, result });
         }
         for (job, failure) in self.collection.settle(ended)? {
@@ -186,7 +220,13 @@ impl<'a, 'c> Driver<'a, 'c> {
     }
 
     /// Puts the limits right by how a call ended.
-    fn take_in(&mut self, now: Instant, job: usize, ticket: Ticket, result: &Result<Answer, Unanswered>) {
+    fn take_in(
+        &mut self,
+        now: Instant,
+        (job, call): (usize, u64),
+        ticket: Ticket,
+        result: &Result<Answer, Unanswered>,
+    ) {
         let used = match result {
             Ok(answer) => answer.usage.tokens(),
             Err(unanswered) => match &unanswered.billed {
@@ -198,11 +238,12 @@ impl<'a, 'c> Driver<'a, 'c> {
         self.limits.end(now, ticket, used.map(|tokens| tokens as f64));
         match result {
             Ok(_) => {
-                self.breaker.note(false);
+                self.answered(call);
                 self.limits.succeed();
             }
             Err(unanswered) => {
                 if let Failure::RateLimited { retry_after, .. } = &unanswered.failure {
+                    self.answered(call);
                     let wait = self.wait(job, &unanswered.failure).unwrap_or_default();
                     self.limits.overload(now, ticket, wait, retry_after.is_some());
                 }
@@ -216,11 +257,6 @@ impl<'a, 'c> Driver<'a, 'c> {
     }
 
     fn failed(&mut self, now: Instant, job: usize, failure: Failure) {
-        if let Some(error) = self.reason_to_stop(&failure)
-            && self.stop.is_none()
-        {
-            self.stop = Some(error);
-        }
         let wait = self.wait(job, &failure);
         self.attempts[job] += 1;
         match wait {
@@ -237,8 +273,22 @@ impl<'a, 'c> Driver<'a, 'c> {
         }
     }
 
-    /// Why nothing more should be sent after a failure, if so.
-    fn reason_to_stop(&mut self, failure: &Failure) -> Option<Error> {
+    /// Notes that the endpoint answers.
+    fn answered(&mut self, call: u64) {
+        if self.breaker.answered(call) {
+            let told = format!("{} answers again", self.client.endpoint().base_url);
+            self.collection.work.context.emit(Event::info(told));
+        }
+    }
+
+    /// Sends nothing more, or nothing for a while, where a failure says that it would be in vain.
+    fn consider_stopping(&mut self, now: Instant, call: u64, failure: &Failure) {
+        if let Some(error) = self.reason_to_stop(now, call, failure) {
+            self.stop.get_or_insert(error);
+        }
+    }
+
+    fn reason_to_stop(&mut self, now: Instant, call: u64, failure: &Failure) -> Option<Error> {
         let endpoint = self.client.endpoint().base_url.clone();
         let teacher = self.collection.work.teacher.to_string();
         let message = failure.message().to_owned();
@@ -253,14 +303,36 @@ impl<'a, 'c> Driver<'a, 'c> {
             | Failure::Connection(_)
             | Failure::Timeout(_)
             | Failure::Malformed(_)
-            | Failure::BadRequest(_) => {
-                self.breaker.note(true);
-                let (failed, attempts) = self.breaker.tripped()?;
-                Some(Error::EndpointDown { endpoint, failed, attempts, message })
-            }
+            | Failure::BadRequest(_) => match self.breaker.failed(call, now, !failure.is_for_good()) {
+                Effect::None => None,
+                Effect::Paused { failed, attempts } => {
+                    let seconds = self.collection.work.config.cool_down_s;
+                    self.collection.work.context.emit(Event::warning(format!(
+                        "{failed} of the last {attempts} calls to {endpoint} failed ({message}); in {seconds} s one call \
+                         decides whether to go on"
+                    )));
+                    None
+                }
+                Effect::Stopped { failed, attempts } => {
+                    Some(Error::EndpointDown { endpoint, failed, attempts, message })
+                }
+            },
             Failure::RateLimited { .. } => None,
         }
     }
+}
+
+/// What a call came to. That none is stopped while it is waited for, but all with the set, leaves panics alone to pass on.
+fn come_to(ended: Result<(usize, u64, Reply), JoinError>) -> (usize, u64, Reply) {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// Waits for answers on their way to the disk; there must be some.
+async fn saved(saving: &mut Option<JoinHandle<nexa_core::Result<()>>>) -> Result<()> {
+    let Some(under_way) = saving else { return Ok(()) };
+    let result = under_way.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    *saving = None;
+    Ok(result?)
 }
 
 /// Waits until a moment, or for ever.

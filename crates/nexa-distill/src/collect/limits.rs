@@ -1,7 +1,10 @@
 //! When the next call may be sent: how many may be under way, how many may begin in a minute, and with how many tokens.
 //!
 //! Nothing here waits or reads a clock; the driver asks and says what time it is. One collection talks to one model of
-//! one provider, and holds its lock, so there is one such state for each of them.
+//! one provider, and holds its lock, so there is one such state for each of them: stages of a pipeline that run at the
+//! same time share no limits, as those that ask the same model have their turns, one after the other. What the second
+//! would inherit of the first it learns with its first answers: headers come with each, and a burst of refusals is one
+//! step.
 
 mod bucket;
 mod concurrency;

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexa_core::event::Event;
-use nexa_core::files::{self, LineLog};
+use nexa_core::files::{self, LineLog, Syncer};
 use nexa_core::hash::ContentHash;
 use nexa_core::lab::Lab;
 use nexa_core::lm::FinishReason;
@@ -30,6 +31,9 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) struct ResponseLog {
     answers: Answers,
     log: LineLog,
+    syncer: Arc<Syncer>,
+    /// Whether answers were appended that nobody was told to make durable.
+    is_dirty: bool,
     run: String,
     paid: Vec<Bill>,
     _lock: Lock,
@@ -140,7 +144,8 @@ impl ResponseLog {
             }
             answers.insert(key, question, answer);
         }
-        Ok(Self { answers, log, run, paid, _lock: lock })
+        let syncer = Arc::new(log.syncer()?);
+        Ok(Self { answers, log, syncer, is_dirty: false, run, paid, _lock: lock })
     }
 
     /// What this run had paid for when the log was opened.
@@ -153,9 +158,9 @@ impl ResponseLog {
         &self.answers
     }
 
-    /// Keeps answers to requests, durably.
+    /// Keeps answers to requests. A process that is killed leaves them behind; a machine that crashes may lose those that
+    /// were not [synced](Self::sync).
     pub(super) fn keep<'a>(&mut self, answers: impl IntoIterator<Item = (&'a Job, &'a Paid)>) -> Result<()> {
-        let mut is_synced = true;
         for (job, Paid { answer, call, cost }) in answers {
             let payment = Some(Payment { run: self.run.clone(), call: *call, cost: *cost });
             let question = Question { question: job.request.question(), max_tokens: job.request.max_tokens };
@@ -163,12 +168,21 @@ impl ResponseLog {
                 Line { key: job.key.clone(), question: Some(question), answer: answer.clone(), payment };
             self.log.append(&line)?;
             self.answers.insert(line.key, line.question, line.answer);
-            is_synced = false;
-        }
-        if !is_synced {
-            self.log.sync()?;
+            self.is_dirty = true;
         }
         Ok(())
+    }
+
+    /// Makes the answers that are kept durable.
+    pub(super) fn sync(&mut self) -> Result<()> {
+        self.is_dirty = false;
+        Ok(self.log.sync()?)
+    }
+
+    /// What makes durable the answers that came since this was called last, if some did; on another thread, as the disk
+    /// takes as long for it as a dozen calls do to begin.
+    pub(super) fn take_unsynced(&mut self) -> Option<Arc<Syncer>> {
+        std::mem::take(&mut self.is_dirty).then(|| Arc::clone(&self.syncer))
     }
 }
 

@@ -1,10 +1,11 @@
 //! What happens when a provider fails: each kind of failure in its own way.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nexa_core::ExitCode;
 use nexa_core::env::Environment;
+use nexa_core::event::{Event, EventSink};
 use nexa_core::table::{JsonLines, Tables};
 use nexa_distill::collect::{Collect, Config};
 
@@ -113,14 +114,56 @@ fn an_endpoint_that_is_down_is_named_and_not_asked_forever() {
     let server = Server::start(|_| bad(503, "maintenance"));
     let lab = TestLab::new();
     let inputs = lab.put_prompts(&numbered(100));
-    let stage = stage(&server, |config| config.max_concurrent_requests = 10);
-    let error = lab.execute(&stage, "answers", &inputs).unwrap_err();
-    assert_eq!(error.exit_code(), ExitCode::Unavailable);
-    assert!(
-        error.to_string().contains("http://127.0.0.1") && error.to_string().contains("maintenance"),
-        "{error}"
-    );
-    assert!(server.calls().len() <= 30, "{}", server.calls().len());
+    for cool_down_s in [0.0, 0.01] {
+        let before = server.calls().len();
+        let stage = stage(&server, |config| {
+            config.max_concurrent_requests = 10;
+            config.cool_down_s = cool_down_s;
+        });
+        let error = lab.execute(&stage, "answers", &inputs).unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Unavailable);
+        assert!(
+            error.to_string().contains("http://127.0.0.1") && error.to_string().contains("maintenance"),
+            "{error}"
+        );
+        let calls = server.calls().len() - before;
+        assert!(calls <= 30, "{cool_down_s}: {calls}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_comes_back_is_asked_on_once_one_call_says_so() {
+    // The first 12 calls fail; whatever the order, the breaker has opened by then.
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |call| match count.fetch_add(1, Ordering::SeqCst) {
+        0..12 => bad(503, "maintenance"),
+        _ => good(&call.prompt, 1),
+    });
+    let lab = TestLab::new();
+    let inputs = lab.put_prompts(&numbered(30));
+    let stage = stage(&server, |config| {
+        config.max_concurrent_requests = 12;
+        config.cool_down_s = 0.01;
+    });
+    let heard = Heard::default();
+    let made = lab.execute_watched(&stage, "answers", &inputs, &heard).unwrap();
+    assert_eq!(made.manifest.counts.rows, Some(30));
+    assert_eq!(server.calls().len(), 12 + 30);
+    let lines = heard.0.into_inner().unwrap();
+    let told = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert_eq!((told("one call decides"), told("answers again")), (1, 1), "{lines:?}");
+}
+
+/// Keeps the messages of a run.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl EventSink for Heard {
+    fn emit(&self, event: Event) {
+        if let Event::Info { message } | Event::Warning { message } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
 }
 
 #[test]
