@@ -3,6 +3,8 @@
 //! `openrouter:openai/gpt-4o`, `openai:gpt-4o-mini`, `http://host:port/v1#model`, `local`, `embedded`. Only the first separator
 //! separates: model names hold colons and slashes of their own.
 
+mod vendor;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -172,13 +174,18 @@ impl FromStr for TeacherSpec {
                     .and_then(|nearest| Provider::names().into_iter().find(|known| *known == nearest)),
             });
         };
-        if *provider == Provider::OpenRouter && !model.contains('/') {
-            return Err(bad(
-                format!("`{spec}` names no vendor"),
-                &format!("models of OpenRouter carry one, such as `openrouter:openai/{model}`"),
-            ));
-        }
-        Ok(Self { provider: *provider, url: None, model: model.to_owned() })
+        let model = if *provider == Provider::OpenRouter && !model.contains('/') {
+            let vendor = vendor::of(model).ok_or_else(|| {
+                bad(
+                    format!("`{spec}` names no vendor"),
+                    &format!("models of OpenRouter carry one: write `openrouter:vendor/{model}`, as openrouter.ai/models does"),
+                )
+            })?;
+            format!("{vendor}/{model}")
+        } else {
+            model.to_owned()
+        };
+        Ok(Self { provider: *provider, url: None, model })
     }
 }
 
@@ -282,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn a_model_of_openrouter_gets_the_vendor_that_its_name_tells() {
+        let parsed: TeacherSpec = "openrouter:gpt-4o".parse().unwrap();
+        assert_eq!(parsed.to_string(), "openrouter:openai/gpt-4o");
+        assert_eq!(parsed.model(), "openai/gpt-4o");
+    }
+
+    #[test]
     fn what_cannot_be_used_gets_a_hint_and_no_secret_is_shown() {
         let check = |spec: &str, expected: &str, hint: &str| {
             let error = spec.parse::<TeacherSpec>().unwrap_err();
@@ -292,7 +306,7 @@ mod tests {
         };
         check("opnrouter:openai/gpt-4o", "unknown provider `opnrouter`", "`openrouter`");
         check("zzz:model", "unknown provider `zzz`", "deepseek");
-        check("openrouter:gpt-4o", "no vendor", "openrouter:openai/gpt-4o");
+        check("openrouter:hermes-3", "no vendor", "openrouter:vendor/hermes-3");
         check("gpt-4o", "no model", "provider:model");
         check("openai:", "no model", "provider:model");
         check("http://host/v1", "no model", "#");
