@@ -13,7 +13,7 @@ use nexa_core::{Error as CoreError, files};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{self, Pass};
-use crate::tables::{Format, ParquetWriter, Schema};
+use crate::tables::{Format, ParquetWriter, Schema, Texts};
 use crate::{Error, Result};
 use rejects::{Rejected, Rejects};
 use scan::Scan;
@@ -38,6 +38,11 @@ const SPOOL_FILE: &str = "accepted.jsonl.zst";
 pub struct Config {
     /// Files, folders or globs, absolute or relative to the lab; none where a raw artifact is ingested.
     pub paths: Vec<String>,
+    /// What a row of a `.txt` or `.md` file is: `documents`, the whole file, or `lines`, each that is not blank. Unless it
+    /// is said, such files count only where `paths` name them or a glob with their ending, as documents: a README beside
+    /// tables is no row of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Texts>,
     /// The share of rows that may be rejected before the stage fails.
     pub max_reject_share: f64,
     /// Columns that every row must have, not null.
@@ -52,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             paths: Vec::new(),
+            texts: None,
             max_reject_share: 0.01,
             required_columns: Vec::new(),
             id_column: None,
@@ -67,7 +73,7 @@ struct FileRows {
     rows: u64,
 }
 
-/// Ingests JSON Lines and Parquet files, plain or compressed.
+/// Ingests JSON Lines, CSV, Parquet and text files, plain or compressed.
 ///
 /// The first pass judges each row and finds the types of the columns; accepted rows are set aside. The second pass
 /// writes them as Parquet. Memory grows only with the number of ids.
@@ -88,7 +94,7 @@ impl Ingest {
             let message = format!("`max_reject_share`: {} is not between 0 and 1", config.max_reject_share);
             return Err(CoreError::config(NAME, message).into());
         }
-        let sources = sources::expand(lab.root(), &config.paths)?;
+        let sources = sources::expand(lab.root(), &config.paths, config.texts)?;
         if config.id_column.is_none() {
             sources::check_distinct(&sources)?;
         }

@@ -13,7 +13,7 @@ use super::rejects::{Reject, Rejects};
 use super::sources::Source;
 use super::{Config, FileRows};
 use crate::Result;
-use crate::tables::{Compression, JsonLinesWriter, Record, Records, Schema};
+use crate::tables::{Compression, JsonLinesWriter, Record, Schema};
 
 /// Rows between two looks at the cancel flag.
 const ROWS_PER_TICK: u64 = 1024;
@@ -52,7 +52,7 @@ impl<'a> Scan<'a> {
         for (index, source) in sources.iter().enumerate() {
             let mut rows = 0;
             context.check_cancel()?;
-            let mut records = Records::open(&source.path)?;
+            let mut records = source.open()?;
             while self.config.limit.is_none_or(|limit| rows_out < limit)
                 && let Some(record) = records.next()
             {

@@ -8,7 +8,7 @@ use nexa_core::{Error, files};
 
 use super::{NAME, RAW_ROLE};
 use crate::Result;
-use crate::tables::Format;
+use crate::tables::{Format, Records, Texts};
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,33 +19,47 @@ pub(super) struct Source {
     pub(super) name: String,
     /// The name without the ending, with which ids begin.
     pub(super) stem: String,
+    /// What its rows are, where it is no table.
+    texts: Option<Texts>,
 }
 
 impl Source {
-    fn at(path: PathBuf) -> Result<Self> {
-        Format::of(&path)?;
+    fn at(path: PathBuf, texts: Option<Texts>) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
+        if let Some((name, (stem, _))) = name.and_then(|name| Some((name, Texts::split(name)?))) {
+            let texts = Some(texts.unwrap_or_default());
+            return Ok(Self { name: name.to_owned(), stem: stem.to_owned(), path, texts });
+        }
+        Format::of(&path)?;
         let (name, (stem, _)) = name
             .and_then(|name| Some((name, Format::split(name)?)))
             .ok_or_else(|| Error::malformed(&path, "the name is not UTF-8"))?;
-        Ok(Self { name: name.to_owned(), stem: stem.to_owned(), path })
+        Ok(Self { name: name.to_owned(), stem: stem.to_owned(), path, texts: None })
+    }
+
+    /// Opens it row by row.
+    pub(super) fn open(&self) -> Result<Records> {
+        Ok(match self.texts {
+            Some(texts) => texts.open(&self.path)?,
+            None => Records::open(&self.path)?,
+        })
     }
 }
 
 /// Expands files, folders and globs, each in the order of names; a file that is named twice is read once.
-pub(super) fn expand(base: &Path, patterns: &[String]) -> Result<Vec<Source>> {
+pub(super) fn expand(base: &Path, patterns: &[String], texts: Option<Texts>) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for pattern in patterns {
-        for path in expand_one(base, pattern)? {
+        for path in expand_one(base, pattern, texts.is_some())? {
             if !sources.iter().any(|source| source.path == path) {
-                sources.push(Source::at(path)?);
+                sources.push(Source::at(path, texts)?);
             }
         }
     }
     Ok(sources)
 }
 
-fn expand_one(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+fn expand_one(base: &Path, pattern: &str, with_texts: bool) -> Result<Vec<PathBuf>> {
     let path = base.join(pattern);
     if path.is_file() {
         return Ok(vec![path]);
@@ -68,17 +82,30 @@ fn expand_one(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
         }
         .into());
     };
-    let tables: Vec<_> = found.into_iter().filter(|path| Format::of(path).is_ok()).collect();
+    // A glob that ends like a text means texts.
+    let with_texts = with_texts || is_glob && is_text(Path::new(pattern));
+    let (tables, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|path| Format::of(path).is_ok() || with_texts && is_text(path));
     if tables.is_empty() {
         let known = Format::ALL.map(|format| format!(".{}", format.extension())).join(", ");
+        let hint = if others.iter().any(|path| is_text(path)) {
+            "there are texts: `texts=documents` takes each as a row, `texts=lines` each of their lines".to_owned()
+        } else {
+            format!("a table's name ends in one of {known}, a text's in .txt or .md")
+        };
         return Err(Error::NotFound {
             what: "tables in",
             name: path.display().to_string(),
-            hint: Some(format!("a table's name ends in one of {known}")),
+            hint: Some(hint),
         }
         .into());
     }
     Ok(tables)
+}
+
+fn is_text(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| Texts::split(name).is_some())
 }
 
 fn glob_files(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
@@ -135,7 +162,12 @@ pub(super) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
         } else {
             (file.name.clone(), stem)
         };
-        sources.push(Source { path: artifact.file(&file.name)?, name, stem: stem.to_owned() });
+        sources.push(Source {
+            path: artifact.file(&file.name)?,
+            name,
+            stem: stem.to_owned(),
+            texts: None,
+        });
     }
     if sources.is_empty() {
         let names =

@@ -348,3 +348,50 @@ fn gsm8k_is_ingested_whole() {
     assert_eq!((rows[0]["id"].as_str(), rows[1319]["id"].as_str()), (Some("test-1"), Some("train-1")));
     assert!(rows.iter().all(|row| row["answer"].as_str().is_some_and(|answer| answer.contains("\n#### "))));
 }
+
+#[test]
+fn texts_are_rows_where_they_are_meant() {
+    let check = |change: fn(&mut Config), expected: &[(&str, &str)]| {
+        let lab = TestLab::new();
+        lab.write("raw/a.txt", "\u{feff}Once upon\n\na time.\n");
+        lab.write("raw/b.md", "# Title\n");
+        lab.write("raw/blank.txt", " \n");
+        lab.write("raw/t.jsonl", "{\"text\":\"of a table\"}\n");
+        let mut config = config(&["raw"]);
+        change(&mut config);
+        let rows = table(&made(&lab, config), "parquet");
+        let found: Vec<_> = texts(&rows, "id").into_iter().zip(texts(&rows, "text")).collect();
+        assert_eq!(found, expected);
+    };
+    let own = ("t-1", "of a table");
+    check(|_| (), &[own]);
+    check(|c| c.paths = vec!["raw/*.md".to_owned()], &[("b-1", "# Title\n")]);
+    check(|c| c.paths = vec!["raw/a.txt".to_owned()], &[("a-1", "Once upon\n\na time.\n")]);
+    let documents = [("a-1", "Once upon\n\na time.\n"), ("b-1", "# Title\n"), own];
+    check(|c| c.texts = Some(Texts::Documents), &documents);
+    let lines = [("a-1", "Once upon"), ("a-3", "a time."), ("b-1", "# Title"), own];
+    check(|c| c.texts = Some(Texts::Lines), &lines);
+}
+
+#[test]
+fn a_text_that_is_not_utf_8_is_rejected_with_its_place() {
+    let check = |texts: Texts, expected: &str| {
+        let lab = TestLab::new();
+        lab.write("raw/good.txt", "good");
+        let bytes = [b"one\ntw\xff\n".as_slice(), b"three\n"].concat();
+        std::fs::write(lab.path("raw/bad.txt"), bytes).unwrap();
+        let artifact = made(&lab, Config { texts: Some(texts), ..lenient(&["raw"]) });
+        let rejected = nexa_core::files::read_text(&artifact.file("rejected.jsonl").unwrap()).unwrap();
+        assert!(rejected.contains(expected) && rejected.lines().count() == 1, "{rejected}");
+    };
+    check(Texts::Documents, "not UTF-8 at byte 7, on line 2");
+    check(Texts::Lines, "\"line\":2,\"reason\":\"not UTF-8 at byte 3\"");
+}
+
+#[test]
+fn a_folder_of_texts_alone_says_how_they_are_taken() {
+    let lab = TestLab::new();
+    lab.write("raw/a.txt", "a");
+    let error = run(&lab, config(&["raw"])).unwrap_err();
+    assert!(error.hint().unwrap().contains("texts=documents"), "{error}");
+}

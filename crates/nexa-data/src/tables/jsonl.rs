@@ -13,19 +13,25 @@ use super::format::Compression;
 use super::records::Record;
 
 /// The mark with which some editors begin a UTF-8 file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of a file, each parsed on its own; blank ones are counted and left out.
 pub(super) struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
     line: u64,
+    parse: fn(&[u8]) -> Result<Row, String>,
 }
 
 impl Lines {
     pub(super) fn open(path: &Path, compression: Compression) -> Result<Self> {
         let reader = compression::reader(path, compression).map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), reader, line: 0 })
+        Ok(Self { path: path.to_owned(), reader, line: 0, parse })
+    }
+
+    /// The same lines, read in another way than as JSON.
+    pub(super) fn parsed_by(self, parse: fn(&[u8]) -> Result<Row, String>) -> Self {
+        Self { parse, ..self }
     }
 
     /// Reads the next line that is not blank; an empty answer is the end.
@@ -65,7 +71,7 @@ impl Iterator for Lines {
     fn next(&mut self) -> Option<Self::Item> {
         match self.next_line() {
             Ok(line) if line.is_empty() => None,
-            Ok(raw) => Some(Ok(Record { line: self.line, content: parse(&raw), raw })),
+            Ok(raw) => Some(Ok(Record { line: self.line, content: (self.parse)(&raw), raw })),
             Err(error) => Some(Err(error)),
         }
     }

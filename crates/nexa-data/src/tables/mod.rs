@@ -11,6 +11,7 @@ mod jsonl;
 mod parquet;
 mod records;
 mod schema;
+mod text;
 mod writer;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
 pub(crate) use records::batches;
 pub use records::{Record, Records};
 pub(crate) use schema::Schema;
+pub use text::Texts;
 pub(crate) use writer::RowWriter;
 
 /// Tables in files, in the format that the end of the name says: see [`Format`].

@@ -46,7 +46,11 @@ impl Records {
             Format::JsonLines(compression) => Box::new(Lines::open(path, compression)?.skip(skip)),
             Format::Csv(compression) => Box::new(CsvRows::open(path, compression)?.skip(skip)),
         };
-        Ok(Self { path: path.to_owned(), source })
+        Ok(Self::new(path, source))
+    }
+
+    pub(super) fn new(path: &Path, source: Box<dyn Iterator<Item = Result<Record>> + Send>) -> Self {
+        Self { path: path.to_owned(), source }
     }
 
     /// The rows alone; a bad line is an error that names file and line.
