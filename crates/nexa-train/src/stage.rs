@@ -146,7 +146,7 @@ impl Stage for Train {
     }
 
     fn code_version(&self) -> u32 {
-        4
+        5
     }
 
     fn config(&self) -> Value {

@@ -129,12 +129,10 @@ impl Order {
     }
 
     fn epoch(&self, number: u64) -> Epoch {
-        let samples = self.mix.epoch(self.seed, number);
         let Some(capacity) = self.capacity else {
-            let order = permutation(samples.len(), self.seed, "train", number);
-            let samples = order.into_iter().map(|place| samples[place]).collect();
-            return Epoch { number, samples, ends: None };
+            return Epoch { number, samples: self.mix.ordered(self.seed, number), ends: None };
         };
+        let samples = self.mix.epoch(self.seed, number);
         let lengths: Vec<usize> = samples.iter().map(|&sample| self.lengths[sample]).collect();
         let bins = pack(&lengths, capacity, self.seed, number).bins;
         let mut ordered = Vec::with_capacity(samples.len());
