@@ -151,8 +151,23 @@ struct Item {
     original: Option<String>,
     /// What the split column says.
     asked: Option<String>,
-    /// Its length for the student, where that is known.
-    tokens: Option<usize>,
+    /// Its lengths for the student, where they are known.
+    tokens: Option<Lengths>,
+}
+
+/// How long the parts of a conversation are.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    /// What is only read.
+    prompt: usize,
+    /// What is learnt.
+    completion: usize,
+}
+
+impl Lengths {
+    fn total(self) -> usize {
+        self.prompt + self.completion
+    }
 }
 
 /// Rows with their places in the splits.
@@ -406,7 +421,7 @@ impl Packaged<'_> {
         let characters: usize =
             used().flat_map(|(item, _)| &item.messages).map(|message| message.content.chars().count()).sum();
         let different: std::collections::BTreeSet<_> = used().map(|(_, group)| group).collect();
-        if let Some(tokens) = used().map(|(item, _)| item.tokens).sum::<Option<usize>>() {
+        if let Some(tokens) = used().map(|(item, _)| Some(item.tokens?.total())).sum::<Option<usize>>() {
             context.set_tokens(tokens as u64);
         }
         context.state("rows", rows)?;
@@ -427,7 +442,7 @@ impl Stage for Package {
     }
 
     fn code_version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

@@ -1,6 +1,6 @@
 //! What was collected, as tables: the rows with their answers, and the rows that have none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexa_core::columns;
 use nexa_core::event::Event;
@@ -99,6 +99,8 @@ impl Collected {
     fn state(&self, context: &Context<'_>) -> Result<()> {
         let tokens: u64 =
             self.outputs.iter().filter_map(|row| row[columns::COMPLETION_TOKENS].as_u64()).sum();
+        let models: BTreeSet<&str> =
+            self.outputs.iter().filter_map(|row| row[columns::MODEL_ID].as_str()).collect();
         let mut endings = BTreeMap::<&str, usize>::new();
         for row in &self.outputs {
             *endings.entry(row[columns::FINISH_REASON].as_str().unwrap_or_default()).or_default() += 1;
@@ -107,6 +109,7 @@ impl Collected {
         context.set_tokens(tokens);
         context.state("failed", self.failed.len())?;
         context.state("dropped", self.dropped)?;
+        context.state("models", models)?;
         context.state("finish_reasons", endings)?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use nexa_core::lm::Tokenizer;
 use nexa_core::table::Row;
 use serde_json::json;
 
-use super::Item;
+use super::{Item, Lengths};
 
 /// The gate of what did not fit.
 pub(super) const GATE: &str = "package";
@@ -39,14 +39,15 @@ pub(super) fn admit(items: Vec<Item>, tokenizer: &dyn Tokenizer, max_tokens: Opt
     admitted
 }
 
-fn fits(item: &Item, tokenizer: &dyn Tokenizer, max_tokens: Option<u32>) -> Result<usize, String> {
+fn fits(item: &Item, tokenizer: &dyn Tokenizer, max_tokens: Option<u32>) -> Result<Lengths, String> {
     let chat = tokenizer.encode_chat(&item.messages).map_err(|error| error.to_string())?;
     let tokens = chat.token_ids.len();
     if let Some(max) = max_tokens.filter(|max| tokens > *max as usize) {
         return Err(format!("{tokens} tokens, more than {max}"));
     }
-    if !chat.trained.contains(&true) {
+    let completion = chat.trained.iter().filter(|is_trained| **is_trained).count();
+    if completion == 0 {
         return Err("the template leaves nothing to learn".to_owned());
     }
-    Ok(tokens)
+    Ok(Lengths { prompt: tokens - completion, completion })
 }

@@ -3,7 +3,9 @@
 //! A card states what determines the data and nothing else, so that equal data have equal cards. What it cost is not of
 //! that kind; it stands in the manifests, and `nexa distill card` adds it.
 
+mod lengths;
 mod markdown;
+mod teacher;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,31 +19,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Packaged, Split, spend};
+use crate::Result;
 use crate::filter::Funnel;
-use crate::{Result, table};
-
-/// Settings of a teacher that a reader wants to know.
-const SAMPLING: [&str; 6] = ["temperature", "top_p", "max_tokens", "samples_per_prompt", "seed", "limit"];
-
-/// Where providers say what their models' answers may be used for.
-const TERMS: [(&str, &str); 8] = [
-    ("openai:", "https://openai.com/policies/"),
-    ("openrouter:", "https://openrouter.ai/terms, and the terms of the model's own provider"),
-    ("anthropic:", "https://www.anthropic.com/legal"),
-    ("gemini:", "https://ai.google.dev/gemini-api/terms"),
-    ("together:", "https://www.together.ai/terms-of-service"),
-    ("groq:", "https://groq.com/terms-of-use"),
-    (
-        "deepseek:",
-        "https://platform.deepseek.com/downloads/DeepSeek%20Open%20Platform%20Terms%20of%20Service.html",
-    ),
-    ("mistral:", "https://mistral.ai/terms"),
-];
+use lengths::SplitCard;
+use teacher::Teacher;
 
 /// The card.
 #[derive(Debug, Serialize)]
 struct Card {
-    /// Each collection that it was made of.
+    /// Each teacher with its settings, whatever the number of collections.
     teachers: Vec<Teacher>,
     /// Each jury that judged it.
     judges: Vec<Value>,
@@ -56,20 +42,6 @@ struct Card {
 }
 
 #[derive(Debug, Serialize)]
-struct Teacher {
-    teacher: String,
-    /// The models that answered, as the provider named them, revision and all.
-    models: BTreeSet<String>,
-    sampling: BTreeMap<&'static str, Value>,
-    /// Where its provider says what its answers may be used for.
-    terms: &'static str,
-    /// Answers, and calls that failed for good.
-    answers: Option<u64>,
-    failed: Value,
-    finish_reasons: Value,
-}
-
-#[derive(Debug, Serialize)]
 struct Packaging {
     rows_in: usize,
     /// Rows that the student's template did not render or that did not fit, by reason.
@@ -78,24 +50,8 @@ struct Packaging {
     leaked: usize,
     rows_out: usize,
     without_reference: usize,
-}
-
-#[derive(Debug, Serialize)]
-struct SplitCard {
-    rows: usize,
-    groups: usize,
-    /// Lengths in the student's tokens, where its tokenizer was given, else in characters.
-    unit: &'static str,
-    length: Option<Lengths>,
-}
-
-#[derive(Debug, Serialize)]
-struct Lengths {
-    total: usize,
-    min: usize,
-    median: usize,
-    p95: usize,
-    max: usize,
+    /// Rows whose answer ended because it was as long as it might be.
+    cut_off: usize,
 }
 
 /// What a package tells its card.
@@ -148,10 +104,7 @@ impl Card {
     fn of(facts: &Facts<'_>, upstream: &[Manifest]) -> Self {
         let of_stage =
             |stage: &'static str| upstream.iter().filter(move |manifest| manifest.producer.stage == stage);
-        let models: BTreeSet<String> =
-            facts.rows.iter().filter_map(|row| table::cell(row, columns::MODEL_ID)).collect();
-        let teachers: Vec<Teacher> =
-            of_stage("distill.collect").map(|manifest| Teacher::of(manifest, &models)).collect();
+        let teachers = Teacher::joined(of_stage("distill.collect"), facts.rows);
         let judges = of_stage("distill.judge").map(|manifest| {
             let said = |name: &str| manifest.summary.get(name).cloned().unwrap_or(Value::Null);
             json!({
@@ -167,12 +120,16 @@ impl Card {
         });
         let packaged = facts.packaged;
         let kept = || packaged.items.iter().zip(packaged.kept).filter(|(_, split)| split.is_some());
+        let is_cut_off = |row: &&Row| row.get(columns::FINISH_REASON).is_some_and(|why| why == "length");
+        let ids = facts.rows.iter().filter(is_cut_off).filter_map(|row| row.get(columns::ID)?.as_str());
+        let cut_off: BTreeSet<&str> = ids.collect();
         let packaging = Packaging {
             rows_in: facts.rows.len(),
             not_fitting: facts.rejected,
             leaked: packaged.leaked,
             rows_out: kept().count(),
             without_reference: kept().filter(|(item, _)| item.reference.is_none()).count(),
+            cut_off: kept().filter(|(item, _)| cut_off.contains(item.id.as_str())).count(),
         };
         let splits: BTreeMap<_, _> =
             Split::ALL.map(|split| (split.as_str(), SplitCard::of(split, packaged))).into();
@@ -192,7 +149,10 @@ impl Card {
     /// What a reader should not take for granted.
     fn known_limits(&self) -> Vec<String> {
         let mut limits = Vec::new();
-        let Packaging { without_reference, rows_out, .. } = self.packaging;
+        let Packaging { without_reference, rows_out, cut_off, .. } = self.packaging;
+        if cut_off > 0 {
+            limits.push(format!("{cut_off} of {rows_out} answers were cut off at their longest length."));
+        }
         if without_reference > 0 {
             limits.push(format!(
                 "{without_reference} of {rows_out} answers were held against no reference: nothing says that they are right."
@@ -224,80 +184,5 @@ impl Card {
             limits.push("The answers carry what their teachers believe, prefer and get wrong.".to_owned());
         }
         limits
-    }
-}
-
-impl Teacher {
-    fn of(manifest: &Manifest, models: &BTreeSet<String>) -> Self {
-        let config = &manifest.producer.config;
-        let said = |name: &str| manifest.summary.get(name).cloned().unwrap_or(Value::Null);
-        let teacher = config.get("teacher").and_then(Value::as_str).unwrap_or("unknown").to_owned();
-        let terms = TERMS.iter().find(|(prefix, _)| teacher.starts_with(prefix)).map(|(_, terms)| *terms);
-        let own = if teacher == "embedded" {
-            "none: the teacher is part of this program"
-        } else {
-            "those of whoever runs the endpoint, and of the model's licence"
-        };
-        Self {
-            terms: terms.unwrap_or(own),
-            models: models.clone(),
-            sampling: SAMPLING
-                .into_iter()
-                .filter_map(|name| Some((name, config.get(name)?.clone())))
-                .filter(|(_, value)| !value.is_null())
-                .collect(),
-            answers: manifest.counts.rows,
-            failed: said("failed"),
-            finish_reasons: said("finish_reasons"),
-            teacher,
-        }
-    }
-}
-
-impl SplitCard {
-    fn of(split: Split, packaged: &Packaged<'_>) -> Self {
-        let kept = || {
-            let rows = packaged.items.iter().zip(packaged.groups).zip(packaged.kept);
-            rows.filter(move |(_, side)| **side == Some(split)).map(|(pair, _)| pair)
-        };
-        let unit =
-            if packaged.items.iter().all(|item| item.tokens.is_some()) { "tokens" } else { "characters" };
-        let characters =
-            |item: &super::Item| item.messages.iter().map(|message| message.content.chars().count()).sum();
-        let lengths = kept().map(|(item, _)| item.tokens.unwrap_or_else(|| characters(item))).collect();
-        let groups: BTreeSet<_> = kept().map(|(_, group)| group).collect();
-        Self { rows: kept().count(), groups: groups.len(), unit, length: Lengths::of(lengths) }
-    }
-}
-
-impl Lengths {
-    fn of(mut lengths: Vec<usize>) -> Option<Self> {
-        lengths.sort_unstable();
-        // The smallest length that so many percent of the rows do not exceed.
-        let percentile = |percent: usize| lengths[(lengths.len() * percent).div_ceil(100).max(1) - 1];
-        Some(Self {
-            min: *lengths.first()?,
-            max: *lengths.last()?,
-            total: lengths.iter().sum(),
-            median: percentile(50),
-            p95: percentile(95),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_lengths_that_occur() {
-        let lengths = Lengths::of((1..=20).rev().collect()).unwrap();
-        assert_eq!(
-            (lengths.min, lengths.median, lengths.p95, lengths.max, lengths.total),
-            (1, 10, 19, 20, 210)
-        );
-        let lengths = Lengths::of(vec![7]).unwrap();
-        assert_eq!((lengths.median, lengths.p95), (7, 7));
-        assert!(Lengths::of(Vec::new()).is_none());
     }
 }

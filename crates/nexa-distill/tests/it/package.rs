@@ -320,6 +320,11 @@ fn what_the_student_cannot_take_is_left_out_with_the_reason() {
     assert_eq!(reasons, [("b-s0", "tokenize: the template refuses it"), ("c-s0", "28 tokens, more than 20")]);
     // Six for the marks of three turns, five for the system's and the user's words, seven and nine for the answers.
     assert_eq!(made.manifest.counts.tokens, Some(18 + 20));
+    let card: Value = nexa_core::files::read_json(&made.file("card.json").unwrap()).unwrap();
+    let train = &card["splits"]["train"];
+    assert_eq!((&train["unit"], &train["length"]["mean"]), (&json!("tokens"), &json!(19.0)));
+    // Two marks for the answer's turn, which carry loss as its words do.
+    assert_eq!((&train["prompt"]["max"], &train["completion"]["total"]), (&json!(9), &json!(9 + 11)));
 
     let without = stage_error(&lab, "max_tokens: 20", &filtered(&lab));
     assert!(without.contains("`max_tokens` is 20, but it needs the student's tokenizer"), "{without}");
@@ -332,6 +337,33 @@ fn what_the_student_cannot_take_is_left_out_with_the_reason() {
 fn stage_error(lab: &TestLab, yaml: &str, inputs: &Inputs) -> String {
     let yaml = format!("{{test_share: 0, validation_share: 0, {yaml}}}");
     lab.execute(&stage(&yaml), "refused", inputs).unwrap_err().to_string()
+}
+
+#[test]
+fn collections_of_one_teacher_are_one_on_the_card_and_others_stand_alone() {
+    let lab = TestLab::new();
+    let ask = |name: &str, question: &str, temperature: f64| {
+        let stage = collect("embedded", |config| {
+            config.embedded = nexa_distill::embedded::Faults::NONE;
+            config.temperature = temperature;
+        });
+        let outputs = lab.execute(&stage, name, &lab.put_prompts(&[question.to_owned()])).unwrap();
+        let filter = Filter::new(nexa_distill::filter::Config::default()).unwrap();
+        let inputs = Inputs::none().with("outputs", outputs);
+        lab.execute(&filter, &format!("{name}_filtered"), &inputs).unwrap()
+    };
+    let teachers = |temperature: f64| {
+        let first = ask("first", "Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?", 0.7);
+        let second = "Ben has 9 pears and buys 2 more pears. How many pears does Ben have now?";
+        let second = ask("second", second, temperature);
+        let inputs = Inputs::none().with("filtered", first).with("regenerated", second);
+        let made = lab.execute(&stage("{test_share: 0, validation_share: 0}"), "sft", &inputs).unwrap();
+        let card: Value = nexa_core::files::read_json(&made.file("card.json").unwrap()).unwrap();
+        let of = |teacher: &Value| (teacher["collections"].clone(), teacher["answers"].clone());
+        card["teachers"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(teachers(0.7), [(json!(2), json!(2))]);
+    assert_eq!(teachers(0.2), [(json!(1), json!(1)), (json!(1), json!(1))]);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Card, Lengths, Packaging, Split};
+use super::lengths::Statistics;
+use super::{Card, Packaging, Split};
 
 impl Card {
     /// The card as Markdown.
@@ -33,9 +34,12 @@ impl Card {
             let _ = writeln!(text, "- `{}`, answering as {models}", teacher.teacher);
             let _ = writeln!(text, "  - sampling: {}", sampling.join(", "));
             let _ = writeln!(text, "  - terms of use: {}", teacher.terms);
-            if let Some(answers) = teacher.answers {
-                let _ = writeln!(text, "  - {answers} answers; failed for good: {}", teacher.failed);
-            }
+            let collections = match teacher.collections {
+                1 => String::new(),
+                more => format!(" of {more} collections"),
+            };
+            let (answers, failed) = (teacher.answers, teacher.failed);
+            let _ = writeln!(text, "  - {answers} answers{collections}; failed for good: {failed}");
         }
         for judges in &self.judges {
             let _ = writeln!(
@@ -91,18 +95,21 @@ impl Card {
         let unit = self.splits.values().next().map_or("tokens", |split| split.unit);
         let _ = write!(
             text,
-            "\n## Splits\n\nLengths in {unit}.\n\n| split | rows | groups | total | min | median | p95 | max |\n\
-             |---|---:|---:|---:|---:|---:|---:|---:|\n"
+            "\n## Splits\n\nLengths in {unit}.\n\n| split | rows | groups | length of | total | mean | min | median | p95 | \
+             p99 | max |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n"
         );
         for split in Split::ALL {
             let card = &self.splits[split.as_str()];
-            let _ = write!(text, "| {} | {} | {} |", split.as_str(), card.rows, card.groups);
-            let _ = match &card.length {
-                Some(Lengths { total, min, median, p95, max }) => {
-                    writeln!(text, " {total} | {min} | {median} | {p95} | {max} |")
-                }
-                None => writeln!(text, " | | | | |"),
-            };
+            let parts = [("rows", &card.length), ("prompts", &card.prompt), ("completions", &card.completion)];
+            for (what, lengths) in parts {
+                let _ = write!(text, "| {} | {} | {} | {what} |", split.as_str(), card.rows, card.groups);
+                let _ = match lengths {
+                    Some(Statistics { total, mean, min, median, p95, p99, max }) => {
+                        writeln!(text, " {total} | {mean:.1} | {min} | {median} | {p95} | {p99} | {max} |")
+                    }
+                    None => writeln!(text, " | | | | | | |"),
+                };
+            }
         }
     }
 }
