@@ -19,7 +19,7 @@ use super::scored::{self, Scored};
 use super::thresholds::{Judge, Rejection, Section, Thresholds};
 use super::{DATASET_ROLE, SCORES_ROLE, rows};
 use crate::rows::{Pass, Source};
-use crate::tables::{RowWriter, Schema};
+use crate::tables::{RowWriter, Schema, stated_schema};
 use crate::{Error, Result};
 
 /// The name of the stage, and the place that its configuration errors name.
@@ -68,8 +68,8 @@ impl Config {
     }
 }
 
-/// Judges rows by stored scores. Two passes over the rows, so that the types of all columns are known before the first
-/// is written; memory holds one batch.
+/// Judges rows by stored scores, in one pass over them: a data set's file says the types of all columns before the first
+/// row is written. Memory holds one batch.
 #[derive(Debug)]
 pub struct Clean {
     config: Config,
@@ -103,7 +103,7 @@ impl Clean {
             redactor: &self.redactor,
             chain,
         };
-        let schemas = work.observe(context)?;
+        let schemas = work.schemas(context)?;
         let mut out = Output::begin(context.output, schemas)?;
         let mut counter = Counter::new(work.judge.gates());
         work.judge_all(context, scores, &mut |verdict| {
@@ -166,7 +166,22 @@ struct Schemas {
 }
 
 impl Work<'_> {
-    /// The first pass: the types of all columns.
+    /// The types of all columns: those that the file states and those that are added, else those that the rows have.
+    fn schemas(&self, context: &Context<'_>) -> Result<Schemas> {
+        let Some(stated) = stated_schema(&self.source.path)? else { return self.observe(context) };
+        let conflict = |conflict: &dyn std::fmt::Display| {
+            CoreError::malformed(&self.source.path, conflict.to_string())
+        };
+        let mut schemas = Schemas { kept: stated.clone(), rejected: stated };
+        let mut added = Row::new();
+        self.add_language(&mut added, Some(("en", 0.5)));
+        schemas.kept.observe(&added).map_err(|e| conflict(&e))?;
+        add_rejection(&mut added, "", "", 0.5);
+        schemas.rejected.observe(&added).map_err(|e| conflict(&e))?;
+        Ok(schemas)
+    }
+
+    /// The types that the rows have, from a pass of its own.
     fn observe(&self, context: &Context<'_>) -> Result<Schemas> {
         let mut schemas = Schemas { kept: Schema::default(), rejected: Schema::default() };
         Pass { context, source: &self.source, note: "reading" }.run(|first, batch| {
@@ -183,7 +198,7 @@ impl Work<'_> {
         Ok(schemas)
     }
 
-    /// The second pass: every row with its scores, in order.
+    /// Every row with its scores, in order.
     fn judge_all(
         &self,
         context: &Context<'_>,

@@ -63,6 +63,17 @@ impl Tables for FileTables {
     }
 }
 
+/// The types of a table's columns where the file says them, without a look at its rows.
+///
+/// # Errors
+/// Fails with the path when the file cannot be read.
+pub(crate) fn stated_schema(path: &Path) -> Result<Option<Schema>> {
+    match Format::of(path)? {
+        Format::Parquet => Ok(Some(parquet::schema(path)?)),
+        Format::JsonLines(_) | Format::Csv(_) => Ok(None),
+    }
+}
+
 fn schema_of(path: &Path, rows: &[Row]) -> Result<Schema> {
     let mut schema = Schema::default();
     for (index, row) in rows.iter().enumerate() {

@@ -82,6 +82,13 @@ impl ParquetWriter {
     }
 }
 
+/// The types of a Parquet file of ours, as its footer says.
+pub(super) fn schema(path: &Path) -> Result<Schema> {
+    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed("read", path, e))?;
+    Ok(Schema::of_arrow(builder.schema()))
+}
+
 /// The rows of a Parquet file, whatever its types: dates and the like become text.
 pub(super) struct ParquetRows {
     path: PathBuf,

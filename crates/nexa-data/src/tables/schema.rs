@@ -1,7 +1,7 @@
 //! The types of columns, found by looking at every row.
 //!
 //! A type only ever widens: null to anything, integer to float, objects to all the keys that were seen. What would
-//! need a cast to text is a [`Conflict`].
+//! need a cast to text is a [`Conflict`]. A Parquet file says its types itself.
 
 use arrow_schema::{DataType, Field, Fields};
 use nexa_core::table::Row;
@@ -52,6 +52,11 @@ impl Schema {
         widen_fields(&mut widened, row, "")?;
         self.columns = widened;
         Ok(())
+    }
+
+    /// The schema of a table whose types are known; what is read from it can be written again with the same types.
+    pub(super) fn of_arrow(schema: &arrow_schema::Schema) -> Self {
+        Self { columns: shapes(schema.fields()) }
     }
 
     /// The schema in Arrow's words; every column may be null.
@@ -137,6 +142,22 @@ impl Shape {
         Ok(())
     }
 
+    /// The shape in which values of an Arrow type are read.
+    fn of_arrow(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Null => Self::Null,
+            DataType::Boolean => Self::Bool,
+            DataType::UInt64 => Self::Integer { negative: false, beyond_i64: true },
+            integer if integer.is_integer() => Self::Integer { negative: true, beyond_i64: false },
+            float if float.is_floating() => Self::Float,
+            DataType::List(item) | DataType::LargeList(item) => {
+                Self::List(Box::new(Self::of_arrow(item.data_type())))
+            }
+            DataType::Struct(fields) => Self::Object(shapes(fields)),
+            _ => Self::Text,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -166,6 +187,10 @@ impl Shape {
             Self::Object(fields) => DataType::Struct(arrow_fields(fields, path)?),
         })
     }
+}
+
+fn shapes(fields: &Fields) -> Vec<(String, Shape)> {
+    fields.iter().map(|field| (field.name().clone(), Shape::of_arrow(field.data_type()))).collect()
 }
 
 fn arrow_fields(fields: &[(String, Shape)], path: &str) -> Result<Fields, String> {

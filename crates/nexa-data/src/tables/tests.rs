@@ -216,3 +216,22 @@ fn compressed_files_may_be_several_streams_after_one_another() {
         assert_eq!(FileTables.read(&path).unwrap(), rows(&[json!({"n": 1}), json!({"n": 1})]), "{name}");
     }
 }
+
+#[test]
+fn a_parquet_file_states_the_types_that_its_rows_have() {
+    let rows: Vec<Row> = [
+        json!({"id": "a", "n": 1, "x": 0.5, "b": true, "none": null, "tags": ["t"], "m": [{"role": "user", "k": {"d": -1}}]}),
+        json!({"id": "b", "n": u64::MAX, "x": 2, "b": null, "none": null, "tags": [], "m": []}),
+    ]
+    .iter()
+    .map(|row| row.as_object().unwrap().clone())
+    .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    FileTables.write(&path, &rows).unwrap();
+    let mut observed = Schema::default();
+    Records::open(&path).unwrap().rows().for_each(|row| observed.observe(&row.unwrap()).unwrap());
+    let stated = stated_schema(&path).unwrap().unwrap();
+    assert_eq!(stated.to_arrow().unwrap(), observed.to_arrow().unwrap());
+    assert!(stated_schema(&folder.path().join("t.jsonl")).unwrap().is_none());
+}
