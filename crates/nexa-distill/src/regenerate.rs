@@ -7,10 +7,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use nexa_core::artifact::Kind;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::columns;
 use nexa_core::stage::{Context, Stage, StageError};
-use nexa_core::table::Row;
+use nexa_core::table::{Row, Tables};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -82,20 +82,22 @@ impl Regenerate {
         Ok(Self { config, template })
     }
 
+    /// Counts the prompts that would be asked again.
+    ///
+    /// # Errors
+    /// Fails when the rows cannot be read, and on a template with a variable that they do not have.
+    pub fn pending(&self, tables: &dyn Tables, filtered: &Artifact) -> Result<usize> {
+        if filtered.file(REJECTED).is_err() {
+            return Ok(0);
+        }
+        Ok(self.read(tables, filtered)?.inputs.len())
+    }
+
     fn make(&self, context: &Context<'_>) -> Result<()> {
         let filtered = context.inputs.require("filtered")?;
-        let accepted = table::read(context, filtered)?;
-        let nothing = |rows: usize, message: &str| Error::NothingLeft {
-            stage: STAGE,
-            rows,
-            message: message.to_owned(),
-        };
-        let place = filtered.file(REJECTED).map_err(|_| nothing(accepted.len(), "nothing was rejected"))?;
-        let rejected = context.services.tables.read(&place)?;
-        let Sorted { mut inputs, exhausted } = self.sort(&accepted, &rejected, &place)?;
-        inputs.truncate(self.config.limit.unwrap_or(usize::MAX));
+        let Sorted { inputs, exhausted } = self.read(context.services.tables, filtered)?;
         if inputs.is_empty() {
-            return Err(nothing(rejected.len(), "no rejected prompt may be asked again"));
+            return Err(nothing(exhausted.len(), "no rejected prompt may be asked again"));
         }
         context.services.tables.write(&context.output.join("parquet"), &inputs)?;
         if !exhausted.is_empty() {
@@ -104,6 +106,15 @@ impl Regenerate {
         context.set_rows(inputs.len() as u64);
         context.state("exhausted", exhausted.len())?;
         Ok(())
+    }
+
+    /// Sorts what was rejected; what is above the limit is left out.
+    fn read(&self, tables: &dyn Tables, filtered: &Artifact) -> Result<Sorted> {
+        let accepted = table::read_by(tables, filtered)?;
+        let place = filtered.file(REJECTED).map_err(|_| nothing(accepted.len(), "nothing was rejected"))?;
+        let mut sorted = self.sort(&accepted, &tables.read(&place)?, &place)?;
+        sorted.inputs.truncate(self.config.limit.unwrap_or(usize::MAX));
+        Ok(sorted)
     }
 
     fn sort(&self, accepted: &[Row], rejected: &[Row], place: &Path) -> Result<Sorted> {
@@ -180,6 +191,10 @@ impl Stage for Regenerate {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.make(context)?)
     }
+}
+
+fn nothing(rows: usize, message: &str) -> Error {
+    Error::NothingLeft { stage: STAGE, rows, message: message.to_owned() }
 }
 
 #[cfg(test)]

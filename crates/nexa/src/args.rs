@@ -416,8 +416,9 @@ pub(crate) enum DistillCommand {
     Filter(StageArgs),
     /// Tells which rows other bounds of the gates would let through, from the scores that are there.
     Thresholds(BoundsArgs),
-    /// Makes prompts of what was rejected, with what was wrong.
-    Regenerate(StageArgs),
+    /// Makes prompts of what was rejected, with what was wrong; with `--rounds` also collects and filters the answers.
+    #[command(after_help = "Settings: template, max_attempts, skip_gates, only_unanswered, limit.")]
+    Regenerate(RegenerateArgs),
     /// Lets a person accept, reject and edit answers: in the browser, or in the terminal.
     #[command(after_help = REVIEW_KEYS)]
     Review(ReviewArgs),
@@ -430,6 +431,22 @@ pub(crate) enum DistillCommand {
         /// An artifact: id, name or path; the project's newest SFT data where it is left out.
         artifact: Option<String>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RegenerateArgs {
+    /// Goes on with the answers, collected, judged and filtered as the first ones were, and asks again for what is
+    /// rejected: at most so many times, and until nothing is left.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+    /// Another teacher for the rounds: `openai:gpt-4o`, `local:CHECKPOINT`.
+    #[arg(long, value_name = "TEACHER", requires = "rounds")]
+    pub(crate) teacher: Option<String>,
+    /// The most that all rounds may spend on calls, in US dollars.
+    #[arg(long, value_name = "USD", requires = "rounds")]
+    pub(crate) max_cost: Option<f64>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
 }
 
 #[derive(Debug, ClapArgs)]

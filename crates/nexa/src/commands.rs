@@ -16,7 +16,9 @@ mod inspect;
 mod leaderboard;
 mod lineage;
 mod model;
+mod package;
 mod plan;
+mod regenerate;
 mod reproduce;
 mod review;
 mod run;
@@ -53,10 +55,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Judge(args) => stage::run(global, "distill.judge", &args, &[]),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
             DistillCommand::Thresholds(args) => thresholds::run(global, &args),
-            DistillCommand::Regenerate(args) => stage::run(global, "distill.regenerate", &args, &[]),
+            DistillCommand::Regenerate(args) => regenerate::run(global, &args),
             DistillCommand::Review(args) => review::run(global, &args),
             DistillCommand::ApplyReview(args) => review::apply(global, args),
-            DistillCommand::Package(args) => stage::run(global, "distill.package", &args, &[]),
+            DistillCommand::Package(args) => package::run(global, &args),
             DistillCommand::Card { artifact } => card::run(global, artifact.as_deref()),
         },
         Command::Tokenizer(TokenizerCommand::Train(args)) => {

@@ -233,7 +233,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         roles: &[
             default("filtered", Kind::Filtered),
             optional("dataset", Kind::Dataset),
-            optional("regenerated", Kind::Filtered),
+            optional("regenerated", Kind::Filtered).many(),
             optional("tokenizer", Kind::Tokenizer),
             optional("student", Kind::Checkpoint),
         ],

@@ -14,7 +14,7 @@ use nexa_core::stage::Context;
 use nexa_core::table::Row;
 use serde_json::json;
 
-use super::{Packaged, Split, formats};
+use super::{Packaged, Split, formats, rows};
 use crate::gates::Answer;
 use crate::{Result, review, table};
 
@@ -73,7 +73,7 @@ pub(super) fn pairs(
     };
     let rejected = read(filtered, "rejected.parquet")?;
     let mut scores = read(filtered, "scores.parquet")?;
-    if let Some(regenerated) = context.inputs.get("regenerated") {
+    for regenerated in rows::regenerated(context) {
         scores.extend(read(regenerated, "scores.parquet")?);
     }
     let scores: HashMap<String, f64> = scores

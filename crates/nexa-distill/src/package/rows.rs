@@ -7,11 +7,14 @@ use nexa_core::table::Row;
 
 use crate::{Result, table};
 
-/// Reads the rows of an input, and those of role `regenerated` after them. What was asked again in other words is
+/// The role of answers that were asked for again; further ones have a number.
+const REGENERATED: &str = "regenerated";
+
+/// Reads the rows of an input, and those of role `regenerated` after them, also of `regenerated_2` and so on. What was asked again in other words is
 /// learnt as an answer to what was asked first.
 pub(super) fn read(context: &Context<'_>, source: &Artifact) -> Result<Vec<Row>> {
     let mut rows = table::read(context, source)?;
-    if let Some(regenerated) = context.inputs.get("regenerated") {
+    for regenerated in regenerated(context) {
         rows.extend(table::read(context, regenerated)?);
     }
     for row in &mut rows {
@@ -20,4 +23,14 @@ pub(super) fn read(context: &Context<'_>, source: &Artifact) -> Result<Vec<Row>>
         }
     }
     Ok(rows)
+}
+
+/// The answers that were asked for again.
+pub(super) fn regenerated<'a>(context: &'a Context<'_>) -> impl Iterator<Item = &'a Artifact> {
+    let is_again = |role: &str| role == REGENERATED || role.strip_prefix(REGENERATED).is_some_and(is_number);
+    context.inputs.iter().filter(move |(role, _)| is_again(role)).map(|(_, artifact)| artifact)
+}
+
+fn is_number(end: &str) -> bool {
+    end.strip_prefix('_').is_some_and(|number| number.parse::<u32>().is_ok())
 }

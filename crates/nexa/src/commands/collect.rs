@@ -57,7 +57,7 @@ fn overrides(args: &CollectArgs) -> Vec<String> {
 }
 
 /// Turns `local:CHECKPOINT` into an input with the role `teacher`: inputs are known by their content.
-fn name_local_teacher(app: &App, value: &mut Value, args: &mut StageArgs) -> Result<()> {
+pub(super) fn name_local_teacher(app: &App, value: &mut Value, args: &mut StageArgs) -> Result<()> {
     let Some(named) = value.get("teacher").and_then(Value::as_str).and_then(|t| t.strip_prefix(LOCAL)) else {
         return Ok(());
     };

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::args::{FeedbackArgs, Global, StageArgs};
 use crate::commands::stage;
-use crate::render::{self, error::Reported};
+use crate::render::{self, error};
 use crate::stages::{self, StageKind};
 
 /// The key under which the settings of `feedback.inputs` stand.
@@ -102,10 +102,7 @@ fn aim(
 
 /// Whether an error says that a pool has no prompt left.
 fn is_exhausted(error: &anyhow::Error) -> bool {
-    let cause =
-        error.downcast_ref::<Reported>().map(|reported| reported.0.as_ref() as &dyn std::error::Error);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<nexa_eval::Error>());
-    matches!(cause, Some(nexa_eval::Error::NothingToAsk { .. }))
+    matches!(error::cause(error), Some(nexa_eval::Error::NothingToAsk { .. }))
 }
 
 /// The inputs that were typed for roles.
@@ -179,7 +176,7 @@ fn origin(store: &Store<'_>, dataset: &Artifact) -> Result<Option<Artifact>> {
 }
 
 /// The input of a role that an artifact was made from, where it is still there.
-fn parent(store: &Store<'_>, artifact: &Artifact, role: &str) -> Result<Option<Artifact>> {
+pub(super) fn parent(store: &Store<'_>, artifact: &Artifact, role: &str) -> Result<Option<Artifact>> {
     let found = artifact.manifest.parents.iter().find(|parent| parent.role == role);
     found.map_or(Ok(None), |parent| present(store, &parent.id))
 }

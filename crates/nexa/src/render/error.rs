@@ -19,6 +19,12 @@ pub(crate) fn reported(error: impl Diagnose) -> anyhow::Error {
     Reported(Box::new(error)).into()
 }
 
+/// The error of a library behind one that a command met, where it is of a type.
+pub(crate) fn cause<T: std::error::Error + 'static>(error: &anyhow::Error) -> Option<&T> {
+    let reported = error.downcast_ref::<Reported>()?;
+    (reported.0.as_ref() as &dyn std::error::Error).downcast_ref()
+}
+
 /// Finds what an error says about itself, wherever it stands in the chain.
 fn diagnosis(error: &anyhow::Error) -> Option<&dyn Diagnose> {
     error.chain().find_map(|cause| {
