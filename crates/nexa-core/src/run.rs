@@ -1,5 +1,7 @@
 //! Runs: what was started, with which settings, how it ended and what it cost.
 
+pub mod report;
+
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};

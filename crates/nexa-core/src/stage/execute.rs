@@ -252,7 +252,7 @@ impl OpenRun {
     /// Records that the run made its artifact.
     fn finish(&mut self, services: &Services<'_>, artifact: &Artifact) -> Result<()> {
         self.record.output = Some(artifact.id().clone());
-        self.close(services, Status::Finished, "finished")?;
+        self.close(services, Status::Finished, "finished", Some(&artifact.manifest))?;
         files::remove(&self.pointer)
     }
 
@@ -261,7 +261,7 @@ impl OpenRun {
         RunEvents::open(&self.folder, &NoEvents)?.keep(&Event::warning(format!("stopped: {error}")))?;
         let status =
             if error.exit_code() == ExitCode::Interrupted { Status::Interrupted } else { Status::Failed };
-        self.close(services, status, &error.to_string())
+        self.close(services, status, &error.to_string(), None)
     }
 
     /// Puts the time of the attempt into the ledger, and the ledger's sum into the record.
@@ -272,7 +272,13 @@ impl OpenRun {
     }
 
     /// Writes how the run stands at the end of an attempt.
-    fn close(&mut self, services: &Services<'_>, status: Status, reason: &str) -> Result<()> {
+    fn close(
+        &mut self,
+        services: &Services<'_>,
+        status: Status,
+        reason: &str,
+        made: Option<&Manifest>,
+    ) -> Result<()> {
         let now = Utc::now();
         self.record.status = status;
         self.record.exit_reason = Some(reason.to_owned());
@@ -282,7 +288,7 @@ impl OpenRun {
         }
         self.record.write(&self.folder)?;
         index(services, |index| index.put_run(&self.record));
-        Ok(())
+        run::report::write(&self.folder, &self.record, made)
     }
 }
 

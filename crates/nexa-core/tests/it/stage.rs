@@ -76,6 +76,30 @@ fn a_stopped_run_goes_on_with_what_it_kept() {
 }
 
 #[test]
+fn every_attempt_leaves_a_report_of_what_was_done_and_what_it_cost() {
+    let lab = TestLab::new();
+    let stage = Writer { failures: 1, ..Writer::new("one") };
+    lab.execute(&stage, "rows", &Inputs::none()).unwrap_err();
+    let record = run::all(&lab.lab).unwrap().remove(0);
+    let report = || files::read_text(&run::folder(&lab.lab, &record.id).join(run::report::FILE)).unwrap();
+    assert!(report().contains("- status: interrupted\n"), "{}", report());
+    assert!(!report().contains("## Result"), "{}", report());
+    let made = lab.made(&stage, "rows", &Inputs::none());
+    let hash = made.manifest.content_hash.as_str();
+    for expected in [
+        "- status: finished\n",
+        "`tutor/rows_v1`",
+        hash,
+        "- attempts: 2\n",
+        "| this machine |",
+        "text: one",
+        "## Where",
+    ] {
+        assert!(report().contains(expected), "{expected}: {}", report());
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_after_its_commit_is_closed_by_the_next_call() {
     let lab = TestLab::new();
     let stage = Writer::new("one");

@@ -72,6 +72,7 @@ fn show(global: &Global, app: &App, id: &str) -> Result<ExitCode> {
         ("nexa", record.nexa_version.clone()),
         ("spend", record.spend.to_string()),
         ("folder", app.show(&run::folder(&app.lab, &record.id))),
+        ("report", app.show(&run::folder(&app.lab, &record.id).join(run::report::FILE))),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         render::out(&format!("{name:<12} {value}"));
