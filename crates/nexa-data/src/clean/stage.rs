@@ -169,9 +169,8 @@ impl Work<'_> {
     /// The types of all columns: those that the file states and those that are added, else those that the rows have.
     fn schemas(&self, context: &Context<'_>) -> Result<Schemas> {
         let Some(stated) = stated_schema(&self.source.path)? else { return self.observe(context) };
-        let conflict = |conflict: &dyn std::fmt::Display| {
-            CoreError::malformed(&self.source.path, conflict.to_string())
-        };
+        let conflict =
+            |conflict: &dyn std::fmt::Display| CoreError::malformed(&self.source.path, conflict.to_string());
         let mut schemas = Schemas { kept: stated.clone(), rejected: stated };
         let mut added = Row::new();
         self.add_language(&mut added, Some(("en", 0.5)));

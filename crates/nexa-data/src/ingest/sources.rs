@@ -84,13 +84,13 @@ fn expand_one(base: &Path, pattern: &str, with_texts: bool) -> Result<Vec<PathBu
     };
     // A glob that ends like a text means texts.
     let with_texts = with_texts || is_glob && is_text(Path::new(pattern));
-    let (tables, others): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .partition(|path| Format::of(path).is_ok() || with_texts && is_text(path));
+    let (tables, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|path| Format::of(path).is_ok() || with_texts && is_text(path));
     if tables.is_empty() {
         let known = Format::ALL.map(|format| format!(".{}", format.extension())).join(", ");
         let hint = if others.iter().any(|path| is_text(path)) {
-            "there are texts: `texts=documents` takes each as a row, `texts=lines` each of their lines".to_owned()
+            "there are texts: `texts=documents` takes each as a row, `texts=lines` each of their lines"
+                .to_owned()
         } else {
             format!("a table's name ends in one of {known}, a text's in .txt or .md")
         };
@@ -162,12 +162,7 @@ pub(super) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
         } else {
             (file.name.clone(), stem)
         };
-        sources.push(Source {
-            path: artifact.file(&file.name)?,
-            name,
-            stem: stem.to_owned(),
-            texts: None,
-        });
+        sources.push(Source { path: artifact.file(&file.name)?, name, stem: stem.to_owned(), texts: None });
     }
     if sources.is_empty() {
         let names =

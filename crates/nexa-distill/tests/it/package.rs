@@ -353,7 +353,8 @@ fn collections_of_one_teacher_are_one_on_the_card_and_others_stand_alone() {
         lab.execute(&filter, &format!("{name}_filtered"), &inputs).unwrap()
     };
     let teachers = |temperature: f64| {
-        let first = ask("first", "Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?", 0.7);
+        let first =
+            ask("first", "Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?", 0.7);
         let second = "Ben has 9 pears and buys 2 more pears. How many pears does Ben have now?";
         let second = ask("second", second, temperature);
         let inputs = Inputs::none().with("filtered", first).with("regenerated", second);

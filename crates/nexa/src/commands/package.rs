@@ -14,7 +14,8 @@ pub(crate) fn run(global: &Global, args: &StageArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
     let mut args = args.clone();
     // Who names a source knows what else it is to be packaged with.
-    let is_typed = |input: &String| ["filtered=", "dataset=", "regenerated"].iter().any(|role| input.starts_with(role));
+    let is_typed =
+        |input: &String| ["filtered=", "dataset=", "regenerated"].iter().any(|role| input.starts_with(role));
     if !args.inputs.iter().any(is_typed) {
         let newest = app.store().latest(app.project()?.name(), Kind::Filtered)?;
         let chain = regenerate::chain(&app, &newest)?;

@@ -44,10 +44,13 @@ pub(crate) fn run(global: &Global, args: &RegenerateArgs) -> Result<ExitCode> {
         }
         render::note(&format!("round {round} of {rounds}: {pending} prompts are asked again"));
         let left_usd = args.max_cost.map(|max| (max - spent_usd).max(0.0));
-        let Round { filtered, usd } = recipe.round(&app, newest, &Asked { args: &first, rounds, left_usd })?;
+        let Round { filtered, usd } =
+            recipe.round(&app, newest, &Asked { args: &first, rounds, left_usd })?;
         spent_usd += usd;
         let Some(filtered) = filtered else {
-            render::note(&format!("round {round}: no answer passed the gates, so there is nothing to go on with"));
+            render::note(&format!(
+                "round {round}: no answer passed the gates, so there is nothing to go on with"
+            ));
             break;
         };
         made.push(filtered);
@@ -169,8 +172,12 @@ impl Recipe {
         let ask = Step { config, place, inputs: asked.args.inputs.clone() };
         let name = asked.args.output.clone();
         let prompts = ask.run(app, STAGE, &[(FILTERED_ROLE, filtered)], name.as_deref())?;
-        let collected =
-            self.collect.within(asked.left_usd).run(app, "distill.collect", &[("inputs", &prompts)], Some(OUTPUTS))?;
+        let collected = self.collect.within(asked.left_usd).run(
+            app,
+            "distill.collect",
+            &[("inputs", &prompts)],
+            Some(OUTPUTS),
+        )?;
         let mut usd = collected.manifest.spend.usd;
         let mut inputs = vec![("outputs", &collected)];
         let verdicts = match &self.judge {
@@ -229,7 +236,13 @@ impl Step {
         Self { config, place: self.place.clone(), inputs: self.inputs.clone() }
     }
 
-    fn run(&self, app: &App, uses: &str, inputs: &[(&str, &Artifact)], name: Option<&str>) -> Result<Artifact> {
+    fn run(
+        &self,
+        app: &App,
+        uses: &str,
+        inputs: &[(&str, &Artifact)],
+        name: Option<&str>,
+    ) -> Result<Artifact> {
         let kind = stages::find(uses).context("the command names stages that exist")?;
         let own = inputs.iter().map(|(role, artifact)| format!("{role}={}", artifact.id()));
         let args = StageArgs {

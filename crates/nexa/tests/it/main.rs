@@ -5,6 +5,7 @@
 mod architecture;
 mod clean;
 mod command_line;
+mod distill;
 mod feedback;
 mod listings;
 mod models;

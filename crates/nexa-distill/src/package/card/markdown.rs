@@ -100,7 +100,8 @@ impl Card {
         );
         for split in Split::ALL {
             let card = &self.splits[split.as_str()];
-            let parts = [("rows", &card.length), ("prompts", &card.prompt), ("completions", &card.completion)];
+            let parts =
+                [("rows", &card.length), ("prompts", &card.prompt), ("completions", &card.completion)];
             for (what, lengths) in parts {
                 let _ = write!(text, "| {} | {} | {} | {what} |", split.as_str(), card.rows, card.groups);
                 let _ = match lengths {

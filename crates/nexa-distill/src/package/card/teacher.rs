@@ -51,9 +51,8 @@ impl Teacher {
         let mut teachers: Vec<Self> = Vec::new();
         for manifest in collections {
             let teacher = Self::of(manifest, rows);
-            let is_same = |known: &&mut Self| {
-                known.teacher == teacher.teacher && known.sampling == teacher.sampling
-            };
+            let is_same =
+                |known: &&mut Self| known.teacher == teacher.teacher && known.sampling == teacher.sampling;
             match teachers.iter_mut().find(is_same) {
                 Some(known) => known.join(teacher),
                 None => teachers.push(teacher),
