@@ -15,6 +15,7 @@ mod estimate;
 mod forecast;
 mod job;
 mod journal;
+mod latency;
 mod limits;
 mod local;
 mod log;
@@ -144,6 +145,9 @@ impl Collect {
         context.state("reused", collection.reused)?;
         context.state("retries", collection.retries)?;
         context.state("failures", &collection.failures)?;
+        if let Some(latency) = collection.latencies.summary() {
+            context.state("latency_ms", latency)?;
+        }
         Ok(())
     }
 

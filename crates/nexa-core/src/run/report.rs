@@ -38,7 +38,7 @@ pub fn write(folder: &Path, record: &RunRecord, made: Option<&Manifest>) -> Resu
 fn head(record: &RunRecord) -> String {
     let seconds = record.attempts.iter().filter_map(|attempt| {
         let ended = attempt.ended_at?;
-        Some((ended - attempt.started_at).as_seconds_f64())
+        Some((ended - attempt.started_at).num_milliseconds() as f64 / 1e3)
     });
     let mut text = format!("# {} of project `{}`\n\n", record.stage, record.project);
     let mut line = |name: &str, value: &str| {

@@ -108,8 +108,11 @@ fn equal_files_give_equal_bytes_in_any_lab() {
 
 #[test]
 fn every_format_is_read() {
-    let rows: Vec<Row> = (0..3).map(|n| json!({"n": n}).as_object().unwrap().clone()).collect();
-    for name in ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst", "t.parquet"] {
+    let row = |n: i64| json!({"n": n, "x": n as f64 / 4.0, "text": "a, \"b\"\nc", "even": n % 2 == 0, "none": null});
+    let rows: Vec<Row> = (0..3).map(|n| row(n).as_object().unwrap().clone()).collect();
+    let mut hashes = std::collections::BTreeSet::new();
+    let names = ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst", "t.parquet", "t.csv", "t.csv.gz", "t.csv.zst"];
+    for name in names {
         let lab = TestLab::new();
         nexa_core::files::create_folder(&lab.path("raw")).unwrap();
         FileTables.write(&lab.path("raw").join(name), &rows).unwrap();
@@ -117,7 +120,13 @@ fn every_format_is_read() {
         assert_eq!(texts(&read, "id"), ["t-1", "t-2", "t-3"], "{name}");
         assert_eq!(texts(&read, "source_file"), [name; 3]);
         assert_eq!(read.iter().map(|row| &row["n"]).collect::<Vec<_>>(), [&json!(0), &json!(1), &json!(2)]);
+        let content = read.into_iter().map(|mut row| {
+            row.remove("source_file");
+            Value::Object(row)
+        });
+        hashes.insert(nexa_core::hash::ContentHash::of_json(&content.collect()));
     }
+    assert_eq!(hashes.len(), 1, "the same rows, whatever they are kept in");
 }
 
 #[test]

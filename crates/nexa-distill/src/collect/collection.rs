@@ -12,6 +12,7 @@ use super::Config;
 use super::bill::Bill;
 use super::estimate::Estimate;
 use super::job::Job;
+use super::latency::Latencies;
 use super::log::{Paid, ResponseLog};
 use super::money::Purse;
 use super::policy::{Flaw, Policy, Verdict};
@@ -65,6 +66,8 @@ pub(super) struct Collection<'a> {
     pub(super) retries: u64,
     /// How often each kind of failure was met, retried ones and flawed answers included.
     pub(super) failures: BTreeMap<&'static str, u64>,
+    /// How long calls took that were answered.
+    pub(super) latencies: Latencies,
 }
 
 impl<'a> Collection<'a> {
@@ -91,6 +94,7 @@ impl<'a> Collection<'a> {
             reused: 0,
             retries: 0,
             failures: BTreeMap::new(),
+            latencies: Latencies::default(),
         };
         for job in 0..collection.jobs.len() {
             collection.reused += usize::from(collection.look_up(job));

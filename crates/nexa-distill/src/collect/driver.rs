@@ -239,6 +239,7 @@ impl<'a, 'c> Driver<'a, 'c> {
         match result {
             Ok(_) => {
                 self.answered(call);
+                self.collection.latencies.note(ticket.age(now));
                 self.limits.succeed();
             }
             Err(unanswered) => {

@@ -45,6 +45,13 @@ pub(super) struct Ticket {
     tokens: f64,
 }
 
+impl Ticket {
+    /// How long ago the call was sent.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.sent)
+    }
+}
+
 impl Limits {
     /// The limits that are configured.
     pub(super) fn new(config: &Config, now: Instant) -> Self {
