@@ -10,6 +10,9 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
+/// How the names of files and folders begin that are not in their place yet.
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
+
 /// Writes a file so that a reader sees either what stood there before or all of `bytes`, also after a crash.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ impl AtomicFile {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         create_folder(folder)?;
         let temporary = tempfile::Builder::new()
-            .prefix(".tmp-")
+            .prefix(TEMPORARY_PREFIX)
             .tempfile_in(folder)
             .map_err(|e| Error::io("create", path, e))?;
         Ok(Self { path: path.to_owned(), temporary: BufWriter::with_capacity(1 << 16, temporary) })
@@ -316,6 +319,26 @@ fn set_readable(file: &File) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn set_readable(_file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+/// Lets everyone look into a folder that was made as a temporary one, which is private to its owner.
+///
+/// # Errors
+/// Fails with the path when its permissions cannot be changed.
+#[cfg(unix)]
+pub fn set_folder_readable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .map_err(|e| Error::io("write", path, e))
+}
+
+/// Lets everyone look into a folder that was made as a temporary one.
+///
+/// # Errors
+/// Never here.
+#[cfg(not(unix))]
+pub fn set_folder_readable(_path: &Path) -> Result<()> {
     Ok(())
 }
 

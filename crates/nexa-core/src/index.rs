@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, params};
 
-use crate::artifact::{Artifact, Store};
+use crate::artifact::{Artifact, ArtifactId, Store};
 use crate::lab::Lab;
 use crate::run::{self, RunRecord};
 use crate::{Error, Result, files};
@@ -86,6 +86,23 @@ impl Index {
         let transaction = self.connection.transaction().map_err(|e| failed(&path, &e))?;
         insert_artifact(&transaction, artifact).map_err(|e| failed(&path, &e))?;
         transaction.commit().map_err(|e| failed(&path, &e))
+    }
+
+    /// Forgets artifacts that were removed.
+    ///
+    /// # Errors
+    /// Fails when the database cannot be written.
+    pub fn forget(&mut self, ids: &[ArtifactId]) -> Result<()> {
+        let path = self.path.clone();
+        let forget = |connection: &mut Connection| -> rusqlite::Result<()> {
+            let transaction = connection.transaction()?;
+            for id in ids.iter().map(ToString::to_string) {
+                transaction.execute("DELETE FROM artifacts WHERE id = ?1", [&id])?;
+                transaction.execute("DELETE FROM parents WHERE child = ?1", [&id])?;
+            }
+            transaction.commit()
+        };
+        forget(&mut self.connection).map_err(|e| failed(&path, &e))
     }
 
     /// Adds a run, or replaces what is known of it.

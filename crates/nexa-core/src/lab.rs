@@ -6,7 +6,7 @@
 //!   .env                          API keys; never copied anywhere
 //!   projects/<project>/           configs/ docs/ manifests/ pipelines/
 //!   data/raw/<project>/           what came from outside
-//!   data/processed/<project>/     datasets/ distillation/ training/ evaluation/
+//!   data/processed/<project>/     datasets/ distillation/ training/ evaluation/ registry/
 //!   runs/<run id>/                run.json config.yaml metrics.jsonl events.jsonl ledger.jsonl, resumable state
 //!   .nexa/                        lab.db (index), locks, pointers to unfinished runs
 //! ```
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Retention;
 use crate::cost::Prices;
 use crate::decontamination::EvaluationSet;
 use crate::{Error, Result, config, files, scan};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub budget: Budget,
     /// What models are judged by: rows that overlap it are kept out of what is packaged for training.
     pub evaluation_sets: Vec<EvaluationSet>,
+    /// Which versions `nexa data gc` keeps.
+    pub retention: Retention,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             prices: Prices::default(),
             budget: Budget::default(),
             evaluation_sets: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }
@@ -126,7 +130,9 @@ impl Lab {
                  #   max_usd_per_run: 5.00\n\
                  # What models are judged by; packaging asks for `nexa data decontaminate` against it.\n\
                  # evaluation_sets:\n\
-                 #   - {{path: data/raw/gsm8k/test.jsonl, question: [question], answer: [answer]}}\n"
+                 #   - {{path: data/raw/gsm8k/test.jsonl, question: [question], answer: [answer]}}\n\
+                 # What `nexa data gc` keeps besides all that is tagged, in use, or needed by something that is kept.\n\
+                 # retention: {{keep_last: 5, older_than: 30d}}\n"
             );
             files::write_atomic(&file, text.as_bytes())?;
         }
@@ -242,6 +248,11 @@ impl Project {
     /// `data/processed/<project>`: what stages made.
     pub fn processed_folder(&self) -> PathBuf {
         self.root.join("data/processed").join(&self.name)
+    }
+
+    /// `data/processed/<project>/registry`: tags, and what was removed.
+    pub fn registry_folder(&self) -> PathBuf {
+        self.processed_folder().join("registry")
     }
 
     /// Makes the folders that a person is meant to fill.

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::Result;
-use crate::artifact::{Artifact, ArtifactId, Store};
+use crate::artifact::{ArtifactId, Manifest, Store};
 use crate::hash::ContentHash;
+use crate::{Error, Result};
 
 /// A node of a lineage tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,28 +24,36 @@ pub struct Node {
     pub run: Option<String>,
     /// Whether the content that was used is no longer what is there.
     pub changed: bool,
+    /// Whether `nexa data gc` removed it, and when, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Removal>,
     /// What it was made from, or what was made of it.
     pub next: Vec<Node>,
 }
 
-/// The tree of everything that an artifact descends from.
+/// That an artifact is gone, while its manifest is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// When it was removed, where that is known.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// The tree of everything that an artifact descends from. What was removed is told as what it was.
 ///
 /// # Errors
-/// Fails when the artifact does not exist or a manifest is malformed.
+/// Fails when the artifact never existed or a manifest is malformed.
 pub fn ancestors(store: &Store<'_>, id: &ArtifactId) -> Result<Node> {
-    let all = by_id(store)?;
-    let artifact = store.get(id)?;
-    Ok(ancestor_node(&all, &artifact, ""))
+    let all = Known::of(store)?;
+    Ok(all.ancestor_node(all.get(store, id)?, ""))
 }
 
 /// The tree of everything that descends from an artifact.
 ///
 /// # Errors
-/// Fails when the artifact does not exist or a manifest is malformed.
+/// As [`ancestors`].
 pub fn descendants(store: &Store<'_>, id: &ArtifactId) -> Result<Node> {
-    let all = by_id(store)?;
-    let artifact = store.get(id)?;
-    Ok(descendant_node(&all, &artifact, ""))
+    let all = Known::of(store)?;
+    Ok(all.descendant_node(all.get(store, id)?, ""))
 }
 
 impl Node {
@@ -64,9 +73,14 @@ impl Node {
         let run = self.run.as_ref().map(|run| format!("  run {run}")).unwrap_or_default();
         let changed = if self.changed { "  CHANGED SINCE" } else { "" };
         let is_new = seen.insert(self.id.clone());
+        let removed = match self.removed {
+            Some(Removal { at: Some(at) }) => at.format("  REMOVED by gc at %Y-%m-%d %H:%M").to_string(),
+            Some(Removal { at: None }) => "  REMOVED by gc".to_owned(),
+            None => String::new(),
+        };
         let above = if is_new || self.next.is_empty() { "" } else { "  (as above)" };
         out.push_str(&format!(
-            "{first}{role}{id}  [{kind} {hash}]{run}{changed}{above}\n",
+            "{first}{role}{id}  [{kind} {hash}]{run}{changed}{removed}{above}\n",
             id = self.id,
             kind = self.kind,
             hash = self.content_hash.short()
@@ -82,60 +96,92 @@ impl Node {
     }
 }
 
-fn by_id(store: &Store<'_>) -> Result<BTreeMap<String, Artifact>> {
-    Ok(store.all()?.into_iter().map(|artifact| (artifact.id().to_string(), artifact)).collect())
+/// Everything that is or was in the lab.
+struct Known(BTreeMap<String, Entry>);
+
+struct Entry {
+    manifest: Manifest,
+    removed: Option<Removal>,
 }
 
-fn node(artifact: &Artifact, role: &str, used: &ContentHash) -> Node {
-    Node {
-        id: artifact.id().to_string(),
-        role: role.to_owned(),
-        kind: artifact.manifest.kind.to_string(),
-        content_hash: used.clone(),
-        run: Some(artifact.manifest.producer.run.to_string()),
-        changed: *used != artifact.manifest.content_hash,
-        next: Vec::new(),
-    }
-}
-
-fn ancestor_node(all: &BTreeMap<String, Artifact>, artifact: &Artifact, role: &str) -> Node {
-    let mut tree = node(artifact, role, &artifact.manifest.content_hash);
-    for parent in &artifact.manifest.parents {
-        tree.next.push(match all.get(&parent.id) {
-            Some(found) => {
-                let mut below = ancestor_node(all, found, &parent.role);
-                below.changed = parent.content_hash != found.manifest.content_hash;
-                below.content_hash = parent.content_hash.clone();
-                below
+impl Known {
+    fn of(store: &Store<'_>) -> Result<Self> {
+        let mut known = BTreeMap::new();
+        for project in store.lab().projects()? {
+            for removed in store.removed(&project)? {
+                let entry = Entry { manifest: removed.manifest, removed: Some(Removal { at: removed.at }) };
+                known.insert(entry.manifest.id.to_string(), entry);
             }
-            None => {
-                let file = parent.id.strip_prefix("file:");
-                let changed = file.is_some_and(|path| {
-                    ContentHash::of_file(std::path::Path::new(path))
-                        .map_or(true, |now| now != parent.content_hash)
-                });
-                Node {
-                    id: parent.id.clone(),
-                    role: parent.role.clone(),
-                    kind: if file.is_some() { "file" } else { "missing" }.to_owned(),
-                    content_hash: parent.content_hash.clone(),
-                    run: None,
-                    changed,
-                    next: Vec::new(),
-                }
-            }
-        });
+        }
+        for artifact in store.all()? {
+            let entry = Entry { manifest: artifact.manifest, removed: None };
+            known.insert(entry.manifest.id.to_string(), entry);
+        }
+        Ok(Self(known))
     }
-    tree
-}
 
-fn descendant_node(all: &BTreeMap<String, Artifact>, artifact: &Artifact, role: &str) -> Node {
-    let id = artifact.id().to_string();
-    let mut tree = node(artifact, role, &artifact.manifest.content_hash);
-    for child in all.values() {
-        if let Some(link) = child.manifest.parents.iter().find(|parent| parent.id == id) {
-            tree.next.push(descendant_node(all, child, &link.role));
+    fn get(&self, store: &Store<'_>, id: &ArtifactId) -> Result<&Entry> {
+        let missing = || Error::NotFound { what: "artifact", name: id.to_string(), hint: None };
+        match self.0.get(&id.to_string()) {
+            Some(entry) => Ok(entry),
+            // The store says what there is instead.
+            None => Err(store.get(id).err().unwrap_or_else(missing)),
         }
     }
-    tree
+
+    fn ancestor_node(&self, entry: &Entry, role: &str) -> Node {
+        let mut tree = node(entry, role);
+        for parent in &entry.manifest.parents {
+            tree.next.push(match self.0.get(&parent.id) {
+                Some(found) => {
+                    let mut below = self.ancestor_node(found, &parent.role);
+                    below.changed = parent.content_hash != found.manifest.content_hash;
+                    below.content_hash = parent.content_hash.clone();
+                    below
+                }
+                None => {
+                    let file = parent.id.strip_prefix("file:");
+                    let changed = file.is_some_and(|path| {
+                        ContentHash::of_file(std::path::Path::new(path))
+                            .map_or(true, |now| now != parent.content_hash)
+                    });
+                    Node {
+                        id: parent.id.clone(),
+                        role: parent.role.clone(),
+                        kind: if file.is_some() { "file" } else { "missing" }.to_owned(),
+                        content_hash: parent.content_hash.clone(),
+                        run: None,
+                        changed,
+                        removed: None,
+                        next: Vec::new(),
+                    }
+                }
+            });
+        }
+        tree
+    }
+
+    fn descendant_node(&self, entry: &Entry, role: &str) -> Node {
+        let id = entry.manifest.id.to_string();
+        let mut tree = node(entry, role);
+        for child in self.0.values() {
+            if let Some(link) = child.manifest.parents.iter().find(|parent| parent.id == id) {
+                tree.next.push(self.descendant_node(child, &link.role));
+            }
+        }
+        tree
+    }
+}
+
+fn node(entry: &Entry, role: &str) -> Node {
+    Node {
+        id: entry.manifest.id.to_string(),
+        role: role.to_owned(),
+        kind: entry.manifest.kind.to_string(),
+        content_hash: entry.manifest.content_hash.clone(),
+        run: Some(entry.manifest.producer.run.to_string()),
+        changed: false,
+        removed: entry.removed,
+        next: Vec::new(),
+    }
 }

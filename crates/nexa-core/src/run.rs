@@ -328,6 +328,16 @@ pub(crate) fn work_name(project: &str, name: &str, key: &ContentHash) -> String 
     hash.as_str().trim_start_matches("blake3:").chars().take(32).collect()
 }
 
+/// The file that points from a piece of work to its unfinished run.
+pub(crate) fn pointer_path(lab: &Lab, work: &str) -> PathBuf {
+    lab.state_folder().join("active").join(format!("{work}.json"))
+}
+
+/// Whether the command that began a run goes on with it when it is given again.
+pub(crate) fn is_resumable(lab: &Lab, record: &RunRecord) -> bool {
+    pointer_path(lab, &work_name(&record.project, &record.name, &record.key)).is_file()
+}
+
 /// An exclusive lock on a name in the lab; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {

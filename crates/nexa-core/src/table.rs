@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
-use crate::artifact::{Artifact, Kind};
+use crate::artifact::{Artifact, Column, Kind};
 use crate::{Error, Result};
 
 /// One row: column names and JSON values, in the order of the columns.
@@ -28,6 +28,15 @@ pub trait Tables: Send + Sync {
     /// Fails with the path when the rows cannot be written in the format of the extension.
     fn write(&self, path: &Path, rows: &[Row]) -> Result<()>;
 
+    /// The columns of a table whose format states them; of any other, nothing.
+    ///
+    /// # Errors
+    /// Fails with the path when the file cannot be read as a table.
+    fn schema(&self, path: &Path) -> Result<Vec<Column>> {
+        let _ = path;
+        Ok(Vec::new())
+    }
+
     /// Takes the name of a file apart where it is that of a table: stem and format. In an artifact the whole name may be
     /// the format; the stem is empty then.
     fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)>;
@@ -36,10 +45,19 @@ pub trait Tables: Send + Sync {
 /// The table that an artifact is about, by its name in the manifest: the one named for its format alone, else the first
 /// that is not of rejects. Checkpoints and tokenizers are no data sets, whatever files they hold.
 pub fn main_table<'a>(artifact: &'a Artifact, tables: &dyn Tables) -> Option<&'a str> {
-    if artifact.manifest.kind.is_folder() {
+    let names = artifact.manifest.files.iter().map(|file| file.name.as_str());
+    main_table_of(artifact.manifest.kind, names, tables)
+}
+
+/// The main table among the names of an artifact's files.
+pub(crate) fn main_table_of<'a>(
+    kind: Kind,
+    names: impl Iterator<Item = &'a str>,
+    tables: &dyn Tables,
+) -> Option<&'a str> {
+    if kind.is_folder() {
         return None;
     }
-    let names = artifact.manifest.files.iter().map(|file| file.name.as_str());
     let found = names.filter_map(|name| Some((tables.split_name(name)?.0, name)));
     found.min_by_key(|(stem, _)| (!stem.is_empty(), *stem == "rejected")).map(|(_, name)| name)
 }

@@ -1,9 +1,10 @@
 //! What tables there are in a lab, and a look into one.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
+use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store, TagChange, Tags};
 use nexa_core::lab::Lab;
 use nexa_core::table::{Row, Tables, main_table};
 use nexa_core::{Error as CoreError, config};
@@ -34,6 +35,8 @@ pub struct DatasetEntry {
     pub bytes: u64,
     /// The format of the main table: `parquet`, `jsonl`, `jsonl.gz` or `jsonl.zst`.
     pub format: String,
+    /// The tags that the version has.
+    pub tags: Vec<String>,
     /// When it was committed.
     pub created_at: DateTime<Utc>,
     /// Where the main table lies, relative to the lab.
@@ -53,7 +56,15 @@ pub fn list_available_datasets(lab: &Lab, project: Option<&str>) -> Result<Vec<D
         }
         None => store.all()?,
     };
-    artifacts.iter().filter_map(|artifact| entry(lab, artifact).transpose()).collect()
+    let mut tags: BTreeMap<&str, Vec<TagChange>> = BTreeMap::new();
+    for artifact in &artifacts {
+        let project = artifact.id().project.as_str();
+        if !tags.contains_key(project) {
+            tags.insert(project, Tags::new(lab, project)?.all()?);
+        }
+    }
+    let of = |artifact: &Artifact| tags.get(artifact.id().project.as_str()).map_or(&[][..], Vec::as_slice);
+    artifacts.iter().filter_map(|artifact| entry(lab, artifact, of(artifact)).transpose()).collect()
 }
 
 fn check_exists(lab: &Lab, project: &str) -> Result<()> {
@@ -68,7 +79,7 @@ fn check_exists(lab: &Lab, project: &str) -> Result<()> {
     Err(CoreError::NotFound { what: "project", name: project.to_owned(), hint: Some(hint) }.into())
 }
 
-fn entry(lab: &Lab, artifact: &Artifact) -> Result<Option<DatasetEntry>> {
+fn entry(lab: &Lab, artifact: &Artifact, tags: &[TagChange]) -> Result<Option<DatasetEntry>> {
     let Some(file) = main_table(artifact, &FileTables) else { return Ok(None) };
     let format = FileTables.split_name(file).map_or("", |(_, format)| format);
     let manifest = &artifact.manifest;
@@ -82,6 +93,7 @@ fn entry(lab: &Lab, artifact: &Artifact) -> Result<Option<DatasetEntry>> {
         tokens: manifest.counts.tokens,
         bytes: manifest.counts.bytes,
         format: format.to_owned(),
+        tags: tags.iter().filter(|tag| tag.is_of(&manifest.id)).map(|tag| tag.tag.clone()).collect(),
         created_at: manifest.created_at,
         path: lab.display_path(&artifact.file(file)?),
     }))

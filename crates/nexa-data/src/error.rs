@@ -39,6 +39,16 @@ pub enum Error {
         /// The artifact of the rows.
         dataset: String,
     },
+    /// Several artifacts that have nothing to do with each other hold a row of one id.
+    #[error("find row `{row}`: it stands in {}, which have nothing to do with each other", places.join(", "))]
+    AmbiguousRow {
+        /// The id.
+        row: String,
+        /// The artifacts.
+        places: Vec<String>,
+        /// One of them, for the hint.
+        example: String,
+    },
     /// The gates rejected every row.
     #[error("clean {rows} rows: none is kept; {rule}")]
     NothingKept {
@@ -78,6 +88,9 @@ impl Diagnose for Error {
             Self::OtherRows { dataset, .. } => {
                 Some(format!("score them first: `nexa data score --in dataset={dataset}`"))
             }
+            Self::AmbiguousRow { row, example, .. } => {
+                Some(format!("say which: `nexa lineage {row} --in {example}`"))
+            }
             Self::NothingKept { .. } => Some(
                 "`nexa data thresholds SCORES --set GATE.KEY=VALUE` shows what other thresholds would keep"
                     .to_owned(),
@@ -94,6 +107,7 @@ impl Diagnose for Error {
             | Self::NoRows { .. }
             | Self::OtherRows { .. }
             | Self::NothingKept { .. }
+            | Self::AmbiguousRow { .. }
             | Self::TooManyRows { .. } => ExitCode::Input,
         }
     }

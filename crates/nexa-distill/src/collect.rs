@@ -21,6 +21,7 @@ mod local;
 mod log;
 mod money;
 mod output;
+mod payments;
 mod policy;
 mod retry;
 
@@ -49,6 +50,7 @@ use crate::{Error, Result, table};
 pub(crate) use ask::Asked;
 pub use config::{Config, ResponseSchema};
 pub use forecast::Forecast;
+pub use payments::{Given, Payment, payments};
 pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
 
 use batch::Batches;

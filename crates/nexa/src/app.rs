@@ -79,6 +79,12 @@ impl App {
     }
 }
 
+/// The name of the user, as the system tells it.
+pub(crate) fn user() -> Option<String> {
+    let named = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
+    named.ok().filter(|name| !name.is_empty())
+}
+
 /// Sets a flag on the first Ctrl-C or SIGTERM, so that work stops at a safe point; the second one ends the process.
 fn cancel_on_signal() -> Result<Cancel> {
     let cancel = Cancel::default();

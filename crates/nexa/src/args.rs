@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use nexa_core::artifact::Age;
 
 /// An ML lab in a box: from raw data to a served model.
 #[derive(Debug, Parser)]
@@ -73,7 +74,7 @@ pub(crate) enum Command {
     },
     /// Runs a pipeline.
     Run(RunArgs),
-    /// Ingests, lists and verifies data sets.
+    /// Ingests, lists, compares, tags and verifies data sets.
     #[command(subcommand)]
     Data(DataCommand),
     /// Ingests raw files to a data set (the same as `nexa data ingest`).
@@ -109,14 +110,9 @@ pub(crate) enum Command {
     /// Lists runs, or shows one.
     #[command(subcommand)]
     Runs(RunsCommand),
-    /// Prints where an artifact comes from, or what was made of it.
-    Lineage {
-        /// An artifact: id, name or path.
-        artifact: String,
-        /// What was made of it, instead.
-        #[arg(long)]
-        children: bool,
-    },
+    /// Prints where an artifact or a row comes from, or what was made of it.
+    #[command(after_help = LINEAGE_KINDS)]
+    Lineage(LineageArgs),
     /// Imports, exports and describes models.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -129,6 +125,27 @@ pub(crate) enum Command {
     /// A word of the original that this version does not hold yet.
     #[command(external_subcommand)]
     Other(Vec<String>),
+}
+
+/// What lineage is of, for the help.
+const LINEAGE_KINDS: &str = "\
+Of an artifact it is the tree of everything that it descends from. Of a row it is a receipt: source, prompts, attempts
+with what they cost, verdicts, gates, reviews, training data, runs that saw it, and evaluations.";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LineageArgs {
+    /// An artifact by id, name, `name@vN`, `name:tag` or path; or the id of a row; with `--reached` also a source file.
+    #[arg(value_name = "ARTIFACT|ROW")]
+    pub(crate) name: String,
+    /// The tree of what was made of the artifact, instead.
+    #[arg(long)]
+    pub(crate) children: bool,
+    /// What it reached, instead: every artifact that was made with it, and how many of their rows go back to it.
+    #[arg(long, conflicts_with = "children")]
+    pub(crate) reached: bool,
+    /// The artifact that holds the row, where several do.
+    #[arg(long = "in", value_name = "ARTIFACT", conflicts_with = "children")]
+    pub(crate) within: Option<String>,
 }
 
 /// The settings of feedback, for the help.
@@ -327,7 +344,25 @@ pub(crate) enum DataCommand {
         /// Only rows that hold this text.
         #[arg(long)]
         contains: Option<String>,
+        /// Shows the facts of its manifest instead: schema, rows, hashes, parents, tags.
+        #[arg(long, conflicts_with_all = ["file", "offset", "limit", "contains"])]
+        facts: bool,
     },
+    /// Tells which rows differ between two versions: added, removed, changed; and what differs in the columns.
+    Diff(DiffArgs),
+    /// Gives a version a tag, by which it can be named everywhere (`student:prod`); lists tags where none is given.
+    Tag(TagArgs),
+    /// Copies the files of a version into a folder, verified.
+    Checkout {
+        /// An artifact: id, name, `name@vN`, `name:tag` or path.
+        artifact: String,
+        /// The folder, which must be new or empty.
+        folder: PathBuf,
+    },
+    /// Removes old versions that nothing needs, and what killed processes left; says what would go unless `--yes` is
+    /// given.
+    #[command(after_help = GC_KEEPS)]
+    Gc(GcArgs),
     /// Hashes files and compares with the manifest.
     Verify {
         /// Artifacts; all of the project where none is named.
@@ -337,6 +372,69 @@ pub(crate) enum DataCommand {
     Inspect(InspectArgs),
     /// Lengths of the text columns of a data set, and of its rows in a student's tokens.
     Stats(StatsArgs),
+}
+
+/// What a collection keeps, for the help.
+const GC_KEEPS: &str = "\
+Kept are the newest versions of each name, what is tagged, what people have reviewed, what a run at work or one that can
+go on reads, and everything that something kept descends from. `retention: {keep_last: 5, older_than: 30d}` in nexa.yaml
+sets the defaults. Of what is removed the manifest is kept, and `nexa lineage` still tells it.";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// The older version: id, name, `name@vN`, `name:tag` or path.
+    pub(crate) before: String,
+    /// The newer version.
+    pub(crate) after: String,
+    /// The columns that tell rows apart, together; `id`, or the first that is named like one, where it is left out.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) key: Vec<String>,
+    /// Compares rows as a whole: each is there so often, or it is not.
+    #[arg(long, conflicts_with = "key")]
+    pub(crate) whole_rows: bool,
+    /// Which of their files; the main tables where it is left out.
+    #[arg(long)]
+    pub(crate) file: Option<String>,
+    /// Shows at most this many rows of each kind.
+    #[arg(long, short = 'n', default_value_t = 5)]
+    pub(crate) limit: usize,
+    /// Ends with code 1 where something differs.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TagArgs {
+    /// The version: id, `name@vN`, or a name for its newest; with `--delete` a name. All tags where it is left out.
+    pub(crate) artifact: Option<String>,
+    /// The tag: lowercase letters, digits, `_`, `-` and `.`.
+    #[arg(requires = "artifact")]
+    pub(crate) tag: Option<String>,
+    /// Takes the tag from the version that has it.
+    #[arg(long = "move", requires = "tag")]
+    pub(crate) moves: bool,
+    /// Takes the tag away.
+    #[arg(long, requires = "tag", conflicts_with = "moves")]
+    pub(crate) delete: bool,
+    /// Lists every change that was made, and by whom.
+    #[arg(long, conflicts_with = "tag")]
+    pub(crate) history: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GcArgs {
+    /// So many of the newest versions of each name are kept.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) keep_last: Option<u64>,
+    /// What is younger is kept as well: `30d`, `12h`.
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<Age>,
+    /// Says what would go, and removes nothing; so it is without `--yes`, too.
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Removes it.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// Options of the commands that sift the rows of a table.

@@ -2,14 +2,18 @@
 
 mod bench;
 mod card;
+mod checkout;
 mod clean;
 mod collect;
 mod cost;
 mod data;
 mod demo;
+mod diff;
 mod doctor;
 mod evaluate;
+mod facts;
 mod feedback;
+mod gc;
 mod inference;
 mod init;
 mod inspect;
@@ -18,6 +22,7 @@ mod lineage;
 mod model;
 mod package;
 mod plan;
+mod receipt;
 mod regenerate;
 mod reproduce;
 mod review;
@@ -25,6 +30,7 @@ mod run;
 mod runs;
 pub(crate) mod stage;
 mod statistics;
+mod tag;
 mod thresholds;
 mod track;
 mod train;
@@ -76,7 +82,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Inference(args) => inference::run(global, &args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),
-        Command::Lineage { artifact, children } => lineage::run(global, &artifact, children),
+        Command::Lineage(args) => lineage::run(global, &args),
         Command::Model(command) => model::run(global, command),
         Command::Cost { teachers: false } => cost::run(global),
         Command::Cost { teachers: true } => cost::teachers(global),

@@ -194,6 +194,16 @@ pub struct Counts {
     pub bytes: u64,
 }
 
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it holds: `text`, `integer`, `number`, `boolean`, `list`, `object`, or the format's own word.
+    #[serde(rename = "type")]
+    pub holds: String,
+}
+
 /// Something that an artifact was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
@@ -243,6 +253,9 @@ pub struct Manifest {
     pub files: Vec<FileEntry>,
     /// How much it holds.
     pub counts: Counts,
+    /// The columns of its main table, where the format of the file states them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schema: Vec<Column>,
     /// What it was made from.
     pub parents: Vec<Parent>,
     /// What made it.

@@ -2,13 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
+use super::reference::{Reference, Wanted};
+use super::removed::{Graveyard, Removal, Removed};
+use super::tags::Tags;
 use crate::artifact::{ArtifactId, FileEntry, Kind, Manifest};
 use crate::hash::ContentHash;
 use crate::lab::Lab;
+use crate::run::{self, Lock};
 use crate::scan::{self, Scan};
 use crate::{Error, Result, files};
 
-const MANIFEST_SUFFIX: &str = ".manifest.json";
+/// What follows the stem in the name of a manifest.
+pub(super) const MANIFEST_SUFFIX: &str = ".manifest.json";
+
+/// The folder of a run in which its draft stands.
+pub(crate) const DRAFT_FOLDER: &str = ".draft";
+
+/// Keeps the artifacts of a lab as they are: whoever commits, tags, removes, or begins to read holds it.
+///
+/// # Errors
+/// Fails when the file of the lock cannot be opened.
+pub(crate) fn lock(lab: &Lab) -> Result<Lock> {
+    run::lock(lab, "commit", "the store of artifacts", true)
+}
 
 /// An artifact that is there: its manifest and where its files lie.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +114,14 @@ impl Artifact {
             });
         }
         Ok(())
+    }
+
+    /// Everything that it holds on the disk, but for its manifest.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        if self.manifest.kind.is_folder() {
+            return vec![self.path()];
+        }
+        self.manifest.files.iter().map(|file| self.place(&file.name)).collect()
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -233,11 +257,39 @@ impl<'a> Store<'a> {
                 return Ok(Artifact { manifest: Manifest::read(&path)?, folder });
             }
         }
-        Err(Error::NotFound { what: "artifact", name: id.to_string(), hint: Some(self.names(&id.project)?) })
+        let hint = match Graveyard::new(self.lab, &id.project)?.find(id)? {
+            Some(removed) => {
+                let at = removed.at.map_or(String::new(), |at| at.format(" on %Y-%m-%d").to_string());
+                format!("`nexa data gc` removed it{at}; `nexa lineage {id}` tells what it was")
+            }
+            None => self.names(&id.project)?,
+        };
+        Err(Error::NotFound { what: "artifact", name: id.to_string(), hint: Some(hint) })
     }
 
-    /// The artifact that a person means: an id, `name_vN` or `name` (its newest version) of a project, or the path
-    /// of its manifest, folder or one of its files.
+    /// What was removed from a project, by id.
+    ///
+    /// # Errors
+    /// Fails on a malformed manifest or log.
+    pub fn removed(&self, project: &str) -> Result<Vec<Removed>> {
+        Graveyard::new(self.lab, project)?.all()
+    }
+
+    /// Every removal from a project, oldest first.
+    ///
+    /// # Errors
+    /// Fails with path and line on a malformed log.
+    pub fn removals(&self, project: &str) -> Result<Vec<Removal>> {
+        Graveyard::new(self.lab, project)?.log()
+    }
+
+    /// The lab that holds the artifacts.
+    pub fn lab(&self) -> &'a Lab {
+        self.lab
+    }
+
+    /// The artifact that a person means: an id, `name_vN`, `name@vN`, `name:tag` or `name` (its newest version) of a
+    /// project, or the path of its manifest, folder or one of its files.
     ///
     /// # Errors
     /// Fails when there is none.
@@ -257,7 +309,49 @@ impl<'a> Store<'a> {
         if let Some(artifact) = self.at_path(Path::new(text))? {
             return Ok(artifact);
         }
-        Err(Error::NotFound { what: "artifact", name: text.to_owned(), hint: Some(self.names(project)?) })
+        match Reference::parse(text) {
+            Some(reference) => self.get(&self.id_of(project, &reference)?),
+            None => Err(Error::NotFound {
+                what: "artifact",
+                name: text.to_owned(),
+                hint: Some(self.names(project)?),
+            }),
+        }
+    }
+
+    /// The id that a person means although the artifact may have been removed, as far as a name alone can tell.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`].
+    pub fn resolve_id(&self, project: &str, text: &str) -> Result<ArtifactId> {
+        let error = match self.resolve(project, text) {
+            Ok(artifact) => return Ok(artifact.id().clone()),
+            Err(error) => error,
+        };
+        let named = text.parse().or_else(|_| format!("{project}/{text}").parse::<ArtifactId>());
+        let named = named.ok().or_else(|| self.id_of(project, &Reference::parse(text)?).ok());
+        match named {
+            Some(id) if Graveyard::new(self.lab, &id.project)?.find(&id)?.is_some() => Ok(id),
+            _ => Err(error),
+        }
+    }
+
+    fn id_of(&self, project: &str, reference: &Reference) -> Result<ArtifactId> {
+        let Reference { project: named, name, version } = reference;
+        let project = named.as_deref().unwrap_or(project);
+        let id = |version| ArtifactId { project: project.to_owned(), name: name.clone(), version };
+        let versions = self.of_project(project)?.into_iter().filter(|a| a.id().name == *name);
+        let newest = versions.map(|a| a.id().version).max();
+        match (version, newest) {
+            (Wanted::Version(version), _) => Ok(id(*version)),
+            (_, None) => Err(Error::NotFound {
+                what: "artifact",
+                name: reference.to_string(),
+                hint: Some(self.names(project)?),
+            }),
+            (Wanted::Latest, Some(newest)) => Ok(id(newest)),
+            (Wanted::Tag(tag), Some(_)) => Ok(id(Tags::new(self.lab, project)?.version(name, tag)?)),
+        }
     }
 
     /// The names in a project, for hints.
@@ -322,12 +416,13 @@ impl<'a> Store<'a> {
     ) -> Result<Artifact> {
         let entries = draft.seal()?;
         // Versions are given out under a lock, so that two processes never take the same one.
-        let _lock = crate::run::lock(self.lab, "commit", "the store of artifacts", true)?;
+        let _lock = lock(self.lab)?;
         let taken = self.of_project(project)?;
         check_free(&taken, kind, name)?;
         let folder = self.folder(project, kind);
         files::create_folder(&folder)?;
         let newest = taken.iter().filter(|a| a.id().name == name).map(|a| a.id().version).max();
+        let newest = newest.max(Graveyard::new(self.lab, project)?.newest_version(name)?);
         let id = ArtifactId {
             project: project.to_owned(),
             name: name.to_owned(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::RunEvents;
 use super::{Context, Facts, Inputs, Outcome, Request, Services, Stage, StageError, files_read};
-use crate::artifact::{Artifact, Draft, Manifest, Parent, Producer, Store};
+use crate::artifact::{self, Artifact, Column, DRAFT_FOLDER, Draft, Manifest, Parent, Producer, Store};
 use crate::cost::{Entry, Ledger, Spend};
 use crate::event::{Event, NoEvents};
 use crate::hash::ContentHash;
@@ -18,6 +18,7 @@ use crate::index::Index;
 use crate::lab::Lab;
 use crate::machine::{self, Git, Host};
 use crate::run::{self, Attempt, RunId, RunRecord, Status};
+use crate::table::main_table_of;
 use crate::{Diagnose, Error, ExitCode, Result, files};
 
 /// The key of a piece of work: equal keys give equal results.
@@ -63,7 +64,7 @@ pub fn unfinished_run(
     services: &Services<'_>,
     request: &Request<'_>,
 ) -> Result<Option<PathBuf>> {
-    let pointer = pointer_path(services.lab, &work_name(request, &key(stage, request.inputs)?));
+    let pointer = run::pointer_path(services.lab, &work_name(request, &key(stage, request.inputs)?));
     if !pointer.is_file() {
         return Ok(None);
     }
@@ -72,10 +73,6 @@ pub fn unfinished_run(
 
 fn work_name(request: &Request<'_>, key: &ContentHash) -> String {
     run::work_name(request.project.name(), request.name, key)
-}
-
-fn pointer_path(lab: &Lab, work: &str) -> PathBuf {
-    lab.state_folder().join("active").join(format!("{work}.json"))
 }
 
 /// Does a piece of work, or finds that it has been done.
@@ -151,7 +148,12 @@ impl OpenRun {
         key: ContentHash,
     ) -> Result<Self> {
         let lab = services.lab;
-        let pointer = pointer_path(lab, &work_name(request, &key));
+        // A run keeps its inputs from being collected from the moment at which its record names them.
+        let _lock = artifact::lock(lab)?;
+        for (_, artifact) in request.inputs.iter() {
+            Store::new(lab).get(artifact.id())?;
+        }
+        let pointer = run::pointer_path(lab, &work_name(request, &key));
         let earlier = if request.force || !pointer.is_file() {
             None
         } else {
@@ -185,7 +187,7 @@ impl OpenRun {
         services: &Services<'_>,
         request: &Request<'_>,
     ) -> Result<(Draft, Facts), StageError> {
-        let draft = Draft::begin(self.folder.join(".draft"))?;
+        let draft = Draft::begin(self.folder.join(DRAFT_FOLDER))?;
         let events = RunEvents::open(&self.folder, services.events)?;
         events.keep(&Event::info("attempt started"))?;
         let context = Context {
@@ -212,6 +214,7 @@ impl OpenRun {
         mut facts: Facts,
     ) -> Result<Artifact> {
         let record = &self.record;
+        let schema = schema(&draft, stage, services)?;
         let artifact = Store::new(services.lab).commit(
             draft,
             request.project.name(),
@@ -225,6 +228,7 @@ impl OpenRun {
                     content_hash: Manifest::hash_files(&files),
                     files,
                     counts: facts.counts,
+                    schema,
                     parents: record.inputs.clone(),
                     producer: Producer {
                         stage: record.stage.clone(),
@@ -292,9 +296,19 @@ impl OpenRun {
     }
 }
 
+/// The columns of the main table of a draft, where it has one whose format states them.
+fn schema(draft: &Draft, stage: &dyn Stage, services: &Services<'_>) -> Result<Vec<Column>> {
+    let files = files::walk(draft.folder())?;
+    let names = files.iter().filter_map(|name| name.to_str());
+    match main_table_of(stage.kind(), names, services.tables) {
+        Some(name) => services.tables.schema(&draft.folder().join(name)),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Closes the record of a run that was killed after it had committed its artifact.
 fn settle(services: &Services<'_>, work: &str, artifact: &Artifact) -> Result<()> {
-    let pointer = pointer_path(services.lab, work);
+    let pointer = run::pointer_path(services.lab, work);
     if !pointer.is_file() {
         return Ok(());
     }

@@ -5,6 +5,7 @@
 mod index;
 mod lineage;
 mod manifest;
+mod registry;
 mod run;
 mod stage;
 mod support;

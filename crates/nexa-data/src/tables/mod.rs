@@ -16,6 +16,7 @@ mod writer;
 
 use std::path::Path;
 
+use nexa_core::artifact::Column;
 use nexa_core::table::{Row, Tables};
 use nexa_core::{Error, Result};
 
@@ -55,6 +56,13 @@ impl Tables for FileTables {
                 writer.finish()
             }
             Format::Csv(compression) => csv::write(path, compression, rows),
+        }
+    }
+
+    fn schema(&self, path: &Path) -> Result<Vec<Column>> {
+        match Format::of(path)? {
+            Format::Parquet => parquet::columns(path),
+            Format::JsonLines(_) | Format::Csv(_) => Ok(Vec::new()),
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_json::writer::{LineDelimited, WriterBuilder};
 use arrow_json::{ReaderBuilder, reader::Decoder};
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType};
+use nexa_core::artifact::Column;
 use nexa_core::table::Row;
 use nexa_core::{Error, Result};
 use parquet::arrow::ArrowWriter;
@@ -87,6 +88,33 @@ pub(super) fn schema(path: &Path) -> Result<Schema> {
     let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed("read", path, e))?;
     Ok(Schema::of_arrow(builder.schema()))
+}
+
+/// The columns that a Parquet file states.
+///
+/// # Errors
+/// Fails with the path when the file cannot be read.
+pub(super) fn columns(path: &Path) -> Result<Vec<Column>> {
+    let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed("read", path, e))?;
+    let column = |field: &arrow_schema::FieldRef| Column {
+        name: field.name().clone(),
+        holds: type_name(field.data_type()),
+    };
+    Ok(builder.schema().fields().iter().map(column).collect())
+}
+
+/// The word for a type, as it is for other formats; Arrow's own where these have none.
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::List(_) | DataType::LargeList(_) => "list".to_owned(),
+        DataType::Struct(_) => "object".to_owned(),
+        other if other.is_integer() => "integer".to_owned(),
+        other if other.is_floating() => "number".to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
 }
 
 /// The rows of a Parquet file, whatever its types: dates and the like become text.

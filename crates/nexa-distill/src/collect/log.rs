@@ -96,7 +96,12 @@ fn name(place: &Value) -> String {
 }
 
 fn path(lab: &Lab, name: &str) -> PathBuf {
-    lab.state_folder().join("cache/responses").join(format!("{name}.jsonl"))
+    folder(lab).join(format!("{name}.jsonl"))
+}
+
+/// The folder of the logs of all teachers.
+pub(super) fn folder(lab: &Lab) -> PathBuf {
+    lab.state_folder().join("cache/responses")
 }
 
 #[derive(Serialize, Deserialize)]

@@ -51,11 +51,14 @@ fn node(shown: &Node) -> Markup {
         li {
             span.node {
                 @if !shown.role.is_empty() && shown.role != shown.kind { span.muted { (shown.role) ": " } }
-                (artifact_link(&shown.id)) " "
+                @if shown.removed.is_some() { span.mono { (shown.id) } " " } @else { (artifact_link(&shown.id)) " " }
                 span.kind { (shown.kind) } " "
                 code title=(shown.content_hash.as_str()) { (shown.content_hash.short()) }
                 @if shown.changed {
                     " " strong.changed title="what is there now is not what was used" { "CHANGED" }
+                }
+                @if shown.removed.is_some() {
+                    " " strong.changed title="nexa data gc removed it; its manifest is kept" { "REMOVED" }
                 }
                 @if let Some(run) = &shown.run { " " span.muted { "by " (run_link(run)) } }
             }

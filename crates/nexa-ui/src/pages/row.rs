@@ -59,8 +59,20 @@ pub(crate) fn page(data: &Data) -> Page {
             @if data.number < data.total { a rel="next" href=(link(data.number + 1)) { "next ›" } }
         }
         dl.row-full { @for (column, value) in &data.row { dt { (column) } dd { (cell(column, value)) } } }
+        @if let Some(Value::String(id)) = data.row.get(columns::ID) {
+            p.muted {
+                "Where it comes from and what became of it: "
+                code { "nexa lineage " (quoted(id)) " --in " (data.artifact) }
+            }
+        }
     };
     Page::new(format!("{} row {}", data.artifact, data.number), Section::Data, body)
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_-./:@".contains(letter);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 fn cell(column: &str, value: &Value) -> Markup {

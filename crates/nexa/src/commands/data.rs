@@ -7,7 +7,7 @@ use nexa_data::catalog::{self, Page};
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{clean, inspect, stage, statistics};
+use crate::commands::{checkout, clean, diff, facts, gc, inspect, stage, statistics, tag};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -25,10 +25,15 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         DataCommand::Clean(args) => clean::run(global, args),
         DataCommand::Thresholds(args) => clean::thresholds(global, &args),
         DataCommand::List => list(global),
-        DataCommand::Show { artifact, file, offset, limit, contains } => {
+        DataCommand::Show { artifact, facts: true, .. } => facts::run(global, &artifact),
+        DataCommand::Show { artifact, file, offset, limit, contains, facts: false } => {
             let page = Page { file: file.as_deref(), offset, limit, contains: contains.as_deref() };
             show(global, &artifact, &page)
         }
+        DataCommand::Diff(args) => diff::run(global, &args),
+        DataCommand::Tag(args) => tag::run(global, &args),
+        DataCommand::Checkout { artifact, folder } => checkout::run(global, &artifact, &folder),
+        DataCommand::Gc(args) => gc::run(global, &args),
         DataCommand::Inspect(args) => inspect::run(global, args),
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
         DataCommand::Stats(args) => statistics::run(global, &args),
@@ -74,11 +79,12 @@ fn list(global: &Global) -> Result<ExitCode> {
                 entry.rows.map(table::count).unwrap_or_default(),
                 table::size(entry.bytes),
                 entry.format.to_string(),
+                entry.tags.join(", "),
                 entry.created_at.format("%Y-%m-%d %H:%M").to_string(),
             ]
         })
         .collect();
-    render::out(&table::table(&["data set", "kind", "rows", "size", "format", "made"], &rows));
+    render::out(&table::table(&["data set", "kind", "rows", "size", "format", "tags", "made"], &rows));
     Ok(ExitCode::Success)
 }
 
@@ -104,7 +110,7 @@ fn show(global: &Global, name: &str, page: &Page<'_>) -> Result<ExitCode> {
 }
 
 /// A value on one line, cut to a readable width.
-fn cell(value: &serde_json::Value) -> String {
+pub(super) fn cell(value: &serde_json::Value) -> String {
     let text = match value {
         serde_json::Value::Null => String::new(),
         serde_json::Value::String(text) => text.replace('\n', "⏎"),
@@ -153,6 +159,6 @@ struct Verdict {
     error: Option<String>,
 }
 
-fn resolve(app: &App, name: &str) -> Result<Artifact> {
+pub(super) fn resolve(app: &App, name: &str) -> Result<Artifact> {
     Ok(app.store().resolve(app.project()?.name(), name)?)
 }

@@ -13,7 +13,7 @@ use nexa_core::lab::check_name;
 use nexa_core::review::{Deck, Labels, Session};
 use nexa_core::{Error, ExitCode};
 
-use crate::app::App;
+use crate::app::{self, App};
 use crate::args::{Global, ReviewArgs, StageArgs};
 use crate::commands::{stage, ui};
 use crate::{render, stages};
@@ -98,7 +98,7 @@ fn reviewer(named: Option<&str>) -> Result<String> {
         check_name("reviewer", name)?;
         return Ok(name.to_owned());
     }
-    let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
+    let user = app::user().unwrap_or_default();
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     let name = user.to_lowercase().replace(|letter| !is_plain(letter), "_");
     let name = name.trim_start_matches('_');

@@ -10,6 +10,7 @@ mod feedback;
 mod listings;
 mod models;
 mod pipeline;
+mod registry;
 mod review;
 mod sift;
 mod support;

@@ -1,0 +1,65 @@
+//! `nexa data tag`: words for versions.
+
+use anyhow::Result;
+use nexa_core::ExitCode;
+use nexa_core::artifact::{Change, TagChange, Tagged, Tags};
+
+use crate::app::{self, App};
+use crate::args::{Global, TagArgs};
+use crate::commands::data;
+use crate::render::{self, table};
+
+/// Gives or takes a tag, or lists those that there are.
+pub(crate) fn run(global: &Global, args: &TagArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let by = app::user().unwrap_or_else(|| "unknown".to_owned());
+    match (&args.artifact, &args.tag) {
+        (Some(name), Some(tag)) if args.delete => delete(&app, (name, tag), &by),
+        (Some(name), Some(tag)) => {
+            let artifact = data::resolve(&app, name)?;
+            let tags = Tags::new(&app.lab, &artifact.id().project)?;
+            let id = artifact.id();
+            let tagged = tags.set(&artifact, tag, Change { by: &by, moves: args.moves })?;
+            render::note(&match tagged {
+                Tagged::New => format!("{id} is {}:{tag}", id.name),
+                Tagged::Already => format!("{id} is {}:{tag} already", id.name),
+                Tagged::Moved { from } => format!("{id} is {}:{tag} now; it was v{from}", id.name),
+            });
+            Ok(ExitCode::Success)
+        }
+        (named, _) => list(global, &app, named.as_deref(), args.history),
+    }
+}
+
+/// Takes a tag away. The name may carry the version that has it, or not.
+fn delete(app: &App, (name, tag): (&str, &str), by: &str) -> Result<ExitCode> {
+    let id = app.store().resolve_id(app.project()?.name(), name)?;
+    let version = Tags::new(&app.lab, &id.project)?.remove(&id.name, tag, by)?;
+    render::note(&format!("{}:{tag} is no more; it was v{version}", id.name));
+    Ok(ExitCode::Success)
+}
+
+fn list(global: &Global, app: &App, named: Option<&str>, history: bool) -> Result<ExitCode> {
+    let name = match named {
+        Some(named) => Some(app.store().resolve_id(app.project()?.name(), named)?.name),
+        None => None,
+    };
+    let tags = Tags::new(&app.lab, app.project()?.name())?;
+    let mut changes = if history { tags.history()? } else { tags.all()? };
+    changes.retain(|change| name.as_ref().is_none_or(|name| *name == change.name));
+    if global.json {
+        render::json(&changes)?;
+        return Ok(ExitCode::Success);
+    }
+    let row = |change: &TagChange| {
+        vec![
+            format!("{}:{}", change.name, change.tag),
+            change.version.map_or_else(|| "taken away".to_owned(), |version| format!("v{version}")),
+            change.by.clone(),
+            change.at.format("%Y-%m-%d %H:%M").to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = changes.iter().map(row).collect();
+    render::out(&table::table(&["tag", "version", "by", "at"], &rows));
+    Ok(ExitCode::Success)
+}
