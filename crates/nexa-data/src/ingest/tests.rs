@@ -108,7 +108,7 @@ fn equal_files_give_equal_bytes_in_any_lab() {
 
 #[test]
 fn every_format_is_read() {
-    let row = |n: i64| json!({"n": n, "x": n as f64 / 4.0, "text": "a, \"b\"\nc", "even": n % 2 == 0, "none": null});
+    let row = |n: i64| json!({"id": format!("r{n}"), "n": n, "x": n as f64 / 4.0, "text": "a, \"b\"\nc", "even": n % 2 == 0, "none": null});
     let rows: Vec<Row> = (0..3).map(|n| row(n).as_object().unwrap().clone()).collect();
     let mut hashes = std::collections::BTreeSet::new();
     let names = ["t.jsonl", "t.jsonl.gz", "t.jsonl.zst", "t.parquet", "t.csv", "t.csv.gz", "t.csv.zst"];
@@ -117,7 +117,7 @@ fn every_format_is_read() {
         nexa_core::files::create_folder(&lab.path("raw")).unwrap();
         FileTables.write(&lab.path("raw").join(name), &rows).unwrap();
         let read = table(&made(&lab, config(&["raw"])), "parquet");
-        assert_eq!(texts(&read, "id"), ["t-1", "t-2", "t-3"], "{name}");
+        assert_eq!(texts(&read, "id"), ["r0", "r1", "r2"], "{name}");
         assert_eq!(texts(&read, "source_file"), [name; 3]);
         assert_eq!(read.iter().map(|row| &row["n"]).collect::<Vec<_>>(), [&json!(0), &json!(1), &json!(2)]);
         let content = read.into_iter().map(|mut row| {
@@ -284,7 +284,7 @@ fn paths_are_files_folders_and_globs() {
 #[test]
 fn what_cannot_be_ingested_is_refused_before_anything_runs() {
     let lab = TestLab::new();
-    for file in ["raw/a.jsonl", "raw/other/a.jsonl.gz", "raw/notes.txt", "empty/notes.txt"] {
+    for file in ["raw/a.jsonl", "raw/other/a.jsonl.gz", "raw/notes.pdf", "empty/notes.pdf"] {
         lab.write(file, "");
     }
     let check = |config: Config, expected: &str, code: ExitCode| {
@@ -295,7 +295,7 @@ fn what_cannot_be_ingested_is_refused_before_anything_runs() {
     check(config(&["raw/missing.jsonl"]), "raw/missing.jsonl`", ExitCode::Input);
     check(config(&["raw/*.parquet"]), "find tables in", ExitCode::Input);
     check(config(&["empty"]), "find tables in", ExitCode::Input);
-    check(config(&["raw/notes.txt"]), "notes.txt: the name does not end like a table's", ExitCode::Input);
+    check(config(&["raw/notes.pdf"]), "notes.pdf: the name does not end like a table's", ExitCode::Input);
     check(config(&["raw/***"]), "`raw/***`", ExitCode::Config);
     check(config(&["raw"]), "have the same stem", ExitCode::Config);
     check(Config { max_reject_share: f64::NAN, ..config(&[]) }, "`max_reject_share`", ExitCode::Config);

@@ -341,8 +341,7 @@ fn stage_error(lab: &TestLab, yaml: &str, inputs: &Inputs) -> String {
 
 #[test]
 fn collections_of_one_teacher_are_one_on_the_card_and_others_stand_alone() {
-    let lab = TestLab::new();
-    let ask = |name: &str, question: &str, temperature: f64| {
+    let ask = |lab: &TestLab, name: &str, question: &str, temperature: f64| {
         let stage = collect("embedded", |config| {
             config.embedded = nexa_distill::embedded::Faults::NONE;
             config.temperature = temperature;
@@ -353,10 +352,12 @@ fn collections_of_one_teacher_are_one_on_the_card_and_others_stand_alone() {
         lab.execute(&filter, &format!("{name}_filtered"), &inputs).unwrap()
     };
     let teachers = |temperature: f64| {
-        let first =
-            ask("first", "Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?", 0.7);
+        // Answers are the same at any temperature, so in one lab what was filtered before would be taken.
+        let lab = TestLab::new();
+        let first = "Ava has 3 apples and buys 4 more apples. How many apples does Ava have now?";
+        let first = ask(&lab, "first", first, 0.7);
         let second = "Ben has 9 pears and buys 2 more pears. How many pears does Ben have now?";
-        let second = ask("second", second, temperature);
+        let second = ask(&lab, "second", second, temperature);
         let inputs = Inputs::none().with("filtered", first).with("regenerated", second);
         let made = lab.execute(&stage("{test_share: 0, validation_share: 0}"), "sft", &inputs).unwrap();
         let card: Value = nexa_core::files::read_json(&made.file("card.json").unwrap()).unwrap();
