@@ -12,17 +12,21 @@ use crate::tables::Format;
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Where it lies.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What its rows say that they come from: the name alone, the same on every machine.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The name without the ending, with which ids begin.
-    pub(super) stem: String,
+    pub(crate) stem: String,
 }
 
 impl Source {
-    fn at(path: PathBuf) -> Result<Self> {
+    /// A file by its own name.
+    ///
+    /// # Errors
+    /// Fails with the path when the name is not that of a table.
+    pub(crate) fn at(path: PathBuf) -> Result<Self> {
         Format::of(&path)?;
         let name = path.file_name().and_then(|name| name.to_str());
         let (name, (stem, _)) = name
@@ -126,7 +130,7 @@ pub(super) fn check_distinct(sources: &[Source]) -> Result<()> {
 }
 
 /// The tables of an artifact, named by what the key of the work covers: neither its name nor its version.
-pub(super) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
+pub(crate) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in &artifact.manifest.files {
         let Some((stem, _)) = Format::split(&file.name) else { continue };
