@@ -112,8 +112,8 @@ impl Graveyard {
     /// Writes the lines that kills kept from the log.
     pub(super) fn complete_log(&self, by: &str) -> Result<()> {
         let noted: BTreeSet<ArtifactId> = self.log()?.into_iter().map(|line| line.id).collect();
-        let missing = self.all()?.into_iter().filter(|removed| !noted.contains(&removed.manifest.id));
-        missing.map(|removed| self.note(&removed.manifest, by)).collect()
+        let mut missing = self.all()?.into_iter().filter(|removed| !noted.contains(&removed.manifest.id));
+        missing.try_for_each(|removed| self.note(&removed.manifest, by))
     }
 
     fn note(&self, manifest: &Manifest, by: &str) -> Result<()> {

@@ -309,14 +309,16 @@ impl<'a> Store<'a> {
         if let Some(artifact) = self.at_path(Path::new(text))? {
             return Ok(artifact);
         }
-        match Reference::parse(text) {
-            Some(reference) => self.get(&self.id_of(project, &reference)?),
-            None => Err(Error::NotFound {
-                what: "artifact",
-                name: text.to_owned(),
-                hint: Some(self.names(project)?),
-            }),
+        if let Some(reference) = Reference::parse(text) {
+            return self.get(&self.id_of(project, &reference)?);
         }
+        // What was removed is told as such; what never was may have been meant otherwise.
+        if let Ok(id) = format!("{project}/{text}").parse::<ArtifactId>()
+            && Graveyard::new(self.lab, &id.project)?.find(&id)?.is_some()
+        {
+            return self.get(&id);
+        }
+        Err(Error::NotFound { what: "artifact", name: text.to_owned(), hint: Some(self.names(project)?) })
     }
 
     /// The id that a person means although the artifact may have been removed, as far as a name alone can tell.

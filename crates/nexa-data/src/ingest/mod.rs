@@ -2,7 +2,7 @@
 
 mod rejects;
 mod scan;
-mod sources;
+pub(crate) mod sources;
 
 use std::path::{Path, PathBuf};
 

@@ -12,19 +12,23 @@ use crate::tables::{Format, Records, Texts};
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Where it lies.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What its rows say that they come from: the name alone, the same on every machine.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The name without the ending, with which ids begin.
-    pub(super) stem: String,
+    pub(crate) stem: String,
     /// What its rows are, where it is no table.
     texts: Option<Texts>,
 }
 
 impl Source {
-    fn at(path: PathBuf, texts: Option<Texts>) -> Result<Self> {
+    /// A file by its own name; `texts` says what the rows of a text are.
+    ///
+    /// # Errors
+    /// Fails with the path when the name is not that of a table or a text.
+    pub(crate) fn at(path: PathBuf, texts: Option<Texts>) -> Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         if let Some((name, (stem, _))) = name.and_then(|name| Some((name, Texts::split(name)?))) {
             let texts = Some(texts.unwrap_or_default());
@@ -153,7 +157,7 @@ pub(super) fn check_distinct(sources: &[Source]) -> Result<()> {
 }
 
 /// The tables of an artifact, named by what the key of the work covers: neither its name nor its version.
-pub(super) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
+pub(crate) fn of_artifact(artifact: &Artifact) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for file in &artifact.manifest.files {
         let Some((stem, _)) = Format::split(&file.name) else { continue };

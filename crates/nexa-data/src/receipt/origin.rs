@@ -1,6 +1,6 @@
 //! The line of a file that a row was read from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::columns;
@@ -12,7 +12,8 @@ use super::find::Place;
 use super::graph::Graph;
 use super::{Origin, identity, text};
 use crate::Result;
-use crate::tables::{Format, Records};
+use crate::ingest::sources::{self, Source};
+use crate::tables::Records;
 
 /// The stage whose rows come from files.
 pub(super) const INGEST: &str = "data.ingest";
@@ -31,44 +32,43 @@ pub(super) fn of(graph: &Graph, dataset: &Artifact, place: &Place) -> Result<Ori
         line: None,
         changed: false,
     };
-    let Some((path, expected)) = origin.source_file.as_deref().and_then(|name| file(graph, dataset, name))
-    else {
+    let named = origin.source_file.as_deref();
+    let Some((source, expected)) = named.and_then(|name| file(graph, dataset, name)) else {
         return Ok(origin);
     };
-    origin.path = Some(path.display().to_string());
-    origin.changed = !path.is_file() || ContentHash::of_file(&path)? != expected;
+    origin.path = Some(source.path.display().to_string());
+    origin.changed = !source.path.is_file() || ContentHash::of_file(&source.path)? != expected;
     if !origin.changed {
         let id_column = dataset.manifest.producer.config.get("id_column").and_then(Value::as_str);
-        origin.line = line(&path, id_column.unwrap_or(columns::ID), &place.id)?;
+        origin.line = line(&source, id_column.unwrap_or(columns::ID), &place.id)?;
     }
     Ok(origin)
 }
 
 /// The file of a name among those that a data set was made from, and its content then.
-fn file(graph: &Graph, dataset: &Artifact, name: &str) -> Option<(PathBuf, ContentHash)> {
-    let is_named = |path: &Path| path.file_name().is_some_and(|own| own == name);
+fn file(graph: &Graph, dataset: &Artifact, name: &str) -> Option<(Source, ContentHash)> {
     let outside = dataset.manifest.parents.iter().find_map(|parent| {
-        let path = PathBuf::from(parent.id.strip_prefix("file:")?);
-        is_named(&path).then(|| (path, parent.content_hash.clone()))
+        let source = Source::at(PathBuf::from(parent.id.strip_prefix("file:")?)).ok()?;
+        (source.name == name).then(|| (source, parent.content_hash.clone()))
     });
     outside.or_else(|| {
         graph.parents(dataset).into_iter().find_map(|raw| {
-            raw.manifest.files.iter().find_map(|file| {
-                let path = raw.file(&file.name).ok()?;
-                is_named(&path).then(|| (path, file.hash.clone()))
-            })
+            let source = sources::of_artifact(raw).ok()?.into_iter().find(|source| source.name == name)?;
+            let is_it = |path: nexa_core::Result<PathBuf>| path.is_ok_and(|path| path == source.path);
+            let entry = raw.manifest.files.iter().find(|entry| is_it(raw.file(&entry.name)))?;
+            let hash = entry.hash.clone();
+            Some((source, hash))
         })
     })
 }
 
 /// The line on which a row stands: the one with its id, else the one that its id counts.
-fn line(path: &Path, id_column: &str, id: &str) -> Result<Option<u64>> {
-    let stem = path.file_name().and_then(|name| Format::split(name.to_str()?)).map_or("", |(stem, _)| stem);
-    for record in Records::open(path)? {
+fn line(source: &Source, id_column: &str, id: &str) -> Result<Option<u64>> {
+    for record in Records::open(&source.path)? {
         let record = record?;
         let Ok(row) = &record.content else { continue };
         let own = match row.get(id_column) {
-            None | Some(Value::Null) => format!("{stem}-{}", record.line),
+            None | Some(Value::Null) => format!("{}-{}", source.stem, record.line),
             Some(_) => identity::id(&renamed(row, id_column)).unwrap_or_default(),
         };
         if own == id {

@@ -156,6 +156,19 @@ fn a_source_that_has_changed_has_no_line_any_more() {
 }
 
 #[test]
+fn a_row_of_a_raw_artifact_has_its_line_too() {
+    let way = Way(TestLab::new());
+    way.make(Kind::Raw, "raw", &[("jsonl", "{\"id\":\"a\"}\n{\"text\":\"no id\"}\n")], &[]);
+    let inputs = Inputs::none().with("raw", way.artifact("raw"));
+    way.0.execute(&Ingest::new(&way.0.lab, Config::default()).unwrap(), "rows", &inputs).unwrap();
+    for (row, line) in [("a", 1), ("raw-2", 2)] {
+        let origin = way.receipt(row).origins.remove(0);
+        assert_eq!((origin.line, origin.source_file.as_deref()), (Some(line), Some("raw.jsonl")), "{row}");
+        assert!(origin.path.unwrap().ends_with("raw_v1.jsonl"));
+    }
+}
+
+#[test]
 fn a_row_in_several_places_is_asked_for_by_its_artifact() {
     let way = Way::new();
     way.0.write("raw/q.jsonl", "{\"id\":\"q1\",\"n\":2}\n");

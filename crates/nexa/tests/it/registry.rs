@@ -153,7 +153,7 @@ fn a_row_has_a_receipt_and_a_source_its_reach() {
     let id = rows[0]["id"].as_str().unwrap();
     let receipt = json(&shell, &["lineage", id]);
     assert_eq!(receipt["row"], id);
-    assert_eq!(receipt["origins"][0]["source_file"], "problems_v1.jsonl");
+    assert_eq!(receipt["origins"][0]["source_file"], "raw.jsonl");
     assert!(receipt["origins"][0]["line"].is_u64(), "{receipt}");
     assert_eq!(receipt["attempts"][0]["teacher"], "embedded");
     assert_eq!(receipt["attempts"][0]["paid"]["usd"], 0.0, "the embedded teacher is free, and said to be");

@@ -52,7 +52,7 @@ fn the_newest_stay_and_children_go_before_their_parents() {
     };
     check(3, &[]);
     check(2, &["tutor/model_v1", "tutor/rows_v1"]);
-    check(0, &["tutor/model_v2", "tutor/model_v1", "tutor/rows_v2", "tutor/rows_v1"]);
+    check(0, &["tutor/model_v2", "tutor/rows_v2", "tutor/model_v1", "tutor/rows_v1"]);
 }
 
 #[test]
