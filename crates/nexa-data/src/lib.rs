@@ -1,4 +1,5 @@
-//! From raw files to versioned data sets: ingest, cleaning, statistics, the catalog, and the Parquet tables of every stage.
+//! From raw files to versioned data sets: ingest, cleaning, statistics, the catalog, queries, and the Parquet tables of
+//! every stage.
 //!
 //! This is the only crate that knows Arrow. Other stages read and write rows through
 //! [`Tables`](nexa_core::table::Tables), which [`FileTables`](tables::FileTables) implements.
@@ -9,6 +10,7 @@ pub mod decontaminate;
 pub mod dedup;
 pub mod error;
 pub mod ingest;
+pub mod query;
 mod rows;
 pub mod split;
 pub mod stats;

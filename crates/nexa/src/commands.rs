@@ -17,6 +17,7 @@ mod leaderboard;
 mod lineage;
 mod model;
 mod plan;
+mod query;
 mod reproduce;
 mod review;
 mod run;

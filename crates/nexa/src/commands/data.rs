@@ -7,7 +7,7 @@ use nexa_data::catalog::{self, Page};
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{clean, inspect, stage, statistics};
+use crate::commands::{clean, inspect, query, stage, statistics};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -32,6 +32,7 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         DataCommand::Inspect(args) => inspect::run(global, args),
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
         DataCommand::Stats(args) => statistics::run(global, &args),
+        DataCommand::Query(args) => query::run(global, &args),
     }
 }
 
@@ -104,7 +105,7 @@ fn show(global: &Global, name: &str, page: &Page<'_>) -> Result<ExitCode> {
 }
 
 /// A value on one line, cut to a readable width.
-fn cell(value: &serde_json::Value) -> String {
+pub(super) fn cell(value: &serde_json::Value) -> String {
     let text = match value {
         serde_json::Value::Null => String::new(),
         serde_json::Value::String(text) => text.replace('\n', "⏎"),

@@ -9,6 +9,7 @@ mod feedback;
 mod listings;
 mod models;
 mod pipeline;
+mod query;
 mod review;
 mod sift;
 mod support;
