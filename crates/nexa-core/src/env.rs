@@ -30,6 +30,15 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("MLFLOW_TRACKING_TOKEN", "token of the MLflow server"),
     ("MLFLOW_TRACKING_USERNAME", "user of the MLflow server"),
     ("MLFLOW_TRACKING_PASSWORD", "password of the MLflow server"),
+    ("AWS_ACCESS_KEY_ID", "key id for `s3://` addresses"),
+    ("AWS_SECRET_ACCESS_KEY", "secret key for `s3://` addresses"),
+    ("AWS_SESSION_TOKEN", "token of a session, for `s3://` addresses"),
+    ("AWS_REGION", "region of the buckets"),
+    ("AWS_DEFAULT_REGION", "region of the buckets, where `AWS_REGION` is not set"),
+    ("AWS_ENDPOINT_URL", "URL of another service of buckets than Amazon's"),
+    ("AWS_ENDPOINT_URL_S3", "the same, over `AWS_ENDPOINT_URL`"),
+    ("AWS_ALLOW_HTTP", "true lets that URL be one of http://"),
+    ("AWS_SKIP_SIGNATURE", "true asks public buckets without a key"),
     ("NEXA_API_KEY", "key of a teacher given by URL, and the key that `nexa inference` asks for"),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use nexa_core::{Diagnose, ExitCode};
+use nexa_core::{Diagnose, ExitCode, format};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,44 @@ pub enum Error {
         /// Rows that can be numbered.
         max: u32,
     },
+    /// A statement cannot be run.
+    #[error("query: {message}")]
+    Query {
+        /// Why not.
+        message: String,
+        /// The next step.
+        hint: Option<String>,
+    },
+    /// A Parquet file does not hold what it should.
+    #[error("{place}: the file is damaged: {message}")]
+    Damaged {
+        /// The file.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A query needs more memory than it may take, also where what can go to disk does.
+    #[error("query: it does not fit into {} of memory", format::size(*limit))]
+    QueryMemory {
+        /// The bytes that it may take.
+        limit: u64,
+    },
+    /// An object store did not give what was asked for.
+    #[error("read `{place}`: {message}")]
+    Store {
+        /// The address.
+        place: String,
+        /// Why not, without anything that a service sent.
+        message: String,
+        /// How the process ends.
+        exit_code: ExitCode,
+    },
+    /// An answer would replace a file.
+    #[error("write `{}`: it is there already", path.display())]
+    OutputExists {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// A result whose error is [`enum@Error`].
@@ -97,6 +135,24 @@ impl Diagnose for Error {
             ),
             Self::NoRows { .. } => Some("check that `paths` names the files that hold the data".to_owned()),
             Self::TooManyRows { .. } => Some("split the table and take its parts one by one".to_owned()),
+            Self::Query { hint, .. } => hint.clone(),
+            Self::Damaged { .. } => None,
+            Self::QueryMemory { .. } => Some(
+                "give it more with `--memory-limit SIZE`; sorts and groups go to disk, but what is joined has to fit"
+                    .to_owned(),
+            ),
+            Self::Store { exit_code: ExitCode::Credentials, .. } => Some(
+                "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, here or in the lab's `.env`; \
+                 AWS_SKIP_SIGNATURE=true asks a public bucket without"
+                    .to_owned(),
+            ),
+            Self::Store { exit_code: ExitCode::Unavailable, .. } => Some(
+                "check AWS_REGION and, for a service other than Amazon's, AWS_ENDPOINT_URL; one of http:// needs \
+                 AWS_ALLOW_HTTP=true"
+                    .to_owned(),
+            ),
+            Self::Store { .. } => Some("check bucket, key and pattern".to_owned()),
+            Self::OutputExists { .. } => Some("`--force` replaces it".to_owned()),
         }
     }
 
@@ -108,7 +164,11 @@ impl Diagnose for Error {
             | Self::OtherRows { .. }
             | Self::NothingKept { .. }
             | Self::AmbiguousRow { .. }
+            | Self::Damaged { .. }
             | Self::TooManyRows { .. } => ExitCode::Input,
+            Self::Query { .. } | Self::OutputExists { .. } => ExitCode::Usage,
+            Self::QueryMemory { .. } => ExitCode::Failure,
+            Self::Store { exit_code, .. } => *exit_code,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! From raw files to versioned data sets: ingest, cleaning, statistics, the catalog, and the Parquet tables of every stage.
+//! From raw files to versioned data sets: ingest, cleaning, statistics, the catalog, queries, and the Parquet tables of
+//! every stage.
 //!
 //! This is the only crate that knows Arrow. Other stages read and write rows through
 //! [`Tables`](nexa_core::table::Tables), which [`FileTables`](tables::FileTables) implements.
@@ -10,6 +11,7 @@ pub mod dedup;
 pub mod diff;
 pub mod error;
 pub mod ingest;
+pub mod query;
 pub mod receipt;
 mod rows;
 pub mod split;

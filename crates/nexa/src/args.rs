@@ -372,6 +372,51 @@ pub(crate) enum DataCommand {
     Inspect(InspectArgs),
     /// Lengths of the text columns of a data set, and of its rows in a student's tokens.
     Stats(StatsArgs),
+    /// Answers a question in SQL, over the data sets of the lab and over files.
+    #[command(after_help = QUERY_NAMES)]
+    Query(QueryArgs),
+}
+
+/// What can stand behind FROM, for the help.
+const QUERY_NAMES: &str = "\
+What can stand behind FROM:
+  teacher_outputs                   the newest version; teacher_outputs_v1 is that one
+  arithmetic_tutor.teacher_outputs  of another project
+  filtered_v1.rejected              another table of a data set, here rejected.parquet
+  'data/raw/x/*.jsonl'              files, absolute or relative to the lab: .jsonl, .csv (both also .gz, .zst), .parquet
+  's3://bucket/rows/*.parquet'      objects, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct QueryArgs {
+    /// The statement: `SELECT task, count(*) FROM teacher_outputs GROUP BY task`.
+    pub(crate) sql: String,
+    /// How the answer is written; a table for people where it is left out, or what the name of `--output` says.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<QueryFormat>,
+    /// Keeps the answer in a file.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replaces that file where it is there.
+    #[arg(long, requires = "output")]
+    pub(crate) force: bool,
+    /// The table shows at most this many rows; other formats have all.
+    #[arg(long, short = 'n', default_value_t = 40)]
+    pub(crate) limit: usize,
+    /// Memory that sorts, groups and joins may take; half of the machine's where it is left out. Sorts and groups that
+    /// need more go to disk.
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    pub(crate) memory_limit: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QueryFormat {
+    Table,
+    Csv,
+    /// One list of objects.
+    Json,
+    /// One object a line.
+    Jsonl,
+    Parquet,
 }
 
 /// What a collection keeps, for the help.

@@ -22,6 +22,7 @@ mod lineage;
 mod model;
 mod package;
 mod plan;
+mod query;
 mod receipt;
 mod regenerate;
 mod reproduce;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use glob::{MatchOptions, Pattern};
+use nexa_core::Error;
 use nexa_core::artifact::Artifact;
-use nexa_core::{Error, files};
 
 use super::{NAME, RAW_ROLE};
 use crate::Result;
-use crate::tables::{Format, Records, Texts};
+use crate::tables::{self, Format, Records, Texts};
 
 /// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,91 +53,13 @@ impl Source {
 pub(super) fn expand(base: &Path, patterns: &[String], texts: Option<Texts>) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
     for pattern in patterns {
-        for path in expand_one(base, pattern, texts.is_some())? {
+        for path in tables::expand(base, pattern, texts.is_some())? {
             if !sources.iter().any(|source| source.path == path) {
                 sources.push(Source::at(path, texts)?);
             }
         }
     }
     Ok(sources)
-}
-
-fn expand_one(base: &Path, pattern: &str, with_texts: bool) -> Result<Vec<PathBuf>> {
-    let path = base.join(pattern);
-    if path.is_file() {
-        return Ok(vec![path]);
-    }
-    let is_glob = pattern.contains(['*', '?', '[']);
-    let found = if path.is_dir() {
-        let below = files::walk(&path)?;
-        below
-            .into_iter()
-            .filter(|relative| !is_hidden(relative))
-            .map(|relative| path.join(relative))
-            .collect()
-    } else if is_glob {
-        glob_files(base, pattern)?
-    } else {
-        return Err(Error::NotFound {
-            what: "file",
-            name: path.display().to_string(),
-            hint: Some("`paths` are absolute, or relative to the lab's folder".to_owned()),
-        }
-        .into());
-    };
-    // A glob that ends like a text means texts.
-    let with_texts = with_texts || is_glob && is_text(Path::new(pattern));
-    let (tables, others): (Vec<_>, Vec<_>) =
-        found.into_iter().partition(|path| Format::of(path).is_ok() || with_texts && is_text(path));
-    if tables.is_empty() {
-        let known = Format::ALL.map(|format| format!(".{}", format.extension())).join(", ");
-        let hint = if others.iter().any(|path| is_text(path)) {
-            "there are texts: `texts=documents` takes each as a row, `texts=lines` each of their lines"
-                .to_owned()
-        } else {
-            format!("a table's name ends in one of {known}, a text's in .txt or .md")
-        };
-        return Err(Error::NotFound {
-            what: "tables in",
-            name: path.display().to_string(),
-            hint: Some(hint),
-        }
-        .into());
-    }
-    Ok(tables)
-}
-
-fn is_text(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| Texts::split(name).is_some())
-}
-
-fn glob_files(base: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let unusable = |message: String| Error::config(NAME, format!("`paths`: `{pattern}`: {message}"));
-    let whole = if Path::new(pattern).is_absolute() {
-        pattern.to_owned()
-    } else {
-        let base = base.to_str().ok_or_else(|| Error::malformed(base, "the name is not UTF-8"))?;
-        format!("{}/{pattern}", Pattern::escape(base))
-    };
-    let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let mut found = Vec::new();
-    for entry in glob::glob_with(&whole, options).map_err(|e| unusable(e.to_string()))? {
-        let path = entry.map_err(unlisted)?;
-        if path.is_file() {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn unlisted(error: glob::GlobError) -> Error {
-    let path = error.path().to_owned();
-    Error::io("list", path, error.into())
-}
-
-fn is_hidden(relative: &Path) -> bool {
-    relative.iter().any(|part| part.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Refuses two files from whose names the same ids would be made.

@@ -48,7 +48,7 @@ pub(super) fn of(graph: &Graph, dataset: &Artifact, place: &Place) -> Result<Ori
 /// The file of a name among those that a data set was made from, and its content then.
 fn file(graph: &Graph, dataset: &Artifact, name: &str) -> Option<(Source, ContentHash)> {
     let outside = dataset.manifest.parents.iter().find_map(|parent| {
-        let source = Source::at(PathBuf::from(parent.id.strip_prefix("file:")?)).ok()?;
+        let source = Source::at(PathBuf::from(parent.id.strip_prefix("file:")?), None).ok()?;
         (source.name == name).then(|| (source, parent.content_hash.clone()))
     });
     outside.or_else(|| {

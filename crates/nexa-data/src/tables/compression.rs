@@ -23,11 +23,11 @@ pub(super) fn reader(path: &Path, compression: Compression) -> io::Result<Box<dy
     })
 }
 
-/// Writes text to a file.
-pub(super) enum Encoder {
-    Plain(BufWriter<File>),
-    Gzip(BufWriter<flate2::write::GzEncoder<File>>),
-    Zstd(BufWriter<zstd::Encoder<'static, File>>),
+/// Writes text to a file, or wherever bytes can go.
+pub(crate) enum Encoder<W: Write = File> {
+    Plain(BufWriter<W>),
+    Gzip(BufWriter<flate2::write::GzEncoder<W>>),
+    Zstd(BufWriter<zstd::Encoder<'static, W>>),
 }
 
 impl Encoder {
@@ -36,26 +36,35 @@ impl Encoder {
     /// # Errors
     /// Fails when the file cannot be made.
     pub(super) fn create(path: &Path, compression: Compression) -> io::Result<Self> {
-        let file = File::create(path)?;
+        Self::new(File::create(path)?, compression)
+    }
+}
+
+impl<W: Write> Encoder<W> {
+    /// Begins a stream.
+    ///
+    /// # Errors
+    /// Fails when the compressor cannot be set up.
+    pub(crate) fn new(out: W, compression: Compression) -> io::Result<Self> {
         Ok(match compression {
-            Compression::None => Self::Plain(BufWriter::new(file)),
+            Compression::None => Self::Plain(BufWriter::new(out)),
             Compression::Gzip => {
                 let level = flate2::Compression::new(GZIP_LEVEL);
-                Self::Gzip(BufWriter::new(flate2::write::GzEncoder::new(file, level)))
+                Self::Gzip(BufWriter::new(flate2::write::GzEncoder::new(out, level)))
             }
-            Compression::Zstd => Self::Zstd(BufWriter::new(zstd::Encoder::new(file, ZSTD_LEVEL)?)),
+            Compression::Zstd => Self::Zstd(BufWriter::new(zstd::Encoder::new(out, ZSTD_LEVEL)?)),
         })
     }
 
-    /// Ends the compressed stream and the file.
+    /// Ends the compressed stream and hands back where it went.
     ///
     /// # Errors
     /// Fails when what is buffered cannot be written.
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(self) -> io::Result<W> {
         match self {
-            Self::Plain(out) => out.into_inner().map(drop).map_err(io::IntoInnerError::into_error),
-            Self::Gzip(out) => out.into_inner().map_err(io::IntoInnerError::into_error)?.finish().map(drop),
-            Self::Zstd(out) => out.into_inner().map_err(io::IntoInnerError::into_error)?.finish().map(drop),
+            Self::Plain(out) => out.into_inner().map_err(io::IntoInnerError::into_error),
+            Self::Gzip(out) => out.into_inner().map_err(io::IntoInnerError::into_error)?.finish(),
+            Self::Zstd(out) => out.into_inner().map_err(io::IntoInnerError::into_error)?.finish(),
         }
     }
 
@@ -68,7 +77,7 @@ impl Encoder {
     }
 }
 
-impl Write for Encoder {
+impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer().write(bytes)
     }

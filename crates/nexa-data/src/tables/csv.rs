@@ -202,7 +202,7 @@ pub(super) fn write(path: &Path, compression: Compression, rows: &[Row]) -> Resu
         }
         let mut bytes = writer.into_inner().map_err(csv::IntoInnerError::into_error)?;
         bytes.flush()?;
-        bytes.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+        bytes.into_inner().map_err(io::IntoInnerError::into_error)?.finish().map(drop)
     };
     written().map_err(|e| Error::io("write", path, e))
 }

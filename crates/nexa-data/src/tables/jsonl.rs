@@ -1,6 +1,8 @@
 //! JSON Lines: one object a line, plain or compressed.
 
-use std::io::{self, BufRead, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use nexa_core::table::Row;
@@ -16,17 +18,19 @@ use super::records::Record;
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of a file, each parsed on its own; blank ones are counted and left out.
-pub(super) struct Lines {
+pub(crate) struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
     line: u64,
     parse: fn(&[u8]) -> Result<Row, String>,
+    /// Bytes up to the end of the last line that begins in the part of the file that is read, where it is not all of it.
+    left: Option<u64>,
 }
 
 impl Lines {
-    pub(super) fn open(path: &Path, compression: Compression) -> Result<Self> {
+    pub(crate) fn open(path: &Path, compression: Compression) -> Result<Self> {
         let reader = compression::reader(path, compression).map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), reader, line: 0, parse })
+        Ok(Self { path: path.to_owned(), reader, line: 0, left: None, parse })
     }
 
     /// The same lines, read in another way than as JSON.
@@ -34,12 +38,30 @@ impl Lines {
         Self { parse, ..self }
     }
 
+    /// Opens the lines that begin in a part of a file that is not compressed. They are counted from the part's beginning.
+    pub(crate) fn open_part(path: &Path, part: Range<u64>) -> Result<Self> {
+        let open = || -> io::Result<(BufReader<File>, u64)> {
+            let mut reader = BufReader::new(File::open(path)?);
+            // The line that the byte before belongs to is that of another part.
+            let Some(before) = part.start.checked_sub(1) else { return Ok((reader, part.end)) };
+            reader.seek(SeekFrom::Start(before))?;
+            let passed = reader.skip_until(b'\n')? as u64;
+            Ok((reader, part.end.saturating_sub(before + passed)))
+        };
+        let (reader, left) = open().map_err(|e| Error::io("read", path, e))?;
+        Ok(Self { path: path.to_owned(), reader: Box::new(reader), line: 0, left: Some(left), parse })
+    }
+
     /// Reads the next line that is not blank; an empty answer is the end.
-    fn next_line(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn next_line(&mut self) -> Result<Vec<u8>> {
         let mut line = Vec::new();
         loop {
             line.clear();
+            if self.left == Some(0) {
+                return Ok(line);
+            }
             let length = self.reader.read_until(b'\n', &mut line).map_err(|e| self.unreadable(e))?;
+            self.left = self.left.map(|left| left.saturating_sub(length as u64));
             self.line += 1;
             if self.line == 1 && line.starts_with(BYTE_ORDER_MARK) {
                 line.drain(..BYTE_ORDER_MARK.len());
@@ -122,6 +144,6 @@ impl JsonLinesWriter {
     /// # Errors
     /// Fails with the path when what is buffered cannot be written.
     pub(crate) fn finish(self) -> Result<()> {
-        self.encoder.finish().map_err(|e| Error::io("write", &self.path, e))
+        self.encoder.finish().map(drop).map_err(|e| Error::io("write", &self.path, e))
     }
 }

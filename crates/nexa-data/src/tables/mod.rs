@@ -6,6 +6,7 @@
 
 mod compression;
 mod csv;
+mod expand;
 mod format;
 mod jsonl;
 mod parquet;
@@ -20,9 +21,11 @@ use nexa_core::artifact::Column;
 use nexa_core::table::{Row, Tables};
 use nexa_core::{Error, Result};
 
+pub(crate) use compression::Encoder;
+pub(crate) use expand::{GLOB_CHARACTERS, GLOB_OPTIONS, bad_pattern, expand, no_tables};
 pub use format::{Compression, Format};
-pub(crate) use jsonl::JsonLinesWriter;
-pub(crate) use parquet::{BATCH_ROWS, ParquetWriter};
+pub(crate) use jsonl::{JsonLinesWriter, Lines};
+pub(crate) use parquet::{BATCH_ROWS, ParquetWriter, failed, properties, rows_of};
 pub(crate) use records::batches;
 pub use records::{Record, Records};
 pub(crate) use schema::Schema;

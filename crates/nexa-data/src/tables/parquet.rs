@@ -43,13 +43,8 @@ impl ParquetWriter {
     /// # Errors
     /// Fails with the path when the file cannot be made, or with the column that Parquet cannot hold.
     pub(crate) fn create(path: &Path, schema: &Schema) -> Result<Self> {
-        let schema = Arc::new(schema.to_arrow().map_err(|message| Error::malformed(path, message))?);
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_created_by("nexa".to_owned())
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
-            .build();
+        schema.check_storable().map_err(|message| Error::malformed(path, message))?;
+        let schema = Arc::new(schema.to_arrow());
         let decoder = ReaderBuilder::new(Arc::clone(&schema))
             .with_batch_size(BATCH_ROWS)
             .with_strict_mode(true)
@@ -57,7 +52,7 @@ impl ParquetWriter {
             .map_err(|e| Error::malformed(path, e.to_string()))?;
         let file = File::create(path).map_err(|e| Error::io("create", path, e))?;
         let writer =
-            ArrowWriter::try_new(file, schema, Some(properties)).map_err(|e| failed("write", path, e))?;
+            ArrowWriter::try_new(file, schema, Some(properties())).map_err(|e| failed("write", path, e))?;
         Ok(Self { path: path.to_owned(), decoder, writer })
     }
 
@@ -117,6 +112,16 @@ fn type_name(data_type: &DataType) -> String {
     }
 }
 
+/// How every Parquet file is written.
+pub(crate) fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_created_by("nexa".to_owned())
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .build()
+}
+
 /// The rows of a Parquet file, whatever its types: dates and the like become text.
 pub(super) struct ParquetRows {
     path: PathBuf,
@@ -155,7 +160,11 @@ impl Iterator for ParquetRows {
     }
 }
 
-fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ArrowError> {
+/// The rows of a batch, whatever its types.
+///
+/// # Errors
+/// Fails on a type that JSON cannot show.
+pub(crate) fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ArrowError> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
@@ -166,7 +175,7 @@ fn rows_of(batch: &RecordBatch) -> Result<Vec<Row>, ArrowError> {
 }
 
 /// Tells a failure of the disk from a file that is not what it should be.
-fn failed(action: &'static str, path: &Path, error: ParquetError) -> Error {
+pub(crate) fn failed(action: &'static str, path: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<io::Error>() {
             Ok(source) => Error::io(action, path, *source),

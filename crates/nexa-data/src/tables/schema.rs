@@ -59,12 +59,27 @@ impl Schema {
         Self { columns: shapes(schema.fields()) }
     }
 
+    /// Widens the types so that all rows fit that another schema has seen.
+    pub(crate) fn merge(&mut self, other: Self) -> Result<(), Conflict> {
+        merge_fields(&mut self.columns, other.columns, "")
+    }
+
     /// The schema in Arrow's words; every column may be null.
+    pub(crate) fn to_arrow(&self) -> arrow_schema::Schema {
+        arrow_schema::Schema::new(arrow_fields(&self.columns))
+    }
+
+    /// Checks that Parquet can hold every column.
     ///
     /// # Errors
     /// Fails with the column when one holds only empty objects, for which Parquet has no type.
-    pub(crate) fn to_arrow(&self) -> Result<arrow_schema::Schema, String> {
-        Ok(arrow_schema::Schema::new(arrow_fields(&self.columns, "")?))
+    pub(crate) fn check_storable(&self) -> Result<(), String> {
+        match empty_object(&self.columns, "") {
+            None => Ok(()),
+            Some(path) => Err(format!(
+                "column `{path}` holds only empty objects, which Parquet cannot store; remove it, or write JSONL"
+            )),
+        }
     }
 }
 
@@ -158,6 +173,35 @@ impl Shape {
         }
     }
 
+    fn merge(&mut self, other: Self, path: &str) -> Result<(), Conflict> {
+        match (&mut *self, other) {
+            (_, Self::Null)
+            | (Self::Bool, Self::Bool)
+            | (Self::Text, Self::Text)
+            | (Self::Float, Self::Float | Self::Integer { .. }) => {}
+            (Self::Null, other) => *self = other,
+            (Self::Integer { .. }, Self::Float) => *self = Self::Float,
+            (
+                Self::Integer { negative, beyond_i64 },
+                Self::Integer { negative: below, beyond_i64: beyond },
+            ) => {
+                *negative |= below;
+                *beyond_i64 |= beyond;
+                if *negative && *beyond_i64 {
+                    let (earlier, found) = ("an integer below 0", "an integer above 2^63 - 1");
+                    return Err(Conflict { column: path.to_owned(), earlier, found });
+                }
+            }
+            (Self::List(inner), Self::List(other)) => inner.merge(*other, &format!("{path}[]"))?,
+            (Self::Object(fields), Self::Object(other)) => merge_fields(fields, other, path)?,
+            (earlier, found) => {
+                let (earlier, found) = (earlier.name(), found.name());
+                return Err(Conflict { column: path.to_owned(), earlier, found });
+            }
+        }
+        Ok(())
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -170,22 +214,27 @@ impl Shape {
         }
     }
 
-    fn to_arrow(&self, path: &str) -> Result<DataType, String> {
-        Ok(match self {
+    fn to_arrow(&self) -> DataType {
+        match self {
             // A column without a value has to be something: text is what it will most likely become.
             Self::Null | Self::Text => DataType::Utf8,
             Self::Bool => DataType::Boolean,
             Self::Integer { beyond_i64: true, .. } => DataType::UInt64,
             Self::Integer { .. } => DataType::Int64,
             Self::Float => DataType::Float64,
-            Self::List(inner) => DataType::new_list(inner.to_arrow(&format!("{path}[]"))?, true),
-            Self::Object(fields) if fields.is_empty() => {
-                return Err(format!(
-                    "column `{path}` holds only empty objects, which Parquet cannot store; remove it, or write JSONL"
-                ));
-            }
-            Self::Object(fields) => DataType::Struct(arrow_fields(fields, path)?),
-        })
+            Self::List(inner) => DataType::new_list(inner.to_arrow(), true),
+            Self::Object(fields) => DataType::Struct(arrow_fields(fields)),
+        }
+    }
+
+    /// Where an object without any field stands.
+    fn empty_object(&self, path: &str) -> Option<String> {
+        match self {
+            Self::List(inner) => inner.empty_object(&format!("{path}[]")),
+            Self::Object(fields) if fields.is_empty() => Some(path.to_owned()),
+            Self::Object(fields) => empty_object(fields, path),
+            _ => None,
+        }
     }
 }
 
@@ -193,11 +242,12 @@ fn shapes(fields: &Fields) -> Vec<(String, Shape)> {
     fields.iter().map(|field| (field.name().clone(), Shape::of_arrow(field.data_type()))).collect()
 }
 
-fn arrow_fields(fields: &[(String, Shape)], path: &str) -> Result<Fields, String> {
-    fields
-        .iter()
-        .map(|(name, shape)| Ok(Field::new(name, shape.to_arrow(&below(path, name))?, true)))
-        .collect()
+fn arrow_fields(fields: &[(String, Shape)]) -> Fields {
+    fields.iter().map(|(name, shape)| Field::new(name, shape.to_arrow(), true)).collect()
+}
+
+fn empty_object(fields: &[(String, Shape)], path: &str) -> Option<String> {
+    fields.iter().find_map(|(name, shape)| shape.empty_object(&below(path, name)))
 }
 
 /// Finds a field, first where it stands in a row that has the fields in the same order.
@@ -220,6 +270,20 @@ fn widen_fields(fields: &mut Vec<(String, Shape)>, object: &Row, path: &str) -> 
         match position(fields, name, index) {
             Some(at) => fields[at].1.widen(value, &path)?,
             None => fields.push((name.clone(), Shape::of(value, &path)?)),
+        }
+    }
+    Ok(())
+}
+
+fn merge_fields(
+    fields: &mut Vec<(String, Shape)>,
+    others: Vec<(String, Shape)>,
+    path: &str,
+) -> Result<(), Conflict> {
+    for (index, (name, shape)) in others.into_iter().enumerate() {
+        match position(fields, &name, index) {
+            Some(at) => fields[at].1.merge(shape, &below(path, &name))?,
+            None => fields.push((name, shape)),
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use nexa_data::catalog::{self, Page};
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{checkout, clean, diff, facts, gc, inspect, stage, statistics, tag};
+use crate::commands::{checkout, clean, diff, facts, gc, inspect, query, stage, statistics, tag};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -37,6 +37,7 @@ pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
         DataCommand::Inspect(args) => inspect::run(global, args),
         DataCommand::Verify { artifacts } => verify(global, &artifacts),
         DataCommand::Stats(args) => statistics::run(global, &args),
+        DataCommand::Query(args) => query::run(global, &args),
     }
 }
 

@@ -20,6 +20,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("arrow*", &["nexa-data"]),
     ("parquet", &["nexa-data"]),
     ("datafusion*", &["nexa-data"]),
+    ("object_store", &["nexa-data"]),
     ("burn*", &["nexa-model", "nexa-train"]),
     ("tokenizers", &["nexa-model"]),
     ("minijinja*", &["nexa-model"]),

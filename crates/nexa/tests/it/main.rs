@@ -10,6 +10,7 @@ mod feedback;
 mod listings;
 mod models;
 mod pipeline;
+mod query;
 mod registry;
 mod review;
 mod sift;

@@ -63,7 +63,8 @@ impl Shell {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nexa"));
         command.args(arguments).current_dir(self.folder.path()).env("NO_COLOR", "1");
-        for name in ["NEXA_LAB", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "NEXA_API_KEY"] {
+        for name in ["NEXA_LAB", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "NEXA_API_KEY", "AWS_ACCESS_KEY_ID"]
+        {
             command.env_remove(name);
         }
         command
