@@ -266,7 +266,9 @@ impl Diagnose for crate::lm::Error {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Interrupted => ExitCode::Interrupted,
-            Self::TooLong { .. } | Self::Tokenizer(_) | Self::Invalid(_) => ExitCode::Input,
+            Self::TooLong { .. } | Self::CacheFull { .. } | Self::Tokenizer(_) | Self::Invalid(_) => {
+                ExitCode::Input
+            }
             Self::Failed { .. } => ExitCode::Unavailable,
         }
     }

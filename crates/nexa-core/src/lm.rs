@@ -5,6 +5,7 @@
 //! inference engine implements them over a `LanguageModel`, an API client implements `ChatModel` alone. Nothing
 //! here knows a tensor library, a sampler or a network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ impl ChatMessage {
 }
 
 /// How the next token is chosen from the logits.
+///
+/// Biases and penalties change the logits first, then they are divided by the temperature, then top-k, top-p and min-p
+/// leave tokens out, in this order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
@@ -61,17 +65,102 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps the `top_k` most probable tokens; 0 keeps all.
     pub top_k: usize,
+    /// Keeps the tokens whose probability is at least this share of that of the most probable; 0 keeps all.
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_p: f32,
+    /// Divides the positive and multiplies the negative logits of tokens that stand in the prompt or the answer; 1 changes
+    /// nothing (Keskar et al., "CTRL", 2019).
+    #[serde(skip_serializing_if = "Factor::is_one")]
+    pub repetition_penalty: Factor,
+    /// Taken from the logit of a token for each time that it stands in the answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub frequency_penalty: f32,
+    /// Taken from the logits of tokens that stand in the answer.
+    #[serde(skip_serializing_if = "is_default")]
+    pub presence_penalty: f32,
+    /// Added to the logits of tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub logit_bias: BTreeMap<u32, f32>,
     /// Seeds the draws of this request alone, so that its neighbours in a batch cannot change them.
     pub seed: u64,
     /// Ends the answer after this many tokens.
     pub max_tokens: usize,
+    /// The end of the turn is not chosen before the answer has so many tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub min_tokens: usize,
+    /// Goes on after the end of the turn.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ignore_eos: bool,
     /// Ends the answer before the first occurrence of any of these strings.
     pub stop: Vec<String>,
+    /// Tells the probability of each token of the answer, and of so many of the most probable in its place.
+    #[serde(skip_serializing_if = "is_default")]
+    pub logprobs: Option<usize>,
+    /// The same for the tokens of the prompt.
+    #[serde(skip_serializing_if = "is_default")]
+    pub prompt_logprobs: Option<usize>,
+    /// What the answer must look like.
+    #[serde(skip_serializing_if = "is_default")]
+    pub form: Option<AnswerForm>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A factor, 1 where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Factor(pub f32);
+
+impl Factor {
+    fn is_one(&self) -> bool {
+        self.0 == 1.0
+    }
+}
+
+impl Default for Factor {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+/// What an answer must look like; tokens that would lead away from it are never chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerForm {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema accepts.
+    JsonSchema(serde_json::Value),
+    /// A text that a regular expression matches from its beginning to its end.
+    Regex(String),
+    /// A text of a grammar, in the Lark notation of `llguidance`.
+    Grammar(String),
+    /// One of some texts.
+    Choice(Vec<String>),
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0, max_tokens: 256, stop: Vec::new() }
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: Factor::default(),
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
+            seed: 0,
+            max_tokens: 256,
+            min_tokens: 0,
+            ignore_eos: false,
+            stop: Vec::new(),
+            logprobs: None,
+            prompt_logprobs: None,
+            form: None,
+        }
     }
 }
 
@@ -196,6 +285,12 @@ pub trait Tokenizer: Send + Sync {
     /// Fails on an id outside the vocabulary.
     fn decode(&self, token_ids: &[u32]) -> Result<String, Error>;
 
+    /// The bytes that a token adds to a text; of a special token, its name. `None` where the vocabulary has no such token.
+    fn token_bytes(&self, token_id: u32) -> Option<Vec<u8>>;
+
+    /// Whether a token is no text: the end of a turn, the beginning of a sequence.
+    fn is_special(&self, token_id: u32) -> bool;
+
     /// Renders a conversation with the chat template and encodes it, ending with the opening of an assistant turn.
     ///
     /// # Errors
@@ -230,19 +325,57 @@ pub struct ModelInfo {
     pub weights_hash: String,
     /// `cpu`, `cuda:0`, …
     pub device: String,
+    /// The format of the weights in memory: `f32`, `q8_0`, or those of a GGUF file.
+    pub format: String,
+    /// Bytes of weights that a step reads, however many tokens it has.
+    pub weight_bytes: u64,
 }
 
 /// Names a sequence whose keys and values a [`LanguageModel`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
-/// New tokens of one sequence: a whole prompt, a chunk of it, or the last sampled token.
+/// A sequence that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Its name.
+    pub sequence: SequenceId,
+    /// How many tokens of the prompt it holds already, because the model had seen the same beginning before. They are not
+    /// fed again.
+    pub cached_tokens: usize,
+}
+
+/// New tokens of one sequence: a whole prompt, a chunk of it, the last sampled token, or that with guesses after it.
 #[derive(Debug, Clone, Copy)]
 pub struct Feed<'a> {
     /// Which sequence grows.
     pub sequence: SequenceId,
     /// The tokens that it grows by; at least one.
     pub token_ids: &'a [u32],
+    /// After how many of these tokens, counted from the last, logits are wanted.
+    pub wanted: usize,
+}
+
+impl<'a> Feed<'a> {
+    /// Tokens of which the logits after the last are wanted.
+    pub fn new(sequence: SequenceId, token_ids: &'a [u32]) -> Self {
+        Self { sequence, token_ids, wanted: 1 }
+    }
+}
+
+/// The memory that a model has for keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUse {
+    /// Pages that there may be; 0 where a model has no such limit.
+    pub pages: usize,
+    /// Pages that open sequences hold.
+    pub held: usize,
+    /// Tokens of a page.
+    pub page_tokens: usize,
+    /// Tokens of all prompts that were looked for among what was seen before.
+    pub asked_tokens: u64,
+    /// Tokens of them that were found.
+    pub found_tokens: u64,
 }
 
 /// How a model rates one token after those before it.
@@ -262,20 +395,34 @@ pub trait LanguageModel: Send {
     /// The tokenizer that belongs to the weights.
     fn tokenizer(&self) -> Arc<dyn Tokenizer>;
 
-    /// Opens an empty sequence.
-    fn open(&mut self) -> SequenceId;
+    /// Opens a sequence that will be fed a prompt; at least its last token remains to be fed.
+    fn open(&mut self, prompt: &[u32]) -> Opened;
 
-    /// Feeds tokens to sequences and returns, for each feed, the logits after its last token.
+    /// Whether there is memory for some feeds now.
+    fn fits(&self, _feeds: &[Feed<'_>]) -> bool {
+        true
+    }
+
+    /// How much of its memory for sequences the model uses.
+    fn cache(&self) -> CacheUse {
+        CacheUse::default()
+    }
+
+    /// Feeds tokens to sequences and returns, for each feed, the logits after its last tokens.
     ///
     /// Prompts and single tokens may stand in one step. The logits of a sequence do not depend on what else
     /// stands in the step.
     ///
     /// # Shapes
-    /// Returns one row of `[vocab]` for each feed, in their order.
+    /// Returns `[wanted, vocab]` for each feed, in their order.
     ///
     /// # Errors
-    /// Fails when a sequence is unknown or would outgrow the context length; no sequence has grown then.
+    /// Fails when a sequence is unknown, would outgrow the context length, or does not fit; no sequence has grown then.
     fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error>;
+
+    /// Takes back the last tokens of a sequence, all but `tokens` of it: guesses that turned out wrong. Only tokens of
+    /// the last step can be taken back.
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize);
 
     /// Drops a sequence and what is kept of it. Unknown ids are ignored.
     fn close(&mut self, sequence: SequenceId);
@@ -329,6 +476,12 @@ pub enum Error {
         tokens: usize,
         /// Positions there are.
         context_length: usize,
+    },
+    /// The memory for keys and values has no room for a step.
+    #[error("the cache of keys and values has room for {tokens} tokens, which is too few")]
+    CacheFull {
+        /// Tokens that it has room for in all.
+        tokens: usize,
     },
     /// The tokenizer or the chat template refused the text.
     #[error("tokenize: {0}")]

@@ -21,10 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for text in arguments {
         let messages = [ChatMessage::new(Role::User, text.as_str())];
         let token_ids = tokenizer.encode_prompt(&messages)?;
-        let sequence = model.open();
+        let sequence = model.open(&[]).sequence;
         let mut logits = Vec::new();
         for id in &token_ids {
-            logits.push(model.step(&[Feed { sequence, token_ids: &[*id] }])?.remove(0));
+            logits.push(model.step(&[Feed::new(sequence, &[*id])])?.remove(0));
         }
         model.close(sequence);
         prompts.push(serde_json::json!({ "messages": messages, "token_ids": token_ids, "logits": logits }));

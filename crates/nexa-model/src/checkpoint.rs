@@ -114,7 +114,7 @@ impl Parts {
 }
 
 /// Reads the config of a folder, with the tokens that its `generation_config.json` adds to those that end an answer.
-fn load_config(folder: &Path) -> Result<DecoderConfig, Error> {
+pub(crate) fn load_config(folder: &Path) -> Result<DecoderConfig, Error> {
     let mut config = DecoderConfig::load(&folder.join(CONFIG))?;
     let path = folder.join(GENERATION_CONFIG);
     if let Some(generation) = load_generation(folder)? {

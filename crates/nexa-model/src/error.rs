@@ -18,6 +18,9 @@ pub enum Error {
     /// Putting a file in its place failed; the message names the path.
     #[error(transparent)]
     Store(#[from] nexa_core::Error),
+    /// A GGUF file does not hold what it should; the message names the path.
+    #[error(transparent)]
+    Gguf(Box<crate::gguf::Error>),
     /// A file of a model does not hold what it should.
     #[error("{path}: {source}", path = path.display())]
     In {
@@ -225,6 +228,7 @@ impl Diagnose for Error {
         match self {
             Self::Store(error) => error.exit_code(),
             Self::Device(error) => error.exit_code(),
+            Self::Gguf(error) => error.exit_code(),
             Self::Config { .. } => ExitCode::Config,
             Self::HubRefused { .. } => ExitCode::Credentials,
             Self::HubUnreachable { .. } => ExitCode::Unavailable,
@@ -232,6 +236,12 @@ impl Diagnose for Error {
             Self::NotEmpty(_) => ExitCode::Usage,
             _ => ExitCode::Input,
         }
+    }
+}
+
+impl From<crate::gguf::Error> for Error {
+    fn from(error: crate::gguf::Error) -> Self {
+        Self::Gguf(Box::new(error))
     }
 }
 

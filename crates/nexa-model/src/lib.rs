@@ -5,7 +5,7 @@
 //! - [`Decoder`] is the model under autodiff, for training. Its slow parts are fused: `ops` makes the
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`device`] names and opens what training computes on.
-//! - [`LocalModel`] is the model for inference, with a cache of keys and values.
+//! - [`LocalModel`] is the model for inference, in single precision or in few bits; [`bench`] measures it.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
 //! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one, [`export()`] writes one for others;
 //!   [`gguf`] reads and writes the files of llama.cpp.
@@ -15,6 +15,7 @@
 //! This crate knows no optimizer, no data set and no sampler.
 
 mod base;
+pub mod bench;
 mod buffer;
 mod checkpoint;
 mod config;
@@ -53,7 +54,7 @@ pub use export::export;
 pub use files::ADAPTER_FOLDER;
 pub use hub::resolve;
 pub use import::{ImportConfig, ImportModel};
-pub use inference::LocalModel;
+pub use inference::{CacheConfig, CacheNumber, LocalModel, Quantisation};
 pub use kernels::distill::{Divergence, Kind as DivergenceKind};
 pub use kernels::head::rows_at_once;
 pub use lora::{Lora, LoraConfig};

@@ -82,9 +82,10 @@ fn the_local_model_has_the_logits_and_the_greedy_text_of_transformers() {
             tokenizer: sample(),
             weights_hash: "blake3:0".to_owned(),
             folder: name.clone().into(),
-        });
-        let sequence = model.open();
-        let feed = Feed { sequence, token_ids: &reference.token_ids };
+        })
+        .expect(&name);
+        let sequence = model.open(&[]).sequence;
+        let feed = Feed::new(sequence, &reference.token_ids);
         let mut logits = model.step(&[feed]).expect(&name).remove(0);
         assert_eq!(reference.positions.last(), Some(&(reference.token_ids.len() - 1)));
         assert_close(&logits, reference.logits.last().expect("one"), &name);
@@ -92,8 +93,8 @@ fn the_local_model_has_the_logits_and_the_greedy_text_of_transformers() {
         while greedy.len() < reference.greedy.len() {
             let likeliest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("one");
             greedy.push(likeliest as u32);
-            let feed = Feed { sequence, token_ids: &[likeliest as u32] };
-            logits = model.step(&[feed]).expect(&name).remove(0);
+            let feed = [likeliest as u32];
+            logits = model.step(&[Feed::new(sequence, &feed)]).expect(&name).remove(0);
         }
         assert_eq!(greedy, reference.greedy, "{name}");
     }

@@ -271,11 +271,11 @@ fn one_batch_is_learned_by_heart_and_said_back() {
     let mut model = LocalModel::load(&lab.path("run-output")).expect("loads");
     let tokenizer = model.tokenizer();
     for (question, expected) in [("What is 3 plus 3?", "It is 6."), ("What is 0 plus 0?", "It is 0.")] {
-        let sequence = model.open();
+        let sequence = model.open(&[]).sequence;
         let mut feed = tokenizer.encode_prompt(&[ChatMessage::new(Role::User, question)]).expect("renders");
         let mut answer = Vec::new();
         while answer.len() < 30 {
-            let logits = model.step(&[Feed { sequence, token_ids: &feed }]).expect("fits").remove(0);
+            let logits = model.step(&[Feed::new(sequence, &feed)]).expect("fits").remove(0);
             let best =
                 (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("a token") as u32;
             if tokenizer.stop_tokens().contains(&best) {

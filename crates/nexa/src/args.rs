@@ -173,6 +173,8 @@ pub(crate) enum BenchCommand {
     Train(BenchTrainArgs),
     /// Measures training steps on a file of data, and prints them as JSON.
     Sft(BenchSftArgs),
+    /// Measures how fast a model reads prompts and writes answers, and what memory would allow.
+    Serve(BenchServeArgs),
     /// Measures the gates on the texts of a table, on one thread, and tells every verdict.
     Clean {
         /// The table.
@@ -181,6 +183,25 @@ pub(crate) enum BenchCommand {
     /// Serves an imitation of a provider, to measure collecting against: `GET /stats` tells what it saw.
     #[command(hide = true)]
     Provider(BenchProviderArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BenchServeArgs {
+    /// What is served.
+    #[command(flatten)]
+    pub(crate) model: ServedModelArgs,
+    /// Tokens of a prompt.
+    #[arg(long, default_value_t = 512)]
+    pub(crate) prompt_tokens: usize,
+    /// Tokens that are written after it.
+    #[arg(long, default_value_t = 128)]
+    pub(crate) new_tokens: usize,
+    /// Answers that are written at the same time.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) streams: usize,
+    /// How often all is measured; medians are told.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) repeats: usize,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -685,9 +706,10 @@ pub(crate) struct EvaluateArgs {
     pub(crate) stage: StageArgs,
 }
 
+/// A model that answers, and how it is kept in memory.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct InferenceArgs {
-    /// The checkpoint: a folder, or an artifact by id or name.
+pub(crate) struct ServedModelArgs {
+    /// The checkpoint: a folder, a .gguf file, or an artifact by id or name.
     #[arg(value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
     /// The same, as an option.
@@ -698,12 +720,37 @@ pub(crate) struct InferenceArgs {
         conflicts_with = "checkpoint"
     )]
     pub(crate) checkpoint_option: Option<String>,
+    /// Rounds the weights of a checkpoint to few bits as it is loaded: q8_0 or q4_0. A .gguf file is served in its own.
+    #[arg(long, value_name = "FORMAT", value_parser = ["q8_0", "q4_0"])]
+    pub(crate) quantize: Option<String>,
+    /// The memory for keys and values of all requests together.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = crate::size::parse)]
+    pub(crate) kv_cache: u64,
+    /// How exactly keys and values are kept.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16"])]
+    pub(crate) kv_cache_type: String,
+    /// Does not keep the keys and values of prompts for those that begin the same.
+    #[arg(long)]
+    pub(crate) no_prefix_cache: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InferenceArgs {
+    /// What is served.
+    #[command(flatten)]
+    pub(crate) model: ServedModelArgs,
     /// The address to listen on.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8000)]
     pub(crate) port: u16,
+    /// Guesses so many tokens at a time from those before them; answers stay the same.
+    #[arg(long, value_name = "TOKENS", default_value_t = 0)]
+    pub(crate) speculate: usize,
+    /// Tokens of prompts that are read in one step.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub(crate) prefill_chunk: usize,
     /// Requests that are worked on at the same time.
     #[arg(long, default_value_t = 32)]
     pub(crate) max_batch: usize,

@@ -75,6 +75,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Plan(args) => plan::run(global, args),
         Command::Bench(BenchCommand::Train(args)) => bench::train(global, &args),
         Command::Bench(BenchCommand::Sft(args)) => bench::sft(&args),
+        Command::Bench(BenchCommand::Serve(args)) => bench::serve(global, &args),
         Command::Bench(BenchCommand::Clean { table }) => bench::clean(&table),
         Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
         Command::Evaluate(args) => evaluate::run(global, args),

@@ -61,6 +61,7 @@ fn chat_request(request: &Request) -> ChatRequest {
             seed: request.sent_seed(),
             max_tokens: usize::try_from(request.max_tokens).unwrap_or(usize::MAX),
             stop: sampling.stop.clone(),
+            ..lm::Sampling::default()
         },
     }
 }

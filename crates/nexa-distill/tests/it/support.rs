@@ -134,6 +134,14 @@ impl Tokenizer for Words {
         Ok("word ".repeat(token_ids.len()))
     }
 
+    fn token_bytes(&self, _: u32) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn is_special(&self, _: u32) -> bool {
+        false
+    }
+
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, lm::Error> {
         Ok(self.encode_chat(messages)?.token_ids)
     }

@@ -39,53 +39,95 @@ pub struct Imported {
 /// # Errors
 /// Names the byte, key or tensor of the file that is missing, malformed or not supported.
 pub fn import(path: &Path, folder: &Path) -> Result<Imported, Error> {
-    let gguf = Gguf::open(path)?;
-    let architecture = config::architecture(&gguf)?;
-    let mut config = config::from_gguf(&gguf, architecture)?;
-    let pairs = pairs(&gguf, architecture, &config)?;
-    let vocabulary = Vocabulary::from_metadata(gguf.metadata())?;
-    let rows = config["vocab_size"].as_u64().unwrap_or(0);
-    if vocabulary.tokens.len() as u64 > rows {
-        let problem = format!("has {} entries, the embedding {rows} rows", vocabulary.tokens.len());
-        return Err(gguf.metadata().fail("tokenizer.ggml.tokens", problem));
-    }
+    let model = Model::open(path)?;
+    model.write_files(folder)?;
+    write_weights(&model.gguf, &model.pairs, &folder.join(WEIGHTS))?;
 
-    let (bos, eos, pad) = (vocabulary.bos, vocabulary.eos, vocabulary.pad);
-    config["bos_token_id"] = bos.into();
-    config["eos_token_id"] = eos.into();
-    config["pad_token_id"] = pad.into();
-    config["torch_dtype"] = torch_dtype(&pairs).into();
-    create_folder(folder)?;
-    let context_length = config["max_position_embeddings"].as_u64().unwrap_or(0);
-    vocabulary.write_files(folder, context_length, path)?;
-    write_json(&folder.join(CONFIG), &config)?;
-    let generation = json!({
-        "bos_token_id": bos,
-        "eos_token_id": vocabulary.ends(),
-        "pad_token_id": pad,
-        "do_sample": false,
-    });
-    write_json(&folder.join(GENERATION_CONFIG), &generation)?;
-    write_weights(&gguf, &pairs, &folder.join(WEIGHTS))?;
-
-    let mut formats = BTreeMap::new();
-    for info in gguf.tensors() {
-        *formats.entry(info.format).or_insert(0) += 1;
-    }
     Ok(Imported {
-        architecture: architecture.name().to_owned(),
-        parameters: pairs.iter().map(|(_, info)| info.count() as u64).sum(),
-        formats,
-        chat_template: vocabulary.chat_template.is_some(),
+        architecture: model.architecture.name().to_owned(),
+        parameters: model.pairs.iter().map(|(_, info)| info.count() as u64).sum(),
+        formats: model.formats(),
+        chat_template: model.vocabulary.chat_template.is_some(),
     })
 }
 
-/// Finds every tensor that the config asks for, with the right shape, and sees that there is no other.
-fn pairs<'a>(
-    gguf: &'a Gguf,
+/// A file of which everything but the numbers has been read and checked.
+#[derive(Debug)]
+pub(crate) struct Model {
+    gguf: Gguf,
     architecture: Architecture,
-    config: &Json,
-) -> Result<Vec<(Pair, &'a TensorInfo)>, Error> {
+    /// What `config.json` says.
+    config: Json,
+    vocabulary: Vocabulary,
+    pairs: Vec<(Pair, TensorInfo)>,
+}
+
+impl Model {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// Names the byte, key or tensor of the file that is missing, malformed or not supported.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let gguf = Gguf::open(path)?;
+        let architecture = config::architecture(&gguf)?;
+        let mut config = config::from_gguf(&gguf, architecture)?;
+        let pairs = pairs(&gguf, architecture, &config)?;
+        let vocabulary = Vocabulary::from_metadata(gguf.metadata())?;
+        let rows = config["vocab_size"].as_u64().unwrap_or(0);
+        if vocabulary.tokens.len() as u64 > rows {
+            let problem = format!("has {} entries, the embedding {rows} rows", vocabulary.tokens.len());
+            return Err(gguf.metadata().fail("tokenizer.ggml.tokens", problem));
+        }
+        config["bos_token_id"] = vocabulary.bos.into();
+        config["eos_token_id"] = vocabulary.eos.into();
+        config["pad_token_id"] = vocabulary.pad.into();
+        config["torch_dtype"] = torch_dtype(&pairs).into();
+        Ok(Self { gguf, architecture, config, vocabulary, pairs })
+    }
+
+    /// Writes all files of a checkpoint folder but the weights.
+    ///
+    /// # Errors
+    /// Names the token that stands twice, or the file that cannot be written.
+    pub(crate) fn write_files(&self, folder: &Path) -> Result<(), Error> {
+        create_folder(folder)?;
+        let context_length = self.config["max_position_embeddings"].as_u64().unwrap_or(0);
+        self.vocabulary.write_files(folder, context_length, self.gguf.path())?;
+        write_json(&folder.join(CONFIG), &self.config)?;
+        let generation = json!({
+            "bos_token_id": self.vocabulary.bos,
+            "eos_token_id": self.vocabulary.ends(),
+            "pad_token_id": self.vocabulary.pad,
+            "do_sample": false,
+        });
+        Ok(write_json(&folder.join(GENERATION_CONFIG), &generation)?)
+    }
+
+    /// How many tensors each format of the file has.
+    pub(crate) fn formats(&self) -> BTreeMap<TensorType, usize> {
+        let mut formats = BTreeMap::new();
+        for info in self.gguf.tensors() {
+            *formats.entry(info.format).or_insert(0) += 1;
+        }
+        formats
+    }
+
+    /// Reads a tensor under its name in checkpoint folders: its format and its bytes, rows in the order of those.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    ///
+    /// # Panics
+    /// Panics on a name that the model does not have.
+    pub(crate) fn tensor(&self, name: &str) -> Result<(TensorType, Vec<u8>), Error> {
+        let found = self.pairs.iter().find(|(pair, _)| pair.hugging_face == name);
+        let (pair, info) = found.expect("every tensor of the config was found as the file was opened");
+        Ok((info.format, pair.to_hugging_face(self.gguf.bytes(info)?)))
+    }
+}
+
+/// Finds every tensor that the config asks for, with the right shape, and sees that there is no other.
+fn pairs(gguf: &Gguf, architecture: Architecture, config: &Json) -> Result<Vec<(Pair, TensorInfo)>, Error> {
     let path = gguf.path();
     let json = config.as_object().expect("the config was made as an object");
     let shape = Config { path, json }.shape(architecture)?;
@@ -101,7 +143,7 @@ fn pairs<'a>(
                 let problem = format!("has shape {:?}, the metadata asks for {:?}", info.shape, pair.shape);
                 return Err(Error::tensor(path, &pair.gguf, problem));
             }
-            Ok((pair, info))
+            Ok((pair, info.clone()))
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let known: std::collections::BTreeSet<&str> = pairs.iter().map(|(pair, _)| pair.gguf.as_str()).collect();
@@ -124,7 +166,7 @@ fn stored_as(format: TensorType) -> Dtype {
 }
 
 /// The format of the matrices, as `config.json` tells it.
-fn torch_dtype(pairs: &[(Pair, &TensorInfo)]) -> &'static str {
+fn torch_dtype(pairs: &[(Pair, TensorInfo)]) -> &'static str {
     let mut matrices = pairs.iter().filter(|(pair, _)| pair.shape.len() > 1).map(|(_, info)| info.format);
     match matrices.next() {
         Some(TensorType::F16) if matrices.all(|format| format == TensorType::F16) => "float16",
@@ -133,8 +175,8 @@ fn torch_dtype(pairs: &[(Pair, &TensorInfo)]) -> &'static str {
     }
 }
 
-fn write_weights(gguf: &Gguf, pairs: &[(Pair, &TensorInfo)], path: &Path) -> Result<(), Error> {
-    let by_name: BTreeMap<&str, &(Pair, &TensorInfo)> =
+fn write_weights(gguf: &Gguf, pairs: &[(Pair, TensorInfo)], path: &Path) -> Result<(), Error> {
+    let by_name: BTreeMap<&str, &(Pair, TensorInfo)> =
         pairs.iter().map(|entry| (entry.0.hugging_face.as_str(), entry)).collect();
     let mut planned: Vec<Planned> = pairs
         .iter()

@@ -23,8 +23,10 @@ mod tensor_type;
 mod tokenizer;
 mod writer;
 
+pub(crate) use blocks::{encode, k_quants::scale_and_min};
 pub use error::Error;
 pub use export::export;
+pub(crate) use import::Model;
 pub use import::{Imported, import};
 pub use metadata::{Metadata, Value};
 pub use reader::{Gguf, TensorInfo};

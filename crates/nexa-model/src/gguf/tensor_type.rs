@@ -97,7 +97,7 @@ impl TensorType {
     }
 
     /// Weights of a block.
-    pub(super) fn block_len(self) -> usize {
+    pub(crate) fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => blocks::BLOCK,
@@ -106,7 +106,7 @@ impl TensorType {
     }
 
     /// Bytes of a block.
-    pub(super) fn block_bytes(self) -> usize {
+    pub(crate) fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
@@ -125,7 +125,7 @@ impl TensorType {
     ///
     /// # Panics
     /// Panics when `bytes` are not whole blocks.
-    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+    pub(crate) fn decode(self, bytes: &[u8]) -> Vec<f32> {
         let (length, size) = (self.block_len(), self.block_bytes());
         assert!(bytes.len().is_multiple_of(size), "the reader hands out whole blocks");
         let decode = match self {

@@ -202,8 +202,8 @@ fn shape() -> DecoderConfig {
 
 fn logits(folder: &Path) -> Vec<f32> {
     let mut model = LocalModel::load(folder).unwrap();
-    let sequence = model.open();
-    model.step(&[Feed { sequence, token_ids: &[5, 60, 200, 7] }]).unwrap().remove(0)
+    let sequence = model.open(&[]).sequence;
+    model.step(&[Feed::new(sequence, &[5, 60, 200, 7])]).unwrap().remove(0)
 }
 
 #[test]

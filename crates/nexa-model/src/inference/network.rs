@@ -1,136 +1,119 @@
-//! The forward pass of inference: host kernels over packed weights, many sequences in one step.
+//! The forward pass of inference: host kernels over arranged weights, many sequences in one step.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::kernels::cache::LayerCache;
+use super::host::{HostWeights, Numbers};
+use super::pages::{PageId, Pool, ROOT};
+use crate::kernels::cache::{self, CacheNumber, PAGE_TOKENS, Page, PageShape, Queries};
 use crate::kernels::head_norm::{self, Norms};
-use crate::kernels::panel::PackedLinear;
 use crate::kernels::rope::RopeTable;
-use crate::kernels::{bias, gather, rms_norm, swiglu};
+use crate::kernels::{gather, rms_norm, swiglu};
 use crate::rope::Rope;
-use crate::weights::{Block, Network, Projection};
-use crate::{Buffer, DecoderConfig, Weights};
+use crate::{DecoderConfig, Error};
 
-/// Which tokens' logits are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    /// Those after the last token of every sequence.
-    Last,
-    /// Those after every token of every sequence that has a successor.
-    AllButLast,
-}
+/// Tokens of one sequence whose attention one task computes.
+const TOKENS_PER_TASK: usize = 8;
+/// Multiply-adds of an attention below which a second thread costs more than it brings.
+const WORTH_A_THREAD: usize = 1 << 17;
 
 /// What a sequence leaves behind for its next tokens.
 #[derive(Debug)]
 pub(super) struct Sequence {
-    pub(super) layers: Vec<LayerCache>,
-    pub(super) tokens: usize,
+    pub(super) pages: Vec<Arc<Page>>,
+    /// The tokens whose keys and values are in the pages.
+    pub(super) token_ids: Vec<u32>,
+    /// The name of the last page that is remembered.
+    pub(super) last_full: PageId,
+    /// Pages that are remembered, which others may read.
+    pub(super) remembered: usize,
 }
 
-/// The weights in the form that the kernels multiply with.
+impl Sequence {
+    /// A sequence without tokens.
+    pub(super) fn empty() -> Self {
+        Self { pages: Vec::new(), token_ids: Vec::new(), last_full: ROOT, remembered: 0 }
+    }
+
+    /// Remembers the pages that have become full. What was guessed wrong is taken back before the next step, so they
+    /// are full of tokens that stay.
+    pub(super) fn remember(&mut self, pool: &mut Pool) {
+        let full = self.token_ids.as_chunks::<PAGE_TOKENS>().0;
+        for (tokens, page) in full.iter().zip(&mut self.pages).skip(self.remembered) {
+            self.last_full = pool.remember(self.last_full, *tokens, page);
+        }
+        self.remembered = full.len();
+    }
+
+    /// How many pages the sequence lacks for more tokens.
+    pub(super) fn lacks(&self, tokens: usize) -> usize {
+        (self.token_ids.len() + tokens).div_ceil(PAGE_TOKENS) - self.pages.len()
+    }
+}
+
+/// Tokens that a sequence grows by, and how many rows of logits are wanted, counted from its end.
+pub(super) struct Input<'a> {
+    pub(super) sequence: &'a mut Sequence,
+    pub(super) token_ids: &'a [u32],
+    pub(super) wanted: usize,
+}
+
+/// A decoder that is ready to compute.
 #[derive(Debug)]
 pub(super) struct HostNetwork {
     pub(super) config: DecoderConfig,
     rope: Rope,
     still: Rope,
-    embedding: Buffer,
-    blocks: Vec<HostBlock>,
-    norm: Buffer,
-    head: PackedLinear,
-}
-
-/// One block of the decoder.
-#[derive(Debug)]
-struct HostBlock {
-    input_norm: Buffer,
-    qkv: HostProjection,
-    qk_norm: Option<[Buffer; 2]>,
-    output: HostProjection,
-    mlp_norm: Buffer,
-    gate_up: HostProjection,
-    down: HostProjection,
-}
-
-/// A packed weight with its bias.
-#[derive(Debug)]
-struct HostProjection {
-    weight: PackedLinear,
-    bias: Option<Buffer>,
-}
-
-impl HostProjection {
-    fn forward(&self, rows: &[f32]) -> Vec<f32> {
-        let mut output = self.weight.forward(rows);
-        if let Some(bias) = &self.bias {
-            bias::add(&mut output, bias);
-        }
-        output
-    }
+    weights: HostWeights,
 }
 
 impl HostNetwork {
-    /// Packs weights.
-    pub(super) fn new(weights: &Weights) -> Self {
-        let config = weights.config().clone();
-        let vector = |place: usize| weights.values()[place].clone();
-        let packed = |place: usize| {
-            let [outputs, inputs] = weights.layout()[place].shape;
-            PackedLinear::new(&weights.values()[place], outputs, inputs)
-        };
-        let projection = |places: Projection<usize>| HostProjection {
-            weight: packed(places.weight),
-            bias: places.bias.map(vector),
-        };
-        let block = |places: Block<usize>| HostBlock {
-            input_norm: vector(places.input_norm),
-            qkv: projection(places.qkv),
-            qk_norm: places.qk_norm.map(|norms| norms.map(vector)),
-            output: projection(places.output),
-            mlp_norm: vector(places.mlp_norm),
-            gate_up: projection(places.gate_up),
-            down: projection(places.down),
-        };
-        let network = Network::of(&config);
-        Self {
-            rope: Rope::new(&config),
-            still: Rope::still(&config),
-            embedding: vector(network.embedding),
-            blocks: network.blocks.into_iter().map(block).collect(),
-            norm: vector(network.norm),
-            head: packed(network.head.unwrap_or(network.embedding)),
-            config,
-        }
+    /// Arranges weights.
+    ///
+    /// # Errors
+    /// Fails when they cannot be read.
+    pub(super) fn new(config: &DecoderConfig, numbers: &dyn Numbers) -> Result<Self, Error> {
+        Ok(Self {
+            rope: Rope::new(config),
+            still: Rope::still(config),
+            weights: HostWeights::new(config, numbers)?,
+            config: config.clone(),
+        })
     }
 
-    /// A sequence without tokens.
-    pub(super) fn empty_sequence(&self) -> Sequence {
-        let layer = LayerCache::new(self.config.heads());
-        Sequence { layers: vec![layer; self.config.num_hidden_layers], tokens: 0 }
+    /// The pages of this network's sequences.
+    pub(super) fn page_shape(&self, number: CacheNumber) -> PageShape {
+        PageShape { layers: self.config.num_hidden_layers, heads: self.config.heads(), number }
     }
 
-    /// Feeds tokens to sequences and returns the logits of the wanted rows.
+    /// Bytes of weights that one step reads, however many rows it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.bytes()
+    }
+
+    /// Feeds tokens to sequences, which have pages for them, and returns the logits of the wanted rows.
     ///
     /// # Shapes
     /// Returns `[wanted rows, vocab]`.
-    pub(super) fn forward(&self, mut inputs: Vec<(&mut Sequence, &[u32])>, wanted: Rows) -> Vec<f32> {
+    pub(super) fn forward(&self, mut inputs: Vec<Input<'_>>) -> Vec<f32> {
         let hidden = self.config.hidden_size;
         let epsilon = self.config.rms_norm_eps as f32;
-        let token_ids: Vec<u32> = inputs.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
-        let rows = wanted_rows(&inputs, wanted);
+        let token_ids: Vec<u32> = inputs.iter().flat_map(|input| input.token_ids.iter().copied()).collect();
+        let rows = wanted_rows(&inputs);
         let tables = [&self.rope, &self.still].map(|rope| tables(rope, &inputs));
 
-        let mut x = gather::forward(&self.embedding, hidden, &token_ids); // [tokens, hidden]
-        for (layer, block) in self.blocks.iter().enumerate() {
+        let mut x = self.weights.embed(hidden, &token_ids); // [tokens, hidden]
+        for (layer, block) in self.weights.blocks.iter().enumerate() {
             let normed = rms_norm::forward(&x, &block.input_norm, epsilon);
             let mut qkv = block.qkv.forward(&normed); // [tokens, qkv_width]
             if let Some([query, key]) = &block.qk_norm {
                 qkv = head_norm::forward(&qkv, self.config.heads(), Norms { query, key, epsilon });
             }
             let tables = &tables[usize::from(!self.config.is_rotated(layer))];
-            let mut mixed = self.attend(&mut inputs, layer, tables, &mut qkv); // [tokens, heads * head_dim]
-            if layer + 1 == self.blocks.len() {
+            self.push(&mut inputs, layer, tables, &mut qkv);
+            let mut mixed = self.attend(&inputs, layer, &qkv); // [tokens, heads * head_dim]
+            if layer + 1 == self.weights.blocks.len() {
                 // No later operation mixes rows, so only the wanted ones go on.
                 mixed = gather::forward(&mixed, self.config.heads().output_width(), &rows);
                 x = gather::forward(&x, hidden, &rows);
@@ -140,66 +123,90 @@ impl HostNetwork {
             let gated = swiglu::forward(&block.gate_up.forward(&normed), self.config.intermediate_size);
             add(&mut x, &block.down.forward(&gated));
         }
-        for (sequence, token_ids) in inputs {
-            sequence.tokens += token_ids.len();
+        for input in inputs {
+            input.sequence.token_ids.extend(input.token_ids);
         }
-        self.head.forward(&rms_norm::forward(&x, &self.norm, epsilon))
+        self.weights.head.forward(&rms_norm::forward(&x, &self.weights.norm, epsilon))
     }
 
-    /// Attends within every sequence, several of them at a time.
-    fn attend(
-        &self,
-        inputs: &mut [(&mut Sequence, &[u32])],
-        layer: usize,
-        tables: &[Arc<RopeTable>],
-        qkv: &mut [f32],
-    ) -> Vec<f32> {
-        let heads = self.config.heads();
-        let window = self.config.window(layer);
-        let tokens = qkv.len() / heads.qkv_width();
-        let mut output = vec![0.0; tokens * heads.output_width()];
-        let mut tasks = Vec::with_capacity(inputs.len());
-        let (mut rest_qkv, mut rest_output) = (qkv, output.as_mut_slice());
-        for ((sequence, token_ids), table) in inputs.iter_mut().zip(tables) {
-            let (own_qkv, tail) = rest_qkv.split_at_mut(token_ids.len() * heads.qkv_width());
-            let (own_output, output_tail) = rest_output.split_at_mut(token_ids.len() * heads.output_width());
-            (rest_qkv, rest_output) = (tail, output_tail);
-            tasks.push((&mut sequence.layers[layer], own_qkv, table, own_output));
+    /// Rotates queries and keys, and stores keys and values in the pages of their sequences.
+    fn push(&self, inputs: &mut [Input<'_>], layer: usize, tables: &[Arc<RopeTable>], qkv: &mut [f32]) {
+        let width = self.config.heads().qkv_width();
+        let mut rest = qkv;
+        for (input, table) in inputs.iter_mut().zip(tables) {
+            let (own, tail) = rest.split_at_mut(input.token_ids.len() * width);
+            rest = tail;
+            let first = input.sequence.token_ids.len();
+            cache::push(&mut input.sequence.pages, layer, first, own, table);
         }
-        if let [(cache, qkv, table, output)] = tasks.as_mut_slice() {
-            cache.attend(qkv, heads, table, window, output);
+    }
+
+    /// Attends within every sequence: some tokens of one are a task, or a head where it is one token that sees many.
+    fn attend(&self, inputs: &[Input<'_>], layer: usize, qkv: &[f32]) -> Vec<f32> {
+        let heads = self.config.heads();
+        let (width, group_width) = (heads.output_width(), heads.group() * heads.head_dim);
+        let window = self.config.window(layer);
+        let mut output = vec![0.0; qkv.len() / heads.qkv_width() * width];
+        let mut tasks = Vec::new();
+        let mut work = 0;
+        let (mut rest_qkv, mut rest) = (qkv, output.as_mut_slice());
+        for input in inputs {
+            let mut first = input.sequence.token_ids.len();
+            let mut left = input.token_ids.len();
+            while left > 0 {
+                let tokens = left.min(TOKENS_PER_TASK);
+                let (own_qkv, tail_qkv) = rest_qkv.split_at(tokens * heads.qkv_width());
+                let (own, tail) = rest.split_at_mut(tokens * width);
+                (rest_qkv, rest) = (tail_qkv, tail);
+                let queries = Queries { pages: &input.sequence.pages, layer, first, window, qkv: own_qkv };
+                if tokens == 1 {
+                    let heads = own.chunks_exact_mut(group_width).enumerate();
+                    tasks.extend(heads.map(|(head, output)| Task { queries, heads: head..head + 1, output }));
+                } else {
+                    tasks.push(Task { queries, heads: 0..heads.key_value, output: own });
+                }
+                work += tokens * (first + tokens) * width;
+                (first, left) = (first + tokens, left - tokens);
+            }
+        }
+        let attend = |Task { queries, heads, output }: Task<'_>| {
+            let width = heads.len() * group_width;
+            for (column, head) in heads.enumerate() {
+                queries.attend(head, output, width, column * group_width);
+            }
+        };
+        if work < WORTH_A_THREAD {
+            tasks.into_iter().for_each(attend);
         } else {
-            let attend = |(cache, qkv, table, output): Task<'_>| {
-                cache.attend(qkv, heads, table, window, output);
-            };
-            tasks.into_par_iter().with_min_len(4).for_each(attend);
+            tasks.into_par_iter().for_each(attend);
         }
         output
     }
 }
 
-/// What attention of one sequence works on: its cache, its rows, its rotations, and where the result goes.
-type Task<'a> = (&'a mut LayerCache, &'a mut [f32], &'a Arc<RopeTable>, &'a mut [f32]);
+/// Queries that attend with some heads, and where the results go.
+struct Task<'a> {
+    queries: Queries<'a>,
+    heads: std::ops::Range<usize>,
+    output: &'a mut [f32],
+}
 
 /// Returns the rotations of the tokens that are fed to every sequence.
-fn tables(rope: &Rope, inputs: &[(&mut Sequence, &[u32])]) -> Vec<Arc<RopeTable>> {
-    inputs
-        .iter()
-        .map(|(sequence, token_ids)| rope.table(sequence.tokens..sequence.tokens + token_ids.len()))
-        .collect()
+fn tables(rope: &Rope, inputs: &[Input<'_>]) -> Vec<Arc<RopeTable>> {
+    let range = |input: &Input<'_>| {
+        let first = input.sequence.token_ids.len();
+        first..first + input.token_ids.len()
+    };
+    inputs.iter().map(|input| rope.table(range(input))).collect()
 }
 
 /// Lists the wanted rows of tokens that lie end to end.
-fn wanted_rows(inputs: &[(&mut Sequence, &[u32])], wanted: Rows) -> Vec<u32> {
+fn wanted_rows(inputs: &[Input<'_>]) -> Vec<u32> {
     let mut rows = Vec::new();
-    let mut first = 0;
-    for (_, token_ids) in inputs {
-        let last = first + token_ids.len() - 1;
-        match wanted {
-            Rows::Last => rows.push(last as u32),
-            Rows::AllButLast => rows.extend((first..last).map(|row| row as u32)),
-        }
-        first += token_ids.len();
+    let mut end = 0;
+    for input in inputs {
+        end += input.token_ids.len();
+        rows.extend((end - input.wanted..end).map(|row| row as u32));
     }
     rows
 }

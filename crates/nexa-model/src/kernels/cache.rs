@@ -1,138 +1,362 @@
-//! Keys and values of one layer of one sequence, and attention of new tokens over them.
+//! Keys and values of tokens that a model has seen, in pages, and attention of new tokens over them.
 //!
-//! They are stored as the panels that [`super::panel::tile`] multiplies with, so that nothing is packed again when a
-//! token comes. A query's scores, their softmax and the mix of the values depend on that query and on the tokens
-//! before it alone, whatever stands in the same step.
+//! A page holds 16 successive tokens in every layer. Within it they are stored as the panels that
+//! [`super::panel::tile`] multiplies with, so that nothing is packed again when a token comes. A query's scores, their
+//! softmax and the mix of the values depend on that query and on the tokens before it alone, whatever stands in the
+//! same step, in whichever pages the tokens lie and whoever else reads them.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use half::f16;
 
 use super::attention::{Heads, visible};
-use super::panel::{RightPanel, Strides, pack, store, tile};
+use super::panel::{RightPanel, Strides, pack, store, tile_onto};
 use super::rope::RopeTable;
 use super::simd::{LANES, softmax, vectorised};
 
-/// The keys and values of one key-value head.
-#[derive(Debug, Clone, Default)]
-struct HeadCache {
-    /// For every block of `LANES` tokens, `head_dim` vectors that hold one dimension of them all.
-    keys: Vec<RightPanel>,
-    /// For every block of `LANES` dimensions, one vector a token.
-    values: Vec<Vec<RightPanel>>,
+/// Tokens of a page.
+pub(crate) const PAGE_TOKENS: usize = LANES;
+/// Queries that are multiplied with a page at a time.
+const QUERIES: usize = 6;
+
+/// How exactly keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheNumber {
+    /// As they are computed.
+    #[default]
+    F32,
+    /// Rounded to half precision, in half the memory.
+    F16,
 }
 
-/// The keys and values of one layer.
-#[derive(Debug, Clone)]
-pub(crate) struct LayerCache {
-    heads: Vec<HeadCache>,
-    tokens: usize,
+/// What a page has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PageShape {
+    pub(crate) layers: usize,
+    pub(crate) heads: Heads,
+    pub(crate) number: CacheNumber,
 }
 
-impl LayerCache {
-    /// Makes an empty cache.
-    pub(crate) fn new(heads: Heads) -> Self {
-        let panels = heads.head_dim.div_ceil(LANES);
-        let head = HeadCache { keys: Vec::new(), values: vec![Vec::new(); panels] };
-        Self { heads: vec![head; heads.key_value], tokens: 0 }
+impl PageShape {
+    /// Panels of the keys of one head of one layer: one for each dimension.
+    fn key_panels(self) -> usize {
+        self.heads.head_dim
     }
 
-    /// Appends the keys and values of new tokens and attends from each of them to the tokens that it sees: `window` of
-    /// them, itself included, or all.
-    ///
-    /// # Shapes
-    /// `qkv` is `[new tokens, qkv_width]`, `output` is `[new tokens, heads * head_dim]`.
-    pub(crate) fn attend(
-        &mut self,
-        qkv: &mut [f32],
-        heads: Heads,
-        rope: &RopeTable,
-        window: Option<usize>,
-        output: &mut [f32],
-    ) {
-        let first = self.tokens;
-        for row in qkv.chunks_exact_mut(heads.qkv_width()) {
-            self.push(row, heads, rope);
-        }
-        let rows = qkv.chunks_exact(heads.qkv_width()).zip(output.chunks_exact_mut(heads.output_width()));
-        for (index, (row, output)) in rows.enumerate() {
-            let group_width = heads.group() * heads.head_dim;
-            let queries = row.chunks_exact(group_width).zip(output.chunks_exact_mut(group_width));
-            for (head, (queries, output)) in self.heads.iter().zip(queries) {
-                attend_group(queries, head, heads.head_dim, visible(first + index, window), output);
-            }
+    /// Panels of the values of one head of one layer: for every 16 dimensions, one for each token.
+    fn value_panels(self) -> usize {
+        self.heads.head_dim.div_ceil(LANES) * PAGE_TOKENS
+    }
+
+    fn panels(self) -> usize {
+        self.layers * self.heads.key_value * (self.key_panels() + self.value_panels())
+    }
+
+    /// Bytes of a page.
+    pub(crate) fn bytes(self) -> usize {
+        let number = match self.number {
+            CacheNumber::F32 => size_of::<f32>(),
+            CacheNumber::F16 => size_of::<f16>(),
+        };
+        self.panels() * LANES * number
+    }
+
+    /// Where the keys and the values of one head of one layer lie.
+    fn places(self, layer: usize, head: usize) -> [Range<usize>; 2] {
+        let (keys, values) = (self.key_panels(), self.value_panels());
+        let start = (layer * self.heads.key_value + head) * (keys + values);
+        [start..start + keys, start + keys..start + keys + values]
+    }
+}
+
+/// Keys and values of [`PAGE_TOKENS`] successive tokens.
+#[derive(Debug)]
+pub(crate) struct Page {
+    shape: PageShape,
+    numbers: Numbers,
+}
+
+#[derive(Debug)]
+enum Numbers {
+    F32(Vec<[f32; LANES]>),
+    F16(Vec<[u16; LANES]>),
+}
+
+impl Page {
+    /// Makes an empty page.
+    pub(crate) fn new(shape: PageShape) -> Self {
+        let numbers = match shape.number {
+            CacheNumber::F32 => Numbers::F32(vec![[0.0; LANES]; shape.panels()]),
+            CacheNumber::F16 => Numbers::F16(vec![[0; LANES]; shape.panels()]),
+        };
+        Self { shape, numbers }
+    }
+
+    /// Makes a used page empty again. What stands in places of tokens that do not exist is multiplied by zero, so it
+    /// has to be a number.
+    pub(crate) fn clear(&mut self) {
+        match &mut self.numbers {
+            Numbers::F32(panels) => panels.fill([0.0; LANES]),
+            Numbers::F16(panels) => panels.fill([0; LANES]),
         }
     }
 
-    /// Rotates the queries and keys of a token in place and stores the keys and values.
-    fn push(&mut self, row: &mut [f32], heads: Heads, rope: &RopeTable) {
-        let dim = heads.head_dim;
+    /// Stores the key and the value of one token, for one head of one layer.
+    fn put(&mut self, [layer, head, token]: [usize; 3], key: &[f32], value: &[f32]) {
+        let [keys, values] = self.shape.places(layer, head);
+        match &mut self.numbers {
+            Numbers::F32(panels) => put(panels, [keys.start, values.start, token], key, value),
+            Numbers::F16(panels) => put(panels, [keys.start, values.start, token], key, value),
+        }
+    }
+}
+
+/// A number of a page.
+trait Number: Copy {
+    fn narrow(value: f32) -> Self;
+    fn widen(panel: &[Self; LANES]) -> RightPanel;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn widen(panel: &[Self; LANES]) -> RightPanel {
+        *panel
+    }
+}
+
+impl Number for u16 {
+    #[inline(always)]
+    fn narrow(value: f32) -> Self {
+        // What is too large for a half becomes the largest, so that the product with zero stays zero.
+        f16::from_f32(value.clamp(-65_504.0, 65_504.0)).to_bits()
+    }
+
+    /// Moves exponent and fraction into place and multiplies by 2^112, which mends the bias of the exponent and the
+    /// numbers that are subnormal in halves: exact for all that are finite, in operations that compilers vectorise.
+    #[inline(always)]
+    fn widen(panel: &[Self; LANES]) -> RightPanel {
+        const BIAS: f32 = f32::from_bits((127 + 112) << 23);
+        let mut widened = [0.0; LANES];
+        for lane in 0..LANES {
+            let half = u32::from(panel[lane]);
+            let magnitude = f32::from_bits((half & 0x7fff) << 13) * BIAS;
+            widened[lane] = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+        }
+        widened
+    }
+}
+
+fn put<N: Number>(panels: &mut [[N; LANES]], [keys, values, token]: [usize; 3], key: &[f32], value: &[f32]) {
+    for (panel, key) in panels[keys..].iter_mut().zip(key) {
+        panel[token] = N::narrow(*key);
+    }
+    let places = panels[values + token..].iter_mut().step_by(PAGE_TOKENS);
+    for (panel, value) in places.zip(value.chunks(LANES)) {
+        for (place, value) in panel.iter_mut().zip(value) {
+            *place = N::narrow(*value);
+        }
+    }
+}
+
+/// Rotates the queries and keys of new tokens in place, and stores the keys and values.
+///
+/// # Shapes
+/// `qkv` is `[new tokens, qkv_width]`; `first` is the position of the first of them.
+///
+/// # Panics
+/// Panics where a page that is written to is missing or shared.
+pub(crate) fn push(pages: &mut [Arc<Page>], layer: usize, first: usize, qkv: &mut [f32], rope: &RopeTable) {
+    let Some(shape) = pages.first().map(|page| page.shape) else { return };
+    let heads = shape.heads;
+    let dim = heads.head_dim;
+    for (position, row) in (first..).zip(qkv.chunks_exact_mut(heads.qkv_width())) {
         let (queries, rest) = row.split_at_mut(heads.query * dim);
         let (keys, values) = rest.split_at_mut(heads.key_value * dim);
         for query in queries.chunks_exact_mut(dim) {
-            rope.rotate(query, self.tokens, heads.scale());
+            rope.rotate(query, position, heads.scale());
         }
-        let lane = self.tokens % LANES;
-        let pairs = keys.chunks_exact_mut(dim).zip(values.chunks_exact(dim));
-        for (head, (key, value)) in self.heads.iter_mut().zip(pairs) {
-            rope.rotate(key, self.tokens, 1.0);
-            if lane == 0 {
-                head.keys.resize(head.keys.len() + dim, [0.0; LANES]);
-            }
-            let block = head.keys.len() - dim;
-            for (panel, key) in head.keys[block..].iter_mut().zip(key) {
-                panel[lane] = *key;
-            }
-            for (panel, value) in head.values.iter_mut().zip(value.chunks(LANES)) {
-                let mut entry = [0.0; LANES];
-                entry[..value.len()].copy_from_slice(value);
-                panel.push(entry);
-            }
+        let page =
+            Arc::get_mut(&mut pages[position / PAGE_TOKENS]).expect("who writes to a page has it alone");
+        for (head, (key, value)) in keys.chunks_exact_mut(dim).zip(values.chunks_exact(dim)).enumerate() {
+            rope.rotate(key, position, 1.0);
+            page.put([layer, head, position % PAGE_TOKENS], key, value);
         }
-        self.tokens += 1;
+    }
+}
+
+/// Rows whose queries attend: successive tokens of one sequence, whose keys and values are in its pages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queries<'a> {
+    pub(crate) pages: &'a [Arc<Page>],
+    pub(crate) layer: usize,
+    /// The position of the first token.
+    pub(crate) first: usize,
+    /// How many tokens each sees, itself included; all where there is none.
+    pub(crate) window: Option<usize>,
+    /// `[tokens, qkv_width]`, after [`push`].
+    pub(crate) qkv: &'a [f32],
+}
+
+impl Queries<'_> {
+    /// Attends with the query heads of one key-value head.
+    ///
+    /// # Shapes
+    /// `output` is `[tokens, width]`; the group's results stand from `column` on.
+    pub(crate) fn attend(self, head: usize, output: &mut [f32], width: usize, column: usize) {
+        let Some(page) = self.pages.first() else { return };
+        match page.numbers {
+            Numbers::F32(_) => attend_f32(self, head, output, width, column),
+            Numbers::F16(_) => attend_f16(self, head, output, width, column),
+        }
     }
 }
 
 vectorised! {
-    /// Attends from the queries that share a key-value head to some of its tokens.
-    fn attend_group(queries: &[f32], cache: &HeadCache, dim: usize, seen: Range<usize>, output: &mut [f32]) {
-        let mut rest = queries.chunks_exact(4 * dim);
-        let mut rest_output = output.chunks_exact_mut(4 * dim);
-        for (queries, output) in rest.by_ref().zip(rest_output.by_ref()) {
-            attend_some::<4>(queries, cache, dim, seen.clone(), output);
-        }
-        let output = rest_output.into_remainder();
-        match rest.remainder().len() / dim {
-            0 => {}
-            1 => attend_some::<1>(rest.remainder(), cache, dim, seen, output),
-            2 => attend_some::<2>(rest.remainder(), cache, dim, seen, output),
-            _ => attend_some::<3>(rest.remainder(), cache, dim, seen, output),
-        }
+    fn attend_f32(queries: Queries<'_>, head: usize, output: &mut [f32], width: usize, column: usize) {
+        let panels = |page| match &Page::numbers(page) { Numbers::F32(panels) => panels.as_slice(), Numbers::F16(_) => &[] };
+        attend_group(queries, head, panels, &mut Output { values: output, width, column });
     }
 }
 
+vectorised! {
+    fn attend_f16(queries: Queries<'_>, head: usize, output: &mut [f32], width: usize, column: usize) {
+        let panels = |page| match &Page::numbers(page) { Numbers::F16(panels) => panels.as_slice(), Numbers::F32(_) => &[] };
+        attend_group(queries, head, panels, &mut Output { values: output, width, column });
+    }
+}
+
+impl Page {
+    fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+}
+
+/// Where results go.
+struct Output<'a> {
+    values: &'a mut [f32],
+    width: usize,
+    column: usize,
+}
+
+/// Attends in strips of queries: the heads of the group, of as many tokens as fit.
 #[inline(always)]
-fn attend_some<const R: usize>(
-    queries: &[f32],
-    cache: &HeadCache,
-    dim: usize,
-    seen: Range<usize>,
-    output: &mut [f32],
+fn attend_group<'a, N: Number + 'a>(
+    queries: Queries<'a>,
+    head: usize,
+    panels: impl Fn(&'a Page) -> &'a [[N; LANES]] + Copy,
+    output: &mut Output<'_>,
 ) {
-    // Scores begin with the panel that holds the first token seen.
-    let base = seen.start - seen.start % LANES;
-    let visible = seen.start - base..seen.end - base;
-    let padded = visible.end.next_multiple_of(LANES);
-    let strip = pack::<R>(queries, R, dim, Strides { row: dim, inner: 1 });
+    let heads = queries.pages[0].shape.heads;
+    let rows = queries.qkv.len() / heads.qkv_width() * heads.group();
+    let mut first = 0;
+    while first < rows {
+        let strip = Strip { queries, head, heads, first };
+        first += match rows - first {
+            1 => attend_strip::<N, 1>(strip, panels, output),
+            2 => attend_strip::<N, 2>(strip, panels, output),
+            3 => attend_strip::<N, 3>(strip, panels, output),
+            4 | 5 => attend_strip::<N, 4>(strip, panels, output),
+            _ => attend_strip::<N, QUERIES>(strip, panels, output),
+        };
+    }
+}
+
+/// Some queries of a group: row `i` is head `i % group` of token `i / group`.
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    queries: Queries<'a>,
+    head: usize,
+    heads: Heads,
+    first: usize,
+}
+
+impl Strip<'_> {
+    /// The token of a row, counted from the first of the queries, and its head within the group.
+    #[inline(always)]
+    fn place(&self, row: usize) -> (usize, usize) {
+        let row = self.first + row;
+        (row / self.heads.group(), row % self.heads.group())
+    }
+}
+
+/// Attends with `R` queries and returns their number.
+#[inline(always)]
+fn attend_strip<'a, N: Number + 'a, const R: usize>(
+    strip: Strip<'a>,
+    panels: impl Fn(&'a Page) -> &'a [[N; LANES]],
+    output: &mut Output<'_>,
+) -> usize {
+    let Strip { queries, head, heads, .. } = strip;
+    let dim = heads.head_dim;
+    let shape = queries.pages[0].shape;
+    let [keys, values] = shape.places(queries.layer, head);
+    let seen: [Range<usize>; R] =
+        std::array::from_fn(|row| visible(queries.first + strip.place(row).0, queries.window));
+    // Scores begin with the page that holds the first token seen by any.
+    let start = seen[0].start / PAGE_TOKENS * PAGE_TOKENS;
+    let end = seen[R - 1].end;
+    let pages = &queries.pages[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
+    let padded = pages.len() * PAGE_TOKENS;
+
+    let mut left = vec![[0.0; R]; dim];
+    for row in 0..R {
+        let (token, member) = strip.place(row);
+        let start = token * heads.qkv_width() + (head * heads.group() + member) * dim;
+        for (entry, value) in left.iter_mut().zip(&queries.qkv[start..start + dim]) {
+            entry[row] = *value;
+        }
+    }
     let mut scores = vec![0.0; R * padded];
-    let panels = cache.keys[base / LANES * dim..].chunks_exact(dim);
-    for (panel, column) in panels.zip((0..visible.end).step_by(LANES)) {
-        store(&tile(&strip, panel), &mut scores, padded, 0, column);
+    let mut widened = vec![[0.0; LANES]; dim.max(PAGE_TOKENS)];
+    for (page, column) in pages.iter().zip((0..).step_by(PAGE_TOKENS)) {
+        for (wide, panel) in widened.iter_mut().zip(&panels(page)[keys.clone()]) {
+            *wide = N::widen(panel);
+        }
+        let sums = tile_onto([[0.0; LANES]; R], &left, &widened[..dim]);
+        store(&sums, &mut scores, padded, 0, column);
     }
-    for row in scores.chunks_exact_mut(padded) {
-        row[..visible.start].fill(0.0);
-        softmax(&mut row[visible.clone()]);
+    for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
+        let visible = seen[row].start - start..seen[row].end - start;
+        scores[..visible.start].fill(0.0);
+        scores[visible.end..].fill(0.0);
+        softmax(&mut scores[visible]);
     }
-    let weights = pack::<R>(&scores, R, visible.end, Strides { row: padded, inner: 1 });
-    for (panel, column) in cache.values.iter().zip((0..dim).step_by(LANES)) {
-        store(&tile(&weights, &panel[base..seen.end]), output, dim, 0, column);
+    let weights = pack::<R>(&scores, R, padded, Strides { row: padded, inner: 1 });
+    for (index, first) in (0..dim).step_by(LANES).enumerate() {
+        let mut sums = [[0.0; LANES]; R];
+        for (page, weights) in pages.iter().zip(weights.chunks_exact(PAGE_TOKENS)) {
+            let place = values.start + index * PAGE_TOKENS;
+            for (wide, panel) in widened.iter_mut().zip(&panels(page)[place..place + PAGE_TOKENS]) {
+                *wide = N::widen(panel);
+            }
+            sums = tile_onto(sums, weights, &widened[..PAGE_TOKENS]);
+        }
+        let count = LANES.min(dim - first);
+        for (row, sums) in sums.iter().enumerate() {
+            let (token, member) = strip.place(row);
+            let start = token * output.width + output.column + member * dim + first;
+            output.values[start..start + count].copy_from_slice(&sums[..count]);
+        }
+    }
+    R
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_widened_exactly() {
+        for bits in (0..=u16::MAX).filter(|&bits| f16::from_bits(bits).is_finite()) {
+            let widened = <u16 as Number>::widen(&[bits; LANES])[3];
+            assert_eq!(widened.to_bits(), f16::from_bits(bits).to_f32().to_bits(), "{bits:#x}");
+        }
+        assert_eq!(f16::from_bits(<u16 as Number>::narrow(1e9)), f16::MAX);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod head_norm;
 pub(crate) mod linear;
 pub(crate) mod lora;
 pub(crate) mod panel;
+pub(crate) mod quant;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod simd;

@@ -75,7 +75,16 @@ pub(crate) fn pack_columns(source: &[f32], width: usize) -> Vec<RightPanel> {
 /// Multiplies one strip with one panel.
 #[inline(always)]
 pub(crate) fn tile<const R: usize>(left: &[[f32; R]], right: &[RightPanel]) -> [[f32; LANES]; R] {
-    let mut sums = [[0.0; LANES]; R];
+    tile_onto([[0.0; LANES]; R], left, right)
+}
+
+/// Multiplies one strip with one panel and goes on with sums that were begun.
+#[inline(always)]
+pub(crate) fn tile_onto<const R: usize>(
+    mut sums: [[f32; LANES]; R],
+    left: &[[f32; R]],
+    right: &[RightPanel],
+) -> [[f32; LANES]; R] {
     for (left, right) in left.iter().zip(right) {
         for row in 0..R {
             for lane in 0..LANES {
@@ -176,8 +185,30 @@ impl PackedLinear {
             rayon::current_num_threads()
         };
         let rows_per_task = count.div_ceil(tasks).next_multiple_of(ROWS).clamp(ROWS, ROWS_PER_TASK);
-        if tasks == 1 || count <= ROWS {
+        if tasks == 1 {
             linear_rows(rows, &self.panels, self.inputs, self.outputs, &mut output);
+        } else if count <= ROWS {
+            // Few rows wait for the weight to be read, so threads share its panels. A task's columns lie apart from
+            // each other in the result, so it has a place of its own for them.
+            let panels_per_task = self.outputs.div_ceil(LANES).div_ceil(tasks);
+            let columns = panels_per_task * LANES;
+            let shares: Vec<Vec<f32>> = self
+                .panels
+                .par_chunks(panels_per_task * self.inputs)
+                .map(|panels| {
+                    let width = panels.len() / self.inputs * LANES;
+                    let mut share = vec![0.0; count * width];
+                    linear_rows(rows, panels, self.inputs, width, &mut share);
+                    share
+                })
+                .collect();
+            for (share, first) in shares.iter().zip((0..).step_by(columns)) {
+                let width = share.len() / count;
+                let kept = width.min(self.outputs - first);
+                for (row, share) in output.chunks_exact_mut(self.outputs).zip(share.chunks_exact(width)) {
+                    row[first..first + kept].copy_from_slice(&share[..kept]);
+                }
+            }
         } else {
             rows.par_chunks(rows_per_task * self.inputs)
                 .zip(output.par_chunks_mut(rows_per_task * self.outputs))
@@ -186,6 +217,11 @@ impl PackedLinear {
                 });
         }
         output
+    }
+
+    /// Bytes that a product reads of the weight.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.panels.as_slice())
     }
 }
 

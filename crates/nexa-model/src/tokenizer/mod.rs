@@ -379,6 +379,14 @@ impl lm::Tokenizer for ChatTokenizer {
         self.tokenizer.decode(token_ids, true).map_err(failed)
     }
 
+    fn token_bytes(&self, token_id: u32) -> Option<Vec<u8>> {
+        self.token_bytes(token_id)
+    }
+
+    fn is_special(&self, token_id: u32) -> bool {
+        self.is_special(token_id)
+    }
+
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, lm::Error> {
         self.encode_conversation_prompt(&messages.into(), false)
     }

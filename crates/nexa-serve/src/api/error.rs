@@ -148,6 +148,9 @@ impl ApiError {
                 format!("the prompt leaves no room for an answer: {message}"),
             )
             .with_param(prompt_param),
+            lm::Error::CacheFull { .. } => {
+                Self::invalid(format!("the request does not fit: {message}")).with_param(prompt_param)
+            }
             lm::Error::Tokenizer(_) => Self::bad_param(prompt_param, message),
             lm::Error::Invalid(_) => Self::invalid(message),
             lm::Error::Failed { .. } => {

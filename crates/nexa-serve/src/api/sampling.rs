@@ -35,6 +35,7 @@ pub(super) fn take_sampling(fields: &mut Fields, defaults: &Defaults) -> Result<
         seed: fields.integer("seed", i64::MIN)?.map_or_else(rand::random, i64::cast_unsigned),
         max_tokens: take_max_tokens(fields)?.unwrap_or(defaults.max_tokens),
         stop: take_stops(fields)?,
+        ..Sampling::default()
     })
 }
 

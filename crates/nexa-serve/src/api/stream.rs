@@ -31,7 +31,8 @@ pub(super) fn respond(reply: Reply, answer: Answer, include_usage: bool) -> Resp
 /// What stands after `data:` for one event of the engine.
 fn chunks(reply: &Reply, event: Event, include_usage: bool) -> Vec<String> {
     match event {
-        Event::Delta { text } => vec![with_usage(reply.delta(&text), include_usage).to_string()],
+        Event::Prompt { .. } => Vec::new(),
+        Event::Delta { text, .. } => vec![with_usage(reply.delta(&text), include_usage).to_string()],
         Event::Done { finish_reason, usage } => {
             let mut chunks = vec![with_usage(reply.ending(finish_reason), include_usage).to_string()];
             if include_usage {

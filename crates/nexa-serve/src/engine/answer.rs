@@ -9,15 +9,23 @@ use nexa_core::lm::{self, FinishReason};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
+use super::TokenLogprob;
 use super::queue::Queue;
 
 /// A piece of an answer.
 #[derive(Debug)]
 pub enum Event {
-    /// More text; never empty, never half a character, never part of a stop string.
+    /// The probabilities of the prompt's tokens, if they were asked for; the first token has none.
+    Prompt {
+        /// One for every token but the first.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// More text; never half a character, never part of a stop string, and empty only where it has probabilities.
     Delta {
         /// The text.
         text: String,
+        /// The probabilities of the tokens since the last piece, if they were asked for.
+        logprobs: Vec<TokenLogprob>,
     },
     /// The answer is complete.
     Done {
@@ -35,7 +43,7 @@ pub enum Event {
 
 impl Event {
     fn is_last(&self) -> bool {
-        !matches!(self, Self::Delta { .. })
+        matches!(self, Self::Done { .. } | Self::Failed { .. })
     }
 }
 
@@ -46,10 +54,12 @@ pub struct Usage {
     pub prompt_tokens: usize,
     /// Tokens of the answer, the end-of-turn token included.
     pub completion_tokens: usize,
+    /// Tokens of the prompt that the model had seen before.
+    pub cached_tokens: usize,
 }
 
 /// A whole answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// The text, without special tokens and stop strings.
     pub text: String,
@@ -57,6 +67,10 @@ pub struct Completion {
     pub finish_reason: FinishReason,
     /// What it took.
     pub usage: Usage,
+    /// The probabilities of its tokens, if they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// The probabilities of the prompt's tokens but the first, if they were asked for.
+    pub prompt_logprobs: Vec<TokenLogprob>,
 }
 
 /// An answer as it is written: a stream that ends after [`Event::Done`] or [`Event::Failed`]. Dropping it cancels the
@@ -78,11 +92,17 @@ impl Answer {
     /// # Errors
     /// Fails with what [`Event::Failed`] says.
     pub async fn complete(mut self) -> Result<Completion, lm::Error> {
-        let mut text = String::new();
+        let (mut text, mut logprobs, mut prompt_logprobs) = (String::new(), Vec::new(), Vec::new());
         while let Some(event) = self.next().await {
             match event {
-                Event::Delta { text: more } => text.push_str(&more),
-                Event::Done { finish_reason, usage } => return Ok(Completion { text, finish_reason, usage }),
+                Event::Prompt { logprobs } => prompt_logprobs = logprobs,
+                Event::Delta { text: more, logprobs: rated } => {
+                    text.push_str(&more);
+                    logprobs.extend(rated);
+                }
+                Event::Done { finish_reason, usage } => {
+                    return Ok(Completion { text, finish_reason, usage, logprobs, prompt_logprobs });
+                }
                 Event::Failed { error } => return Err(error),
             }
         }

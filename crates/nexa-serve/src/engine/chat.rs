@@ -31,7 +31,8 @@ impl ChatModel for Engine {
             // `sender` is kept, so the channel stays open; a thread that ends tells every request.
             let Some((position, event)) = events.blocking_recv() else { break };
             match event {
-                Event::Delta { text } => texts[position].push_str(&text),
+                Event::Delta { text, .. } => texts[position].push_str(&text),
+                Event::Prompt { .. } => {}
                 Event::Done { finish_reason, usage } => {
                     let text = std::mem::take(&mut texts[position]);
                     replies[position] = Some(reply(text, finish_reason, usage));
@@ -57,6 +58,6 @@ impl Engine {
 }
 
 fn reply(text: String, finish_reason: FinishReason, usage: Usage) -> ChatReply {
-    let Usage { prompt_tokens, completion_tokens } = usage;
+    let Usage { prompt_tokens, completion_tokens, .. } = usage;
     ChatReply { text, finish_reason, prompt_tokens, completion_tokens }
 }

@@ -17,11 +17,14 @@ pub struct EngineConfig {
     pub prefill_chunk: usize,
     /// Tokens that are scored between two steps.
     pub score_tokens: usize,
+    /// Tokens that are guessed from those before them and checked in one step; 0 guesses none. It needs a model whose
+    /// logits do not depend on how tokens are cut into steps.
+    pub guesses: usize,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_batch: 32, max_queued: 256, prefill_chunk: 512, score_tokens: 4096 }
+        Self { max_batch: 32, max_queued: 256, prefill_chunk: 512, score_tokens: 4096, guesses: 0 }
     }
 }
 

@@ -90,6 +90,12 @@ mod tests {
             }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
+        fn token_bytes(&self, _: u32) -> Option<Vec<u8>> {
+            None
+        }
+        fn is_special(&self, token_id: u32) -> bool {
+            token_id == 256
+        }
         fn encode_prompt(&self, _: &[ChatMessage]) -> Result<Vec<u32>, Error> {
             Err(Error::Tokenizer("no template".to_owned()))
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nexa_core::lm::FinishReason;
+use nexa_core::lm::{CacheUse, FinishReason};
 
 use super::Usage;
 
@@ -18,6 +18,10 @@ const FIRST_TOKEN_SECONDS: &[f64] =
 const NEXT_TOKEN_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 /// Upper bounds of the buckets for times of whole requests, in seconds.
 const REQUEST_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Upper bounds of the buckets for tokens of requests.
+const REQUEST_TOKENS: &[f64] =
+    &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
 /// How a request left the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +58,12 @@ pub(super) struct Metrics {
     next_token: Histogram,
     queue_time: Histogram,
     latency: Histogram,
+    request_prompt_tokens: Histogram,
+    request_generation_tokens: Histogram,
+    preemptions: AtomicU64,
+    guesses: AtomicU64,
+    right_guesses: AtomicU64,
+    cache: Mutex<CacheUse>,
 }
 
 impl Metrics {
@@ -66,6 +76,12 @@ impl Metrics {
             next_token: Histogram::new(NEXT_TOKEN_SECONDS),
             queue_time: Histogram::new(REQUEST_SECONDS),
             latency: Histogram::new(REQUEST_SECONDS),
+            request_prompt_tokens: Histogram::new(REQUEST_TOKENS),
+            request_generation_tokens: Histogram::new(REQUEST_TOKENS),
+            preemptions: AtomicU64::new(0),
+            guesses: AtomicU64::new(0),
+            right_guesses: AtomicU64::new(0),
+            cache: Mutex::default(),
         }
     }
 
@@ -75,8 +91,8 @@ impl Metrics {
     }
 
     /// The first token of a request was chosen, `after` its arrival.
-    pub(super) fn first_token(&self, prompt_tokens: usize, after: Duration) {
-        self.prompt_tokens.fetch_add(prompt_tokens as u64, Ordering::Relaxed);
+    pub(super) fn first_token(&self, usage: Usage, after: Duration) {
+        self.prompt_tokens.fetch_add(usage.prompt_tokens as u64, Ordering::Relaxed);
         self.generation_tokens.fetch_add(1, Ordering::Relaxed);
         self.first_token.observe(after);
     }
@@ -88,11 +104,29 @@ impl Metrics {
     }
 
     /// A request has left the engine, `after` its arrival.
-    pub(super) fn finished(&self, how: Finished, after: Duration) {
+    pub(super) fn finished(&self, how: Finished, usage: Usage, after: Duration) {
         self.finished[how.position()].fetch_add(1, Ordering::Relaxed);
         if matches!(how, Finished::Reason(_)) {
             self.latency.observe(after);
+            self.request_prompt_tokens.observe_number(usage.prompt_tokens as f64);
+            self.request_generation_tokens.observe_number(usage.completion_tokens as f64);
         }
+    }
+
+    /// A sequence had to give up its memory.
+    pub(super) fn preempted(&self) {
+        self.preemptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Of some guesses, so many were right.
+    pub(super) fn guessed(&self, guesses: usize, right: usize) {
+        self.guesses.fetch_add(guesses as u64, Ordering::Relaxed);
+        self.right_guesses.fetch_add(right as u64, Ordering::Relaxed);
+    }
+
+    /// The memory of the model after a step.
+    pub(super) fn stepped(&self, cache: CacheUse) {
+        *self.cache.lock().unwrap_or_else(PoisonError::into_inner) = cache;
     }
 
     /// The tokens of all requests so far.
@@ -100,6 +134,7 @@ impl Metrics {
         Usage {
             prompt_tokens: self.prompt_tokens.load(Ordering::Relaxed) as usize,
             completion_tokens: self.generation_tokens.load(Ordering::Relaxed) as usize,
+            cached_tokens: 0,
         }
     }
 
@@ -109,6 +144,19 @@ impl Metrics {
         let mut page = Page { text: String::new(), label };
         page.plain("num_requests_running", "gauge", "Requests in the batch.", running as u64);
         page.plain("num_requests_waiting", "gauge", "Requests in the queue.", waiting as u64);
+        let cache = *self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        page.head("kv_cache_usage_perc", "gauge", "Share of the pages of keys and values that are held.");
+        page.line("kv_cache_usage_perc", "", cache.held as f64 / cache.pages.max(1) as f64);
+        let help = "Prompt tokens that were looked for among those seen before.";
+        page.plain("prefix_cache_queries_total", "counter", help, cache.asked_tokens);
+        page.plain("prefix_cache_hits_total", "counter", "Those that were found.", cache.found_tokens);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let help = "Sequences that had to give up their memory.";
+        page.plain("num_preemptions_total", "counter", help, load(&self.preemptions));
+        let name = "spec_decode_num_draft_tokens_total";
+        page.plain(name, "counter", "Tokens that were guessed.", load(&self.guesses));
+        let name = "spec_decode_num_accepted_tokens_total";
+        page.plain(name, "counter", "Guesses that were right.", load(&self.right_guesses));
         let usage = self.usage();
         page.plain("prompt_tokens_total", "counter", "Prompt tokens read.", usage.prompt_tokens as u64);
         page.plain("generation_tokens_total", "counter", "Tokens chosen.", usage.completion_tokens as u64);
@@ -123,6 +171,8 @@ impl Metrics {
         page.histogram("request_queue_time_seconds", "Time in the queue.", &self.queue_time);
         let help = "Time from arrival to the end of the answer.";
         page.histogram("e2e_request_latency_seconds", help, &self.latency);
+        page.histogram("request_prompt_tokens", "Tokens of a prompt.", &self.request_prompt_tokens);
+        page.histogram("request_generation_tokens", "Tokens of an answer.", &self.request_generation_tokens);
         page.text
     }
 }
@@ -147,11 +197,14 @@ impl Histogram {
     }
 
     fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = self.bounds.partition_point(|&bound| bound < seconds);
+        self.observe_number(duration.as_secs_f64());
+    }
+
+    fn observe_number(&self, number: f64) {
+        let bucket = self.bounds.partition_point(|&bound| bound < number);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.counts[bucket] += 1;
-        state.sum += seconds;
+        state.sum += number;
     }
 
     fn snapshot(&self) -> Observations {

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - The tokens of a request depend on its prompt and its [`Sampling`](nexa_core::lm::Sampling) alone, never on its
 //!   neighbours: prompts are cut at fixed places, and each request draws from a generator of its own.
+//! - A sequence for which there is no memory waits, the youngest first; it is read again, and its tokens are the same.
 //! - Every accepted request ends in exactly one [`Event::Done`] or [`Event::Failed`], also when the model panics.
 //! - A request whose [`Answer`] was dropped leaves the batch before the next step.
 //!
@@ -14,7 +15,9 @@ mod answer;
 mod chat;
 mod config;
 mod detokenize;
+mod guess;
 mod handle;
+mod logprob;
 mod metrics;
 mod queue;
 mod sample;
@@ -26,4 +29,5 @@ mod worker;
 pub use answer::{Answer, Completion, Event, Usage};
 pub use config::EngineConfig;
 pub use handle::{Engine, Prompt};
+pub use logprob::TokenLogprob;
 pub use queue::Phase;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::answer::Sink;
 use super::metrics::{Finished, Metrics};
-use super::{EngineConfig, Event};
+use super::{EngineConfig, Event, Usage};
 use crate::Error;
 
 /// Where an engine stands in its life.
@@ -217,7 +217,7 @@ impl Queue {
             (std::mem::take(&mut state.waiting), std::mem::take(&mut state.scoring))
         };
         for request in waiting {
-            self.metrics.finished(Finished::Abort, request.arrived.elapsed());
+            self.metrics.finished(Finished::Abort, Usage::default(), request.arrived.elapsed());
             request.sink.send(Event::Failed { error: self.why_stopped() });
         }
         for job in scoring {
@@ -267,7 +267,7 @@ impl Queue {
         state.waiting.retain(|request| {
             let closed = request.sink.is_closed();
             if closed {
-                self.metrics.finished(Finished::Abort, request.arrived.elapsed());
+                self.metrics.finished(Finished::Abort, Usage::default(), request.arrived.elapsed());
             }
             !closed
         });

@@ -160,6 +160,12 @@ mod tests {
         fn decode(&self, _: &[u32]) -> Result<String, Error> {
             Ok(String::new())
         }
+        fn token_bytes(&self, _: u32) -> Option<Vec<u8>> {
+            None
+        }
+        fn is_special(&self, _: u32) -> bool {
+            false
+        }
         fn encode_prompt(&self, _: &[ChatMessage]) -> Result<Vec<u32>, Error> {
             Ok(Vec::new())
         }

@@ -3,100 +3,217 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nexa_core::lm::{Error, FinishReason, SequenceId, Tokenizer};
+use nexa_core::lm::{Error, FinishReason, Opened, Sampling, SequenceId, Tokenizer};
 
 use super::answer::Sink;
 use super::detokenize::Detokenizer;
+use super::guess::guess;
 use super::metrics::Metrics;
 use super::queue::Request;
 use super::sample::Sampler;
 use super::stop::StopStrings;
-use super::{Event, Usage};
+use super::{Event, TokenLogprob, Usage};
 
-/// A request that the model works on.
+/// A request that the model works on, or that waits for memory to go on.
 pub(super) struct Sequence {
+    /// The model's name for it, while it is open.
     pub(super) id: SequenceId,
     pub(super) sink: Sink<Event>,
     pub(super) arrived: Instant,
     /// The prompt and then the tokens of the answer.
     token_ids: Vec<u32>,
     prompt_tokens: usize,
+    cached_tokens: usize,
     /// How many of `token_ids` the model has seen.
     fed: usize,
+    /// How many the model sees before the next is chosen: the prompt, and after a wait for memory the answer so far.
+    read_to: usize,
+    /// Tokens that the model is about to see without anybody having chosen them yet.
+    guesses: Vec<u32>,
     /// Tokens that the answer may have.
     limit: usize,
+    sampling: Sampling,
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopStrings,
+    /// Probabilities that wait for the text of their tokens.
+    logprobs: Vec<TokenLogprob>,
+    prompt_logprobs: Vec<TokenLogprob>,
     last_token: Option<Instant>,
 }
 
 impl Sequence {
-    pub(super) fn new(
-        id: SequenceId,
-        request: Request,
-        tokenizer: Arc<dyn Tokenizer>,
-        context_length: usize,
-    ) -> Self {
-        let prompt_tokens = request.prompt.len();
+    pub(super) fn new(request: Request, tokenizer: Arc<dyn Tokenizer>, context_length: usize) -> Self {
+        let Request { prompt, sampling, sink, arrived } = request;
+        let prompt_tokens = prompt.len();
         Self {
-            id,
-            sink: request.sink,
-            arrived: request.arrived,
+            id: SequenceId(u64::MAX),
+            sink,
+            arrived,
             prompt_tokens,
+            cached_tokens: 0,
             fed: 0,
-            limit: request.sampling.max_tokens.min(context_length.saturating_sub(prompt_tokens)),
-            sampler: Sampler::new(&request.sampling),
+            read_to: prompt_tokens,
+            guesses: Vec::new(),
+            limit: sampling.max_tokens.min(context_length.saturating_sub(prompt_tokens)),
+            sampler: Sampler::new(&sampling, &prompt),
             detokenizer: Detokenizer::new(tokenizer),
-            stops: StopStrings::new(&request.sampling.stop),
-            token_ids: request.prompt,
+            stops: StopStrings::new(&sampling.stop),
+            sampling,
+            token_ids: prompt,
+            logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
             last_token: None,
         }
     }
 
-    /// Whether the model has not yet seen the whole prompt.
+    /// What the model may have seen before. Who asks for the probabilities of a prompt needs all of it computed.
+    pub(super) fn known_prompt(&self) -> &[u32] {
+        if self.wants_prompt_logprobs() { &[] } else { &self.token_ids }
+    }
+
+    /// Begins, or begins again, with what the model still has of the tokens.
+    pub(super) fn open(&mut self, opened: Opened) {
+        if self.wants_prompt_logprobs() {
+            self.prompt_logprobs.clear();
+        }
+        self.id = opened.sequence;
+        self.fed = opened.cached_tokens;
+        self.read_to = self.token_ids.len();
+        if self.last_token.is_none() {
+            self.cached_tokens = opened.cached_tokens;
+        }
+    }
+
+    /// Whether the model has yet to see tokens before the next can be chosen.
     pub(super) fn is_reading(&self) -> bool {
-        self.fed < self.prompt_tokens
+        self.fed < self.read_to
     }
 
     /// The tokens that the model sees next. Prompts are cut at multiples of `chunk`, wherever the sequence's neighbours
     /// stand, so that rounding in the model cannot depend on them.
-    pub(super) fn pending(&self, chunk: usize) -> &[u32] {
-        let end =
-            if self.is_reading() { self.prompt_tokens.min(self.fed + chunk) } else { self.token_ids.len() };
-        &self.token_ids[self.fed..end]
+    pub(super) fn pending(&self, chunk: usize) -> Vec<u32> {
+        if self.is_reading() {
+            return self.token_ids[self.fed..self.chunk_end(chunk)].to_vec();
+        }
+        self.token_ids[self.fed..].iter().chain(&self.guesses).copied().collect()
     }
 
-    /// Notes that the model has seen the pending tokens and returns whether it is the answer's turn.
-    pub(super) fn feed(&mut self, chunk: usize) -> bool {
-        self.fed += self.pending(chunk).len();
-        !self.is_reading()
+    /// After how many of the pending tokens logits are wanted.
+    pub(super) fn wanted(&self, chunk: usize) -> usize {
+        if !self.is_reading() {
+            return 1 + self.guesses.len();
+        }
+        let end = self.chunk_end(chunk);
+        if self.wants_prompt_logprobs() { end - self.fed } else { usize::from(end == self.read_to) }
     }
 
-    /// Chooses the next token, or none where no logit is a number.
-    pub(super) fn sample(&mut self, logits: &[f32]) -> Option<u32> {
-        self.sampler.sample(logits)
+    fn chunk_end(&self, chunk: usize) -> usize {
+        self.read_to.min((self.fed / chunk + 1) * chunk)
+    }
+
+    fn wants_prompt_logprobs(&self) -> bool {
+        self.sampling.prompt_logprobs.is_some() && self.prompt_logprobs.len() + 1 < self.prompt_tokens
+    }
+
+    /// Guesses at most `most` tokens that the model checks along with the next step.
+    pub(super) fn guess(&mut self, most: usize) {
+        self.guesses.clear();
+        if !self.is_reading() {
+            // The last token of an answer needs no guess after it.
+            let most = most.min(self.limit.saturating_sub(self.answer_len() + 1));
+            self.guesses.extend(guess(&self.token_ids, most));
+        }
+    }
+
+    /// Forgets the guesses: there is no memory for them.
+    pub(super) fn drop_guesses(&mut self) -> bool {
+        let had_some = !self.guesses.is_empty();
+        self.guesses.clear();
+        had_some
+    }
+
+    /// Takes the logits after the pending tokens and goes on as far as they lead. Returns why the answer ends, if it does.
+    ///
+    /// # Errors
+    /// Fails when no logit is a number, or the tokenizer cannot decode a token.
+    pub(super) fn advance(
+        &mut self,
+        rows: &[&[f32]],
+        chunk: usize,
+        tokenizer: &dyn Tokenizer,
+        metrics: &Metrics,
+    ) -> Result<Option<FinishReason>, Error> {
+        let mut rows = rows;
+        if self.is_reading() {
+            let end = self.chunk_end(chunk);
+            if self.wants_prompt_logprobs() {
+                self.rate_prompt(rows);
+                rows = &rows[rows.len().saturating_sub(1)..];
+            }
+            self.fed = end;
+            if self.is_reading() {
+                return Ok(None);
+            }
+        } else {
+            self.fed = self.token_ids.len();
+        }
+        let guesses = std::mem::take(&mut self.guesses);
+        let mut right = 0;
+        for (row, guess) in rows.iter().zip(guesses.iter().map(Some).chain([None])) {
+            let token_id = self.choose(row, tokenizer)?;
+            let ending = self.accept(token_id, row, tokenizer, metrics)?;
+            if ending.is_some() || guess != Some(&token_id) {
+                metrics.guessed(guesses.len(), right);
+                return Ok(ending);
+            }
+            // The model has seen this token already.
+            right += 1;
+            self.fed += 1;
+        }
+        Ok(None)
+    }
+
+    /// How many tokens the model may keep of those that it has seen.
+    pub(super) fn seen(&self) -> usize {
+        self.fed
+    }
+
+    fn choose(&mut self, logits: &[f32], tokenizer: &dyn Tokenizer) -> Result<u32, Error> {
+        let none = || Error::Invalid("the logits hold no finite number".to_owned());
+        if self.answer_len() >= self.sampling.min_tokens && !self.sampling.ignore_eos {
+            return self.sampler.sample(logits).ok_or_else(none);
+        }
+        let mut logits = logits.to_vec();
+        for &stop in tokenizer.stop_tokens() {
+            if let Some(logit) = logits.get_mut(stop as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+        self.sampler.sample(&logits).ok_or_else(none)
     }
 
     /// Adds a token to the answer, shows its text, and returns why the answer ends, if it does.
-    ///
-    /// # Errors
-    /// Fails when the tokenizer cannot decode the token.
-    pub(super) fn accept(
+    fn accept(
         &mut self,
         token_id: u32,
-        stop_tokens: &[u32],
+        logits: &[f32],
+        tokenizer: &dyn Tokenizer,
         metrics: &Metrics,
     ) -> Result<Option<FinishReason>, Error> {
         self.note_token(token_id, metrics);
-        if stop_tokens.contains(&token_id) {
+        if tokenizer.stop_tokens().contains(&token_id) {
             return self.flush(FinishReason::Stop).map(Some);
+        }
+        if let Some(top) = self.sampling.logprobs {
+            self.logprobs.push(TokenLogprob::new(logits, token_id, top));
         }
         let text = self.detokenizer.push(token_id)?;
         if self.show(&text) {
+            self.send_logprobs();
             return Ok(Some(FinishReason::Stop));
         }
-        if self.usage().completion_tokens >= self.limit {
+        if self.answer_len() >= self.limit {
             return self.flush(FinishReason::Length).map(Some);
         }
         Ok(None)
@@ -105,17 +222,34 @@ impl Sequence {
     pub(super) fn usage(&self) -> Usage {
         Usage {
             prompt_tokens: self.prompt_tokens,
-            completion_tokens: self.token_ids.len() - self.prompt_tokens,
+            completion_tokens: self.answer_len(),
+            cached_tokens: self.cached_tokens,
+        }
+    }
+
+    fn answer_len(&self) -> usize {
+        self.token_ids.len() - self.prompt_tokens
+    }
+
+    /// Rates the tokens of the prompt that follow those which the model has just seen, and tells them when all are.
+    fn rate_prompt(&mut self, rows: &[&[f32]]) {
+        let top = self.sampling.prompt_logprobs.unwrap_or(0);
+        let next = self.token_ids[self.fed + 1..self.prompt_tokens].iter();
+        let rated = rows.iter().zip(next).map(|(row, &token_id)| TokenLogprob::new(row, token_id, top));
+        self.prompt_logprobs.extend(rated);
+        if self.prompt_logprobs.len() + 1 == self.prompt_tokens {
+            self.sink.send(Event::Prompt { logprobs: self.prompt_logprobs.clone() });
         }
     }
 
     fn note_token(&mut self, token_id: u32, metrics: &Metrics) {
         let now = Instant::now();
         match self.last_token.replace(now) {
-            None => metrics.first_token(self.prompt_tokens, now - self.arrived),
+            None => metrics.first_token(self.usage(), now - self.arrived),
             Some(before) => metrics.next_token(now - before),
         }
         self.token_ids.push(token_id);
+        self.sampler.accept(token_id);
     }
 
     /// Shows text up to a stop string and returns whether there was one.
@@ -129,16 +263,26 @@ impl Sequence {
     fn flush(&mut self, reason: FinishReason) -> Result<FinishReason, Error> {
         let rest = self.detokenizer.finish()?;
         if self.show(&rest) {
+            self.send_logprobs();
             return Ok(FinishReason::Stop);
         }
         let held = self.stops.finish();
         self.send(held);
+        self.send_logprobs();
         Ok(reason)
     }
 
-    fn send(&self, text: String) {
+    fn send(&mut self, text: String) {
         if !text.is_empty() {
-            self.sink.send(Event::Delta { text });
+            let logprobs = std::mem::take(&mut self.logprobs);
+            self.sink.send(Event::Delta { text, logprobs });
+        }
+    }
+
+    fn send_logprobs(&mut self) {
+        if !self.logprobs.is_empty() {
+            let logprobs = std::mem::take(&mut self.logprobs);
+            self.sink.send(Event::Delta { text: String::new(), logprobs });
         }
     }
 }

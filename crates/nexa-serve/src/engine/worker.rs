@@ -1,10 +1,11 @@
 //! The engine's thread: the only one that touches the model.
 //!
 //! Each turn of its loop admits waiting requests, scores a batch of sequences if some wait, and makes one step of the
-//! model over all live sequences: the last token of those that write, and as many chunks of prompts as fit into
-//! `prefill_chunk` tokens, oldest first.
+//! model over all live sequences: the last token of those that write, with guesses of the next where there are some, and
+//! as many chunks of prompts as fit into `prefill_chunk` tokens, oldest first.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, TokenScore, Tokeni
 use super::metrics::Finished;
 use super::queue::{Queue, Work};
 use super::sequence::Sequence;
-use super::{EngineConfig, Event};
+use super::{EngineConfig, Event, Usage};
 
 /// Runs until the queue says that it is over. Every caller gets its last event, also when the model panics.
 pub(super) fn run(model: Box<dyn LanguageModel>, config: EngineConfig, queue: Arc<Queue>) {
@@ -24,6 +25,7 @@ pub(super) fn run(model: Box<dyn LanguageModel>, config: EngineConfig, queue: Ar
         queue,
         work: Work::default(),
         live: Vec::new(),
+        joining: VecDeque::new(),
     };
     let failure = match catch_unwind(AssertUnwindSafe(|| worker.work())) {
         Ok(Ok(())) => None,
@@ -53,13 +55,15 @@ struct Worker {
     work: Work,
     /// The batch, in the order of admission.
     live: Vec<Sequence>,
+    /// Those that wait for memory, in the order in which they join the batch.
+    joining: VecDeque<Sequence>,
 }
 
 impl Worker {
     fn work(&mut self) -> Result<(), Error> {
         self.warm_up()?;
         self.queue.warmed_up();
-        while let Some(work) = self.queue.next_work(self.live.len()) {
+        while let Some(work) = self.queue.next_work(self.live.len() + self.joining.len()) {
             self.work = work;
             self.admit();
             self.score();
@@ -71,20 +75,35 @@ impl Worker {
 
     /// Makes one step before anybody waits for it: kernels are compiled and weights are paged in.
     fn warm_up(&mut self) -> Result<(), Error> {
-        let sequence = self.model.open();
         let first = [self.tokenizer.prefix_token()];
-        let result = self.model.step(&[Feed { sequence, token_ids: &first }]);
+        let sequence = self.model.open(&first).sequence;
+        let result = self.model.step(&[Feed::new(sequence, &first)]);
         self.model.close(sequence);
         result.map(drop)
     }
 
+    /// Takes new requests, and opens as many sequences as there is memory for, those that waited longest first.
     fn admit(&mut self) {
         let context_length = self.model.info().context_length;
-        while !self.work.admitted.is_empty() {
-            let id = self.model.open();
-            let Some(request) = self.work.admitted.pop_front() else { break };
+        while let Some(request) = self.work.admitted.pop_front() {
             self.queue.metrics.admitted(request.arrived.elapsed());
-            self.live.push(Sequence::new(id, request, Arc::clone(&self.tokenizer), context_length));
+            self.joining.push_back(Sequence::new(request, Arc::clone(&self.tokenizer), context_length));
+        }
+        while let Some(mut sequence) = self.joining.pop_front() {
+            sequence.open(self.model.open(sequence.known_prompt()));
+            let token_ids = sequence.pending(usize::MAX);
+            if self.model.fits(&[Feed { sequence: sequence.id, token_ids: &token_ids, wanted: 0 }]) {
+                self.live.push(sequence);
+                continue;
+            }
+            self.model.close(sequence.id);
+            if self.live.is_empty() {
+                let error = self.cache_full();
+                self.leave(sequence, Ending::Failed(error));
+                continue;
+            }
+            self.joining.push_front(sequence);
+            break;
         }
     }
 
@@ -93,6 +112,12 @@ impl Worker {
         let gone =
             self.live.iter().enumerate().filter(|(_, s)| closed(s)).map(|(at, _)| (at, Ending::Abandoned));
         self.retire(gone.collect());
+        let (gone, kept) = self.joining.drain(..).partition(closed);
+        self.joining = kept;
+        let gone: VecDeque<Sequence> = gone;
+        for sequence in gone {
+            self.leave(sequence, Ending::Abandoned);
+        }
     }
 
     fn step(&mut self) {
@@ -100,32 +125,64 @@ impl Worker {
         if planned.is_empty() {
             return;
         }
+        let vocab = self.tokenizer.vocab_size();
         let rows = self.rows(&planned);
         let mut endings = Vec::new();
-        for (position, row) in planned.into_iter().zip(rows) {
-            match row.and_then(|logits| self.advance(position, &logits)) {
+        for (position, rows) in planned.into_iter().zip(rows) {
+            match rows.and_then(|rows| self.advance(position, &rows, vocab)) {
                 Ok(None) => {}
                 Ok(Some(reason)) => endings.push((position, Ending::Done(reason))),
                 Err(error) => endings.push((position, Ending::Failed(error))),
             }
         }
         self.retire(endings);
+        self.queue.metrics.stepped(self.model.cache());
     }
 
-    /// Notes that the model has seen the pending tokens of a sequence, and chooses its next one if it is time.
-    fn advance(&mut self, position: usize, logits: &[f32]) -> Result<Option<FinishReason>, Error> {
+    /// Lets a sequence go on with the logits of a step, and takes back from the model what was guessed wrong.
+    fn advance(&mut self, position: usize, rows: &Rows, vocab: usize) -> Result<Option<FinishReason>, Error> {
         let sequence = &mut self.live[position];
-        if !sequence.feed(self.config.prefill_chunk) {
-            return Ok(None);
+        let width = if rows.count == 0 { vocab } else { rows.logits.len() / rows.count };
+        let rows: Vec<&[f32]> = rows.logits.chunks_exact(width.max(1)).collect();
+        let guessed = !sequence.is_reading() && rows.len() > 1;
+        let ending =
+            sequence.advance(&rows, self.config.prefill_chunk, self.tokenizer.as_ref(), &self.queue.metrics);
+        if guessed {
+            self.model.truncate(sequence.id, sequence.seen());
         }
-        let token_id = sequence
-            .sample(logits)
-            .ok_or_else(|| failed(self.model.as_ref(), "the logits hold no finite number".to_owned()))?;
-        sequence.accept(token_id, self.tokenizer.stop_tokens(), &self.queue.metrics)
+        ending.map_err(|error| match error {
+            Error::Invalid(message) => failed(self.model.as_ref(), message),
+            other => other,
+        })
     }
 
-    /// Chooses the sequences of this step: all that write, and those that read whose chunks fit, in order.
-    fn plan(&self) -> Vec<usize> {
+    /// Chooses the sequences of this step: all that write, and those that read whose chunks fit, in order. Where memory is
+    /// short, guesses go first, then the youngest sequence waits.
+    fn plan(&mut self) -> Vec<usize> {
+        for sequence in &mut self.live {
+            sequence.guess(self.config.guesses);
+        }
+        loop {
+            let planned = self.chosen();
+            if planned.is_empty() || self.fits(&planned) {
+                return planned;
+            }
+            if self.live.iter_mut().map(Sequence::drop_guesses).fold(false, |any, had| any | had) {
+                continue;
+            }
+            let Some(youngest) = self.live.pop() else { return Vec::new() };
+            self.model.close(youngest.id);
+            if self.live.is_empty() {
+                let error = self.cache_full();
+                self.leave(youngest, Ending::Failed(error));
+                return Vec::new();
+            }
+            self.queue.metrics.preempted();
+            self.joining.push_front(youngest);
+        }
+    }
+
+    fn chosen(&self) -> Vec<usize> {
         let mut room = self.config.prefill_chunk;
         let mut fits = |sequence: &Sequence| {
             if !sequence.is_reading() {
@@ -140,22 +197,40 @@ impl Worker {
         (0..self.live.len()).filter(|&position| fits(&self.live[position])).collect()
     }
 
+    fn fits(&self, planned: &[usize]) -> bool {
+        let pending = self.pending(planned);
+        self.model.fits(&self.feeds(planned, &pending))
+    }
+
+    fn pending(&self, planned: &[usize]) -> Vec<Vec<u32>> {
+        planned.iter().map(|&position| self.live[position].pending(self.config.prefill_chunk)).collect()
+    }
+
+    fn feeds<'a>(&self, planned: &[usize], pending: &'a [Vec<u32>]) -> Vec<Feed<'a>> {
+        let feed = |(&position, token_ids): (&usize, &'a Vec<u32>)| {
+            let sequence = &self.live[position];
+            Feed { sequence: sequence.id, token_ids, wanted: sequence.wanted(self.config.prefill_chunk) }
+        };
+        planned.iter().zip(pending).map(feed).collect()
+    }
+
+    fn cache_full(&self) -> Error {
+        let cache = self.model.cache();
+        Error::CacheFull { tokens: cache.pages * cache.page_tokens }
+    }
+
     /// The logits of the planned sequences. When a step fails, no sequence has grown: each is tried alone, so that only
     /// those fail that the model cannot feed.
-    fn rows(&mut self, planned: &[usize]) -> Vec<Result<Vec<f32>, Error>> {
-        let chunk = self.config.prefill_chunk;
-        let feeds: Vec<Feed<'_>> = planned
-            .iter()
-            .map(|&position| &self.live[position])
-            .map(|sequence| Feed { sequence: sequence.id, token_ids: sequence.pending(chunk) })
-            .collect();
+    fn rows(&mut self, planned: &[usize]) -> Vec<Result<Rows, Error>> {
+        let pending = self.pending(planned);
+        let feeds = self.feeds(planned, &pending);
         match self.model.step(&feeds) {
-            Ok(rows) => complete(self.model.as_ref(), rows, feeds.len()),
+            Ok(rows) => complete(self.model.as_ref(), rows, &feeds),
             Err(error) if feeds.len() == 1 => vec![Err(error)],
             Err(_) => feeds
                 .iter()
                 .flat_map(|feed| match self.model.step(&[*feed]) {
-                    Ok(rows) => complete(self.model.as_ref(), rows, 1),
+                    Ok(rows) => complete(self.model.as_ref(), rows, &[*feed]),
                     Err(error) => vec![Err(error)],
                 })
                 .collect(),
@@ -168,22 +243,32 @@ impl Worker {
         if endings.is_empty() {
             return;
         }
-        self.queue.left(endings.len());
+        let mut gone = Vec::with_capacity(endings.len());
         for (position, ending) in endings.into_iter().rev() {
             let sequence = self.live.remove(position);
             self.model.close(sequence.id);
-            let (how, event) = match ending {
-                Ending::Done(finish_reason) => {
-                    let usage = sequence.usage();
-                    (Finished::Reason(finish_reason), Some(Event::Done { finish_reason, usage }))
-                }
-                Ending::Failed(error) => (Finished::Error, Some(Event::Failed { error })),
-                Ending::Abandoned => (Finished::Abort, None),
-            };
-            self.queue.metrics.finished(how, sequence.arrived.elapsed());
-            if let Some(event) = event {
-                sequence.sink.send(event);
+            gone.push((sequence, ending));
+        }
+        self.queue.metrics.stepped(self.model.cache());
+        for (sequence, ending) in gone {
+            self.leave(sequence, ending);
+        }
+    }
+
+    /// Tells a caller that its sequence, which is closed, has left.
+    fn leave(&self, sequence: Sequence, ending: Ending) {
+        self.queue.left(1);
+        let (how, event) = match ending {
+            Ending::Done(finish_reason) => {
+                let usage = sequence.usage();
+                (Finished::Reason(finish_reason), Some(Event::Done { finish_reason, usage }))
             }
+            Ending::Failed(error) => (Finished::Error, Some(Event::Failed { error })),
+            Ending::Abandoned => (Finished::Abort, None),
+        };
+        self.queue.metrics.finished(how, sequence.usage(), sequence.arrived.elapsed());
+        if let Some(event) = event {
+            sequence.sink.send(event);
         }
     }
 
@@ -213,9 +298,10 @@ impl Worker {
     /// Tells everybody who still waits that nothing more will come.
     fn fail_all(&mut self) {
         let joining = self.work.admitted.drain(..).map(|request| (request.sink, request.arrived));
-        let live = self.live.drain(..).map(|sequence| (sequence.sink, sequence.arrived));
+        let live = self.live.drain(..).chain(self.joining.drain(..));
+        let live = live.map(|sequence| (sequence.sink, sequence.arrived));
         for (sink, arrived) in joining.chain(live) {
-            self.queue.metrics.finished(Finished::Abort, arrived.elapsed());
+            self.queue.metrics.finished(Finished::Abort, Usage::default(), arrived.elapsed());
             sink.send(Event::Failed { error: self.queue.why_stopped() });
         }
         for job in self.work.scoring.drain(..) {
@@ -224,13 +310,20 @@ impl Worker {
     }
 }
 
+/// The logits of one sequence after a step: so many rows, end to end.
+struct Rows {
+    logits: Vec<f32>,
+    count: usize,
+}
+
 /// The rows of a step. Where their number is wrong, nobody knows whose they are, and all fail.
-fn complete(model: &dyn LanguageModel, rows: Vec<Vec<f32>>, feeds: usize) -> Vec<Result<Vec<f32>, Error>> {
-    if rows.len() == feeds {
-        return rows.into_iter().map(Ok).collect();
+fn complete(model: &dyn LanguageModel, rows: Vec<Vec<f32>>, feeds: &[Feed<'_>]) -> Vec<Result<Rows, Error>> {
+    if rows.len() == feeds.len() {
+        let rows = rows.into_iter().zip(feeds);
+        return rows.map(|(logits, feed)| Ok(Rows { logits, count: feed.wanted })).collect();
     }
-    let message = format!("returned {} rows of logits, expected {feeds}", rows.len());
-    (0..feeds).map(|_| Err(failed(model, message.clone()))).collect()
+    let message = format!("returned {} rows of logits, expected {}", rows.len(), feeds.len());
+    feeds.iter().map(|_| Err(failed(model, message.clone()))).collect()
 }
 
 /// Scores, with their number checked.

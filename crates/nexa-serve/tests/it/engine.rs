@@ -71,6 +71,85 @@ async fn a_request_gives_the_same_tokens_alone_and_in_a_batch() {
     }
 }
 
+/// A model whose logits depend on its tokens alone, not on how they were cut.
+fn whole() -> Fake {
+    Fake::new(|pieces| {
+        let mut state = 7_u64;
+        for token in pieces.concat().iter().rev().take(3) {
+            state = (state ^ u64::from(*token)).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(31);
+        }
+        (0..crate::fake::VOCAB as u64).map(|id| ((state ^ (id % 7)) % 11) as f32 / 4.0).collect()
+    })
+}
+
+#[tokio::test]
+async fn guesses_change_no_token() {
+    let sampling = |temperature, seed| Sampling { temperature, seed, max_tokens: 60, ..Sampling::default() };
+    let prompt = "to be or not to be, that is to be or not to be";
+    for guesses in [1, 4] {
+        let plain = engine(whole());
+        let guessing = sized(whole(), EngineConfig { guesses, ..EngineConfig::default() });
+        for (temperature, seed) in [(0.0, 0), (0.7, 1), (1.0, 2)] {
+            let expected = answered(&plain, prompt, sampling(temperature, seed)).await;
+            assert_eq!(answered(&guessing, prompt, sampling(temperature, seed)).await, expected);
+        }
+        let right = metric(&guessing.metrics(), "spec_decode_num_accepted_tokens_total");
+        let made = metric(&guessing.metrics(), "spec_decode_num_draft_tokens_total");
+        assert!(0 < right && right < made, "{right} of {made}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_memory_goes_on_where_it_stopped() {
+    let prompts: Vec<String> = (0..6).map(|n| format!("prompt {n} ").repeat(3)).collect();
+    let sampling =
+        |n: usize| Sampling { temperature: 1.0, seed: n as u64, max_tokens: 50, ..Sampling::default() };
+    let plain = engine(whole());
+    let (model, gate) = whole().with_budget(200).gated();
+    let tight = engine(model);
+    let answers: Vec<Answer> =
+        prompts.iter().enumerate().map(|(n, prompt)| ask(&tight, prompt, sampling(n))).collect();
+    drop(gate);
+    for ((n, prompt), answer) in prompts.iter().enumerate().zip(answers) {
+        assert_eq!(answer.complete().await.unwrap(), answered(&plain, prompt, sampling(n)).await, "{n}");
+    }
+    assert!(metric(&tight.metrics(), "num_preemptions_total") > 0);
+    assert_eq!(metric(&tight.metrics(), "num_requests_running"), 0);
+
+    let error = ask(&tight, &"x".repeat(150), Sampling { max_tokens: 100, ..sampling(0) }).complete().await;
+    assert!(error.unwrap_err().to_string().contains("room for 200 tokens"));
+    let error = ask(&tight, &"x".repeat(250), sampling(0)).complete().await;
+    assert!(error.unwrap_err().to_string().contains("room for 200 tokens"));
+}
+
+#[tokio::test]
+async fn probabilities_are_told_for_every_token() {
+    let engine = engine(Fake::saying("a€b"));
+    let sampling = Sampling { logprobs: Some(2), prompt_logprobs: Some(1), ..Sampling::default() };
+    let completion = answered(&engine, "12>", sampling).await;
+    assert_eq!(completion.text, "a€b");
+    // Three bytes make the sign; the end of the turn is no part of the answer.
+    let ids: Vec<u32> = completion.logprobs.iter().map(|token| token.token_id).collect();
+    assert_eq!(ids, "a€b".bytes().map(u32::from).collect::<Vec<_>>());
+    let expected = 9.0 - (9.0f32.exp() + 258.0).ln();
+    for token in &completion.logprobs {
+        assert!((token.logprob_nats - expected).abs() < 1e-5);
+        assert_eq!((token.top.len(), token.top[0].0), (2, token.token_id));
+    }
+    let ids: Vec<u32> = completion.prompt_logprobs.iter().map(|token| token.token_id).collect();
+    assert_eq!(ids, [u32::from(b'2'), u32::from(b'>')]);
+}
+
+#[tokio::test]
+async fn the_end_of_a_turn_can_be_put_off() {
+    let engine = engine(Fake::saying("ab"));
+    let usual = Sampling { max_tokens: 6, ..Sampling::default() };
+    let tokens = async |sampling: Sampling| answered(&engine, ">", sampling).await.usage.completion_tokens;
+    assert_eq!(tokens(usual.clone()).await, 3);
+    assert_eq!(tokens(Sampling { min_tokens: 5, ..usual.clone() }).await, 6);
+    assert_eq!(tokens(Sampling { ignore_eos: true, ..usual }).await, 6);
+}
+
 #[tokio::test]
 async fn the_seed_decides_the_text() {
     let engine = engine(Fake::mixing());
@@ -87,8 +166,15 @@ async fn an_answer_ends_where_it_should() {
         let stop = stop.iter().map(|&stop| stop.to_owned()).collect();
         let completion =
             answered(&engine, prompt, Sampling { max_tokens, stop, ..Sampling::default() }).await;
-        let usage = Usage { prompt_tokens: prompt.len(), completion_tokens: tokens };
-        assert_eq!(completion, Completion { text: text.to_owned(), finish_reason: reason, usage });
+        let usage = Usage { prompt_tokens: prompt.len(), completion_tokens: tokens, cached_tokens: 0 };
+        let expected = Completion {
+            text: text.to_owned(),
+            finish_reason: reason,
+            usage,
+            logprobs: Vec::new(),
+            prompt_logprobs: Vec::new(),
+        };
+        assert_eq!(completion, expected);
     };
     // The end-of-turn token counts; the ellipsis has three bytes, so three tokens.
     check(">", 99, &[], "One, two. Three…", FinishReason::Stop, 19).await;
@@ -111,7 +197,7 @@ async fn a_stream_holds_whole_characters_and_no_beginning_of_a_stop() {
     let mut deltas = Vec::new();
     let last = loop {
         match answer.next().await.unwrap() {
-            Event::Delta { text } => deltas.push(text),
+            Event::Delta { text, .. } => deltas.push(text),
             other => break other,
         }
     };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nexa_core::lm::{
-    ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo, Role, SequenceId, TokenScore, Tokenizer,
+    CacheUse, ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo, Opened, Role, SequenceId,
+    TokenScore, Tokenizer,
 };
 
 /// Begins every text.
@@ -52,6 +53,17 @@ impl Tokenizer for ByteTokenizer {
         let bytes: Vec<u8> = token_ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+    fn token_bytes(&self, token_id: u32) -> Option<Vec<u8>> {
+        match token_id {
+            BEGIN => Some(b"<begin>".to_vec()),
+            ASSISTANT => Some(b"<assistant>".to_vec()),
+            END => Some(b"<end>".to_vec()),
+            byte => u8::try_from(byte).ok().map(|byte| vec![byte]),
+        }
+    }
+    fn is_special(&self, token_id: u32) -> bool {
+        token_id >= BEGIN
+    }
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, Error> {
         let mut token_ids = self.render(messages)?.token_ids;
         token_ids.push(ASSISTANT);
@@ -83,6 +95,8 @@ pub(crate) struct Fake {
     rule: Rule,
     hook: Option<Hook>,
     closed: Option<Sender<u64>>,
+    /// Tokens that all sequences may hold together.
+    budget: Option<usize>,
 }
 
 impl Fake {
@@ -95,6 +109,8 @@ impl Fake {
                 context_length: 512,
                 weights_hash: "blake3:0123456789abcdef".to_owned(),
                 device: "cpu".to_owned(),
+                format: "f32".to_owned(),
+                weight_bytes: 0,
             },
             tokenizer: Arc::new(ByteTokenizer { has_template: true }),
             sequences: HashMap::new(),
@@ -102,6 +118,7 @@ impl Fake {
             rule: Box::new(rule),
             hook: None,
             closed: None,
+            budget: None,
         }
     }
 
@@ -161,6 +178,12 @@ impl Fake {
         (self, closed)
     }
 
+    /// Lets all sequences hold so many tokens together.
+    pub(crate) fn with_budget(mut self, tokens: usize) -> Self {
+        self.budget = Some(tokens);
+        self
+    }
+
     pub(crate) fn with_context_length(mut self, tokens: usize) -> Self {
         self.info.context_length = tokens;
         self
@@ -179,11 +202,33 @@ impl LanguageModel for Fake {
     fn tokenizer(&self) -> Arc<dyn Tokenizer> {
         self.tokenizer.clone()
     }
-    fn open(&mut self) -> SequenceId {
+    fn open(&mut self, _: &[u32]) -> Opened {
         self.opened += 1;
-        let id = SequenceId(self.opened);
-        self.sequences.insert(id, Vec::new());
-        id
+        let sequence = SequenceId(self.opened);
+        self.sequences.insert(sequence, Vec::new());
+        Opened { sequence, cached_tokens: 0 }
+    }
+    fn fits(&self, feeds: &[Feed<'_>]) -> bool {
+        let Some(budget) = self.budget else { return true };
+        let held: usize = self.sequences.values().flatten().map(Vec::len).sum();
+        held + feeds.iter().map(|feed| feed.token_ids.len()).sum::<usize>() <= budget
+    }
+    fn cache(&self) -> CacheUse {
+        let held = self.sequences.values().flatten().map(Vec::len).sum();
+        CacheUse { pages: self.budget.unwrap_or(0), held, page_tokens: 1, ..CacheUse::default() }
+    }
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize) {
+        let pieces = self.sequences.get_mut(&sequence).expect("an open sequence");
+        let mut extra = pieces.iter().map(Vec::len).sum::<usize>() - tokens;
+        while extra > 0 {
+            let last = pieces.last_mut().expect("there are tokens to take back");
+            let taken = extra.min(last.len());
+            last.truncate(last.len() - taken);
+            extra -= taken;
+            if last.is_empty() {
+                pieces.pop();
+            }
+        }
     }
     fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error> {
         let is_warm_up = feeds.iter().all(|feed| feed.sequence == SequenceId(1));
@@ -194,9 +239,16 @@ impl LanguageModel for Fake {
         for feed in feeds {
             assert!(!feed.token_ids.is_empty(), "an empty feed");
             let pieces = self.sequences.get_mut(&feed.sequence).expect("an open sequence");
+            let before = pieces.clone();
             pieces.push(feed.token_ids.to_vec());
             assert!(pieces.concat().len() <= self.info.context_length, "more tokens than positions");
-            rows.push((self.rule)(pieces));
+            let seen = feed.token_ids.len();
+            let logits = (seen - feed.wanted + 1..=seen).map(|end| {
+                let mut pieces = before.clone();
+                pieces.push(feed.token_ids[..end].to_vec());
+                (self.rule)(&pieces)
+            });
+            rows.push(logits.flatten().collect());
         }
         Ok(rows)
     }

@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
+use nexa_core::lm::LanguageModel;
 use nexa_core::{ExitCode, config, format};
 use nexa_data::tables::FileTables;
 use nexa_distill::embedded::{self, Conduct, EmbeddedTeacher, Faults};
 use nexa_model::DecoderConfig;
+use nexa_model::bench::Decoding;
 use nexa_train::Inputs;
 use nexa_train::bench::{self, Bench, Fit, Measured};
 use serde::Deserialize;
 
-use crate::args::{BenchProviderArgs, BenchSftArgs, BenchTrainArgs, Global};
+use crate::app::App;
+use crate::args::{BenchProviderArgs, BenchServeArgs, BenchSftArgs, BenchTrainArgs, Global};
+use crate::commands::inference;
 use crate::render::error::reported;
 use crate::render::{self, table};
 
@@ -31,6 +35,33 @@ pub(crate) fn train(global: &Global, args: &BenchTrainArgs) -> Result<ExitCode> 
     } else {
         show(&measured);
     }
+    Ok(ExitCode::Success)
+}
+
+/// Measures how fast a model reads and writes.
+pub(crate) fn serve(global: &Global, args: &BenchServeArgs) -> Result<ExitCode> {
+    let app = App::open(global)?;
+    let (mut model, _) = inference::load(&app, &args.model)?;
+    let BenchServeArgs { prompt_tokens, new_tokens, streams, repeats, .. } = *args;
+    let bench = Decoding { prompt_tokens, new_tokens, streams, repeats };
+    let measured = nexa_model::bench::decoding(&mut model, bench)?;
+    if global.json {
+        render::json(&measured)?;
+        return Ok(ExitCode::Success);
+    }
+    let info = model.info();
+    render::out(&format!(
+        "{} in {}: {:.1} tokens/s read, {:.1} tokens/s written by {streams} {}, {:.0} % of what memory allows \
+         ({} of weights a step at {:.1} GB/s)",
+        info.name,
+        info.format,
+        measured.prefill_tokens_per_s,
+        measured.decode_tokens_per_s,
+        if streams == 1 { "stream" } else { "streams" },
+        100.0 * measured.share_of_memory_limit,
+        format::size(measured.weight_bytes),
+        measured.read_bytes_per_s / 1e9,
+    ));
     Ok(ExitCode::Success)
 }
 

@@ -1,31 +1,36 @@
 //! `nexa inference` (`nexa serve`): serves a checkpoint over HTTP.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use nexa_core::ExitCode;
 use nexa_core::artifact::Kind;
-use nexa_model::LocalModel;
+use nexa_core::lm::LanguageModel;
+use nexa_model::{CacheConfig, CacheNumber, Checkpoint, LocalModel, Quantisation};
 use nexa_serve::{Engine, EngineConfig, ServerConfig};
 
 use crate::app::App;
-use crate::args::{Global, InferenceArgs};
+use crate::args::{Global, InferenceArgs, ServedModelArgs};
 use crate::render::{self, error::reported};
 
 /// Serves the checkpoint that was named, else the project's newest.
 pub(crate) fn run(global: &Global, args: &InferenceArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
-    let named = args.checkpoint.as_deref().or(args.checkpoint_option.as_deref());
-    let (folder, name) = checkpoint(&app, named)?;
-    let model = LocalModel::load(&folder).map_err(reported)?.named(&name);
-    let config =
-        EngineConfig { max_batch: args.max_batch, max_queued: args.max_queued, ..EngineConfig::default() };
+    let (model, path) = load(&app, &args.model)?;
+    let name = model.info().name.clone();
+    let config = EngineConfig {
+        max_batch: args.max_batch,
+        max_queued: args.max_queued,
+        prefill_chunk: args.prefill_chunk,
+        guesses: args.speculate,
+        ..EngineConfig::default()
+    };
     let engine = Engine::start(Box::new(model), config).map_err(reported)?;
     let config = ServerConfig {
         host: args.host.clone(),
         port: args.port,
         api_keys: app.environment.get("NEXA_API_KEY").into_iter().collect(),
-        checkpoint_path: Some(folder),
+        checkpoint_path: Some(path),
         ..ServerConfig::default()
     };
     nexa_serve::serve(
@@ -36,6 +41,39 @@ pub(crate) fn run(global: &Global, args: &InferenceArgs) -> Result<ExitCode> {
     )
     .map_err(reported)?;
     Ok(ExitCode::Success)
+}
+
+/// Loads a model as the arguments ask for it, and tells where it lies.
+pub(crate) fn load(app: &App, args: &ServedModelArgs) -> Result<(LocalModel, PathBuf)> {
+    let named = args.checkpoint.as_deref().or(args.checkpoint_option.as_deref());
+    let (path, name) = match named.map(Path::new).filter(|path| is_gguf(path)) {
+        Some(path) => (path.to_owned(), path.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
+        None => checkpoint(app, named)?,
+    };
+    let path = path.as_path();
+    let quantisation = args.quantize.as_deref().and_then(|name| {
+        Quantisation::NAMES.into_iter().find_map(|(known, format)| (known == name).then_some(format))
+    });
+    let model = match quantisation {
+        Some(_) if is_gguf(path) => bail!("{}: a .gguf file is served in its own format", path.display()),
+        None if is_gguf(path) => LocalModel::load_gguf(path),
+        None => LocalModel::load(path),
+        Some(format) => {
+            let checkpoint = Checkpoint::load(path).map_err(reported)?;
+            LocalModel::quantised(checkpoint, format)
+        }
+    };
+    let cache = CacheConfig {
+        bytes: usize::try_from(args.kv_cache).unwrap_or(usize::MAX),
+        number: if args.kv_cache_type == "f16" { CacheNumber::F16 } else { CacheNumber::F32 },
+        prefixes: !args.no_prefix_cache,
+    };
+    Ok((model.map_err(reported)?.named(&name).with_cache(cache), path.to_owned()))
+}
+
+/// Whether a path is a GGUF file.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
 
 /// Whether a folder is no artifact of the lab. A manifest that cannot be read is an error, not a way past it.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::{ExportFormat, ExportType, Global, ModelCommand, StageArgs};
-use crate::commands::inference::checkpoint;
+use crate::commands::inference::{checkpoint, is_gguf};
 use crate::commands::stage;
 use crate::models;
 use crate::render::{self, error::reported, table};
@@ -38,10 +38,6 @@ pub(crate) fn run(global: &Global, command: ModelCommand) -> Result<ExitCode> {
             export(global, &checkpoint, &form, &output)
         }
     }
-}
-
-fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
 
 /// Prints architecture, size and hash of a checkpoint.

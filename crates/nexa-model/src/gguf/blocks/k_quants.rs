@@ -63,7 +63,7 @@ fn nibble(byte: u8, group: usize) -> u8 {
 ///
 /// Groups 0 to 3 have theirs in the low six bits of bytes 0 to 3 and 4 to 7. Those of groups 4 to 7 have their low four
 /// bits in bytes 8 to 11, scale below minimum, and their high two in the top bits of the bytes before.
-fn scale_and_min(packed: &[u8], group: usize) -> (u8, u8) {
+pub(crate) fn scale_and_min(packed: &[u8], group: usize) -> (u8, u8) {
     if group < 4 {
         return (packed[group] & 63, packed[group + 4] & 63);
     }

@@ -1,10 +1,10 @@
-//! One function for each block format: the bytes of a block to its weights, and back for the two that are written.
+//! One function for each block format: the bytes of a block to its weights, and back for those that are written.
 //!
 //! The layouts are those of `ggml-common.h`. All numbers are little-endian. A block's weights are the rows' numbers in
 //! order; only which bits hold which weight differs.
 
-pub(super) mod encode;
-pub(super) mod k_quants;
+pub(crate) mod encode;
+pub(crate) mod k_quants;
 pub(super) mod legacy;
 pub(super) mod plain;
 
