@@ -41,7 +41,7 @@ impl Source {
     }
 
     /// Opens it row by row.
-    pub(super) fn open(&self) -> Result<Records> {
+    pub(crate) fn open(&self) -> Result<Records> {
         Ok(match self.texts {
             Some(texts) => texts.open(&self.path)?,
             None => Records::open(&self.path)?,

@@ -13,7 +13,6 @@ use super::graph::Graph;
 use super::{Origin, identity, text};
 use crate::Result;
 use crate::ingest::sources::{self, Source};
-use crate::tables::Records;
 
 /// The stage whose rows come from files.
 pub(super) const INGEST: &str = "data.ingest";
@@ -64,7 +63,7 @@ fn file(graph: &Graph, dataset: &Artifact, name: &str) -> Option<(Source, Conten
 
 /// The line on which a row stands: the one with its id, else the one that its id counts.
 fn line(source: &Source, id_column: &str, id: &str) -> Result<Option<u64>> {
-    for record in Records::open(&source.path)? {
+    for record in source.open()? {
         let record = record?;
         let Ok(row) = &record.content else { continue };
         let own = match row.get(id_column) {

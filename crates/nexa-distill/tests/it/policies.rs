@@ -189,6 +189,8 @@ impl ModelLoader for Parrot {
             context_length: 8,
             weights_hash: "none".to_owned(),
             device: "cpu".to_owned(),
+            format: "f32".to_owned(),
+            weight_bytes: 0,
         };
         Ok(LoadedModel { info, chat: Arc::new(Parrot), scorer: None })
     }

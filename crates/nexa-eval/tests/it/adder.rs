@@ -124,6 +124,8 @@ impl ModelLoader for Adder {
                 parameters: 0,
                 context_length: self.context_words,
                 device: "cpu".to_owned(),
+                format: "f32".to_owned(),
+                weight_bytes: 0,
             },
             chat: Arc::new(self.clone()),
             scorer: self.has_scorer.then(|| Arc::new(self.clone()) as Arc<dyn TextScorer>),
