@@ -258,10 +258,10 @@ mod tests {
     #[test]
     fn buckets_are_cumulative_and_labels_are_escaped() {
         let metrics = Metrics::new();
-        metrics.first_token(7, Duration::from_millis(5));
-        metrics.first_token(2, Duration::from_millis(7));
+        metrics.first_token(Usage { prompt_tokens: 7, ..Usage::default() }, Duration::from_millis(5));
+        metrics.first_token(Usage { prompt_tokens: 2, ..Usage::default() }, Duration::from_millis(7));
         metrics.next_token(Duration::from_secs(100));
-        metrics.finished(Finished::Abort, Duration::from_secs(1));
+        metrics.finished(Finished::Abort, Usage::default(), Duration::from_secs(1));
         let page = metrics.render("a\"b", 1, 2);
         let check = |name: &str, labels: &str, value: &str| {
             let line = format!("nexa_{name}{{model_name=\"a\\\"b\"{labels}}} {value}\n");

@@ -116,7 +116,9 @@ async fn who_waits_for_memory_goes_on_where_it_stopped() {
     assert!(metric(&tight.metrics(), "num_preemptions_total") > 0);
     assert_eq!(metric(&tight.metrics(), "num_requests_running"), 0);
 
-    let error = ask(&tight, &"x".repeat(150), Sampling { max_tokens: 100, ..sampling(0) }).complete().await;
+    let error = ask(&tight, &"x".repeat(150), Sampling { max_tokens: 100, ignore_eos: true, ..sampling(0) })
+        .complete()
+        .await;
     assert!(error.unwrap_err().to_string().contains("room for 200 tokens"));
     let error = ask(&tight, &"x".repeat(250), sampling(0)).complete().await;
     assert!(error.unwrap_err().to_string().contains("room for 200 tokens"));

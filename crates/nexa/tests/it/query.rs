@@ -81,7 +81,7 @@ fn mistakes_are_one_line_with_what_to_do() {
     check("SELECT quesion FROM dataset", 2, "there is no column `quesion`", "did you mean `question`?");
     check("SELECT * FROM dataset_v2", 4, "find version `tutor/dataset_v2`", "there are: v1");
     check("DELETE FROM dataset", 2, "only statements that read", "begins with SELECT");
-    check("SELECT FROM WHERE", 2, "query: ", "");
+    check("SELECT (question FROM dataset", 2, "query: ", "");
     check("SELECT upperr(question) FROM dataset", 2, "upperr", "");
     check("SELECT * FROM 's3://bucket/*.parquet'", 7, "AWS_ACCESS_KEY_ID is not set", ".env");
     let ran = query(&shell, &["SELECT array_agg(question) FROM dataset", "--memory-limit", "1KiB"]);
