@@ -74,14 +74,14 @@ impl Numbers for Rounded<'_> {
     fn matrix(&self, parameter: &Parameter, place: usize) -> Result<Matrix, Error> {
         let values = &self.weights.values()[place];
         let is_table = parameter.kind == crate::Kind::Embedding;
-        let (format, encode): (_, fn(&[f32]) -> Vec<u8>) = match self.to {
-            Quantisation::Q4_0 if !is_table => (TensorType::Q4_0, encode::q4_0),
-            Quantisation::Q4_0 | Quantisation::Q8_0 => (TensorType::Q8_0, encode::q8_0),
-        };
-        if !QuantLinear::supports(format, parameter.shape[1]) {
+        // Both formats have blocks of one length.
+        if !QuantLinear::supports(TensorType::Q8_0, parameter.shape[1]) {
             return Ok(Matrix::Full(values.clone()));
         }
-        Ok(Matrix::Blocks(vec![(format, encode(values))]))
+        Ok(Matrix::Blocks(vec![match self.to {
+            Quantisation::Q4_0 if !is_table => (TensorType::Q4_0, encode::q4_0(values)),
+            Quantisation::Q4_0 | Quantisation::Q8_0 => (TensorType::Q8_0, encode::q8_0(values)),
+        }]))
     }
 }
 

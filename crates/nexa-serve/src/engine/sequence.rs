@@ -159,8 +159,7 @@ impl Sequence {
             self.fed = self.token_ids.len();
         }
         let guesses = std::mem::take(&mut self.guesses);
-        let mut right = 0;
-        for (row, guess) in rows.iter().zip(guesses.iter().map(Some).chain([None])) {
+        for (right, (row, guess)) in rows.iter().zip(guesses.iter().map(Some).chain([None])).enumerate() {
             let token_id = self.choose(row, tokenizer)?;
             let ending = self.accept(token_id, row, tokenizer, metrics)?;
             if ending.is_some() || guess != Some(&token_id) {
@@ -168,7 +167,6 @@ impl Sequence {
                 return Ok(ending);
             }
             // The model has seen this token already.
-            right += 1;
             self.fed += 1;
         }
         Ok(None)

@@ -142,8 +142,8 @@ impl Worker {
     /// Lets a sequence go on with the logits of a step, and takes back from the model what was guessed wrong.
     fn advance(&mut self, position: usize, rows: &Rows, vocab: usize) -> Result<Option<FinishReason>, Error> {
         let sequence = &mut self.live[position];
-        let width = if rows.count == 0 { vocab } else { rows.logits.len() / rows.count };
-        let rows: Vec<&[f32]> = rows.logits.chunks_exact(width.max(1)).collect();
+        let width = rows.logits.len().checked_div(rows.count).unwrap_or(vocab).max(1);
+        let rows: Vec<&[f32]> = rows.logits.chunks_exact(width).collect();
         let guessed = !sequence.is_reading() && rows.len() > 1;
         let ending =
             sequence.advance(&rows, self.config.prefill_chunk, self.tokenizer.as_ref(), &self.queue.metrics);

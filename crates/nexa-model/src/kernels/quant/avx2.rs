@@ -110,7 +110,7 @@ mod x86_64 {
                 }
             }
         }
-        sums.map(|sums| cast(sums))
+        sums.map(cast)
     }
 
     /// Adds up the blocks of 6-bit quants, whose halves have a scale each.
@@ -132,7 +132,7 @@ mod x86_64 {
                 }
             }
         }
-        sums.map(|sums| cast(sums))
+        sums.map(cast)
     }
 
     /// A vector of quants.
