@@ -5,7 +5,7 @@
 //! - [`Decoder`] is the model under autodiff, for training. Its slow parts are fused: `ops` makes the
 //!   kernels in `kernels` operations of Burn, `plain` says what each must compute.
 //! - [`device`] names and opens what training computes on.
-//! - [`LocalModel`] is the model for inference, in single precision or in few bits; [`bench`] measures it.
+//! - [`LocalModel`] is the model for inference, in single precision or in few bits; [`mod@bench`] measures it.
 //! - [`ChatTokenizer`] is text to ids and back, with the chat template.
 //! - [`ImportModel`] takes a model from elsewhere into the lab, [`MergeModel`] adds adapters to one, [`export()`] writes one for others;
 //!   [`gguf`] reads and writes the files of llama.cpp.

@@ -1,6 +1,6 @@
 //! Receipts of rows: where a row comes from and what became of it, and the reverse, what a source reached.
 //!
-//! A row keeps its `id` from stage to stage, or gains an ending that its own columns explain ([`identity`]). So a receipt
+//! A row keeps its `id` from stage to stage, or gains an ending that its own columns explain (`identity`). So a receipt
 //! follows ids along the lineage of artifacts, never across: rows of the same name in other data are other rows. Tables
 //! are read row by row, and only those that may belong to the receipt are held.
 
