@@ -10,6 +10,6 @@ pub mod engine;
 mod error;
 mod serve;
 
-pub use engine::{Answer, Completion, Engine, EngineConfig, Event, Phase, Prompt, Usage};
+pub use engine::{Answer, Completion, Engine, EngineConfig, Event, Phase, Prompt, TokenLogprob, Usage};
 pub use error::Error;
 pub use serve::{ServerConfig, run, serve};

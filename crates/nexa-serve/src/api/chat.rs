@@ -5,16 +5,17 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use futures_util::future;
 use nexa_core::lm::{ChatMessage, Role, Sampling};
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::reply::{Form, Reply};
-use super::sampling::{Defaults, Delivery, take_delivery, take_sampling};
+use super::sampling::{Defaults, Delivery, take_count, take_delivery, take_logprobs, take_sampling};
 use super::state::Served;
 use super::stream;
-use crate::Prompt;
+use crate::{Answer, Prompt};
 
 /// Answers a conversation.
 pub(super) async fn create(
@@ -23,11 +24,13 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let model = served.take_model(&mut fields)?;
     let messages = take_messages(&mut fields)?;
-    let sampling = take_sampling(&mut fields, &Defaults::CHAT)?;
+    let mut sampling = take_sampling(&mut fields, &Defaults::CHAT)?;
+    let count = take_count(&mut fields)?;
+    sampling.logprobs = take_chat_logprobs(&mut fields)?;
     let delivery = take_delivery(&mut fields)?;
     fields.finish()?;
     let reply = Reply::new(Form::Chat, model, &served);
-    answer(&served, Order { reply, prompt: Prompt::Messages(messages), sampling, delivery }).await
+    answer(&served, Order { reply, prompt: Prompt::Messages(messages), sampling, count, delivery }).await
 }
 
 /// A request, taken apart.
@@ -35,22 +38,42 @@ pub(super) struct Order {
     pub(super) reply: Reply,
     pub(super) prompt: Prompt,
     pub(super) sampling: Sampling,
+    /// Answers that are asked for.
+    pub(super) count: usize,
     pub(super) delivery: Delivery,
 }
 
 /// Answers a prompt in the form of a reply.
 pub(super) async fn answer(served: &Arc<Served>, order: Order) -> Result<Response, ApiError> {
-    let Order { reply, prompt, sampling, delivery } = order;
+    let Order { reply, prompt, sampling, count, delivery } = order;
     let param = reply.prompt_param();
-    let answer =
-        served.submit(prompt, sampling).await.map_err(|error| ApiError::from_engine(error, param))?;
+    let mut answers = Vec::with_capacity(count);
+    for index in 0..count as u64 {
+        // Each answer draws from a generator of its own; the first from that of the request.
+        let sampling = Sampling { seed: sampling.seed.wrapping_add(index), ..sampling.clone() };
+        let answer = served.submit(prompt.clone(), sampling).await;
+        // Answers that were accepted before one is refused are cancelled as they are dropped.
+        answers.push(answer.map_err(|error| ApiError::from_engine(error, param))?);
+    }
     match delivery {
-        Delivery::Stream { include_usage } => Ok(stream::respond(reply, answer, include_usage)),
+        Delivery::Stream { include_usage } => Ok(stream::respond(reply, answers, include_usage)),
         Delivery::Whole => {
-            let completion = answer.complete().await.map_err(|error| ApiError::from_model(error, param))?;
-            Ok(Json(reply.whole(&completion)).into_response())
+            let completions = future::try_join_all(answers.into_iter().map(Answer::complete)).await;
+            let completions = completions.map_err(|error| ApiError::from_model(error, param))?;
+            Ok(Json(reply.whole(&completions)).into_response())
         }
     }
+}
+
+/// Takes `logprobs` and `top_logprobs`, of which the second means nothing without the first.
+fn take_chat_logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    let wanted = fields.flag("logprobs")?;
+    let top = take_logprobs(fields, "top_logprobs")?.unwrap_or(0);
+    if top > 0 && !wanted {
+        let message = "`top_logprobs` is only for `logprobs: true`";
+        return Err(ApiError::bad_param("top_logprobs", message));
+    }
+    Ok(wanted.then_some(top))
 }
 
 fn take_messages(fields: &mut Fields) -> Result<Vec<ChatMessage>, ApiError> {

@@ -10,7 +10,7 @@ use super::chat::{Order, answer};
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::reply::{Form, Reply};
-use super::sampling::{Defaults, take_delivery, take_sampling};
+use super::sampling::{Defaults, take_count, take_delivery, take_logprobs, take_sampling};
 use super::state::Served;
 use crate::Prompt;
 
@@ -21,11 +21,13 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let model = served.take_model(&mut fields)?;
     let prompt = take_prompt(&mut fields)?;
-    let sampling = take_sampling(&mut fields, &Defaults::COMPLETION)?;
+    let mut sampling = take_sampling(&mut fields, &Defaults::COMPLETION)?;
+    let count = take_count(&mut fields)?;
+    sampling.logprobs = take_logprobs(&mut fields, "logprobs")?;
     let delivery = take_delivery(&mut fields)?;
     fields.finish()?;
     let reply = Reply::new(Form::Completion, model, &served);
-    answer(&served, Order { reply, prompt, sampling, delivery }).await
+    answer(&served, Order { reply, prompt, sampling, count, delivery }).await
 }
 
 /// Takes one prompt: a text, an array of one text, or an array of token ids.

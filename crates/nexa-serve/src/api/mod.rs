@@ -20,6 +20,7 @@ mod completions;
 mod error;
 mod fields;
 mod infer;
+mod logprobs;
 mod models;
 mod reply;
 mod sampling;

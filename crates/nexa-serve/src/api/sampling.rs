@@ -1,13 +1,22 @@
 //! The parameters that choose tokens, and those that choose the form of the reply.
 
-use nexa_core::lm::Sampling;
+use std::collections::BTreeMap;
+
+use nexa_core::lm::{Factor, Sampling};
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
+use super::logprobs;
 
 /// Stop strings that one request may have.
 const MAX_STOPS: usize = 16;
+
+/// Answers that one request may ask for.
+const MAX_ANSWERS: usize = 128;
+
+/// The largest bias of a token, either way.
+const MAX_BIAS: f64 = 100.0;
 
 /// What holds where a request says nothing.
 pub(super) struct Defaults {
@@ -32,11 +41,58 @@ pub(super) fn take_sampling(fields: &mut Fields, defaults: &Defaults) -> Result<
         top_p: fields.number("top_p", 0.0..=1.0)?.unwrap_or(defaults.top_p),
         // -1 is how vLLM's clients say "all".
         top_k: fields.integer("top_k", -1)?.map_or(0, |top_k| usize::try_from(top_k).unwrap_or(0)),
+        min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0),
+        repetition_penalty: Factor(fields.number("repetition_penalty", 0.01..=10.0)?.unwrap_or(1.0)),
+        frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0),
+        logit_bias: take_logit_bias(fields)?,
         seed: fields.integer("seed", i64::MIN)?.map_or_else(rand::random, i64::cast_unsigned),
         max_tokens: take_max_tokens(fields)?.unwrap_or(defaults.max_tokens),
+        min_tokens: fields.integer("min_tokens", 0)?.map_or(0, |tokens| usize::try_from(tokens).unwrap_or(0)),
+        ignore_eos: fields.flag("ignore_eos")?,
         stop: take_stops(fields)?,
         ..Sampling::default()
     })
+}
+
+/// Takes `n`, the number of answers.
+pub(super) fn take_count(fields: &mut Fields) -> Result<usize, ApiError> {
+    let count = fields.integer("n", 1)?.unwrap_or(1);
+    usize::try_from(count)
+        .ok()
+        .filter(|&count| count <= MAX_ANSWERS)
+        .ok_or_else(|| ApiError::bad_param("n", format!("`n` is {count}, but must be at most {MAX_ANSWERS}")))
+}
+
+/// Takes a whole number of probabilities.
+pub(super) fn take_logprobs(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
+    let Some(count) = fields.integer(name, 0)? else { return Ok(None) };
+    if count > logprobs::MOST {
+        let message = format!("`{name}` is {count}, but must be at most {}", logprobs::MOST);
+        return Err(ApiError::bad_param(name, message));
+    }
+    Ok(usize::try_from(count).ok())
+}
+
+/// Takes `logit_bias`: token ids, as strings, with what is added to their logits.
+fn take_logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f32>, ApiError> {
+    let name = "logit_bias";
+    let map = match fields.value(name) {
+        None => return Ok(BTreeMap::new()),
+        Some(Value::Object(map)) => map,
+        Some(other) => return Err(wrong_type(name, "an object", &other)),
+    };
+    map.into_iter()
+        .map(|(id, bias)| {
+            let known = id.parse().ok().zip(bias.as_f64().filter(|bias| bias.abs() <= MAX_BIAS));
+            let (id, bias) = known.ok_or_else(|| {
+                let message =
+                    format!("`{name}` holds `{id}`: {bias}, but must hold token ids with -100 to 100");
+                ApiError::bad_param(name, message)
+            })?;
+            Ok((id, bias as f32))
+        })
+        .collect()
 }
 
 /// Takes `max_tokens` or its newer name.

@@ -179,6 +179,19 @@ fn check_sampling(sampling: &Sampling) -> Result<(), lm::Error> {
         format!("`temperature` is {}, but must be 0 or more", sampling.temperature)
     } else if !(0.0..=1.0).contains(&sampling.top_p) {
         format!("`top_p` is {}, but must be from 0 to 1", sampling.top_p)
+    } else if !(0.0..=1.0).contains(&sampling.min_p) {
+        format!("`min_p` is {}, but must be from 0 to 1", sampling.min_p)
+    } else if !(sampling.repetition_penalty.0.is_finite() && sampling.repetition_penalty.0 > 0.0) {
+        format!("`repetition_penalty` is {}, but must be above 0", sampling.repetition_penalty.0)
+    } else if ![sampling.frequency_penalty, sampling.presence_penalty]
+        .iter()
+        .all(|penalty| penalty.is_finite())
+    {
+        "a penalty is no finite number".to_owned()
+    } else if sampling.logit_bias.values().any(|bias| bias.is_nan()) {
+        "`logit_bias` holds what is no number".to_owned()
+    } else if sampling.form.is_some() {
+        "answers of a given form cannot be asked of a local model yet".to_owned()
     } else if sampling.max_tokens == 0 {
         "`max_tokens` is 0, but must be at least 1".to_owned()
     } else if sampling.stop.iter().any(String::is_empty) {

@@ -47,6 +47,18 @@ async fn bad_chats_are_refused_by_the_name_of_the_parameter() {
         ("stop", json!([""])),
         ("stop", json!(7)),
         ("stop", json!(vec!["x"; 17])),
+        ("n", json!(0)),
+        ("n", json!(129)),
+        ("min_p", json!(1.5)),
+        ("repetition_penalty", json!(0)),
+        ("frequency_penalty", json!(-3)),
+        ("presence_penalty", json!("x")),
+        ("logit_bias", json!({"a": 1})),
+        ("logit_bias", json!({"5": 101})),
+        ("logprobs", json!(1)),
+        ("top_logprobs", json!(3)),
+        ("top_logprobs", json!(21)),
+        ("min_tokens", json!(-1)),
         ("stream", json!("yes")),
         ("stream_options", json!({"include_usage": true})),
     ] {
@@ -55,15 +67,9 @@ async fn bad_chats_are_refused_by_the_name_of_the_parameter() {
     let both = json!({"max_tokens": 1, "max_completion_tokens": 2});
     check(both, 400, "max_tokens", "invalid_value").await;
     for (name, value) in [
-        ("n", json!(2)),
         ("tools", json!([{"type": "function"}])),
         ("tool_choice", json!("required")),
         ("response_format", json!({"type": "json_object"})),
-        ("logprobs", json!(true)),
-        ("top_logprobs", json!(3)),
-        ("logit_bias", json!({"5": 1})),
-        ("presence_penalty", json!(0.5)),
-        ("frequency_penalty", json!(-1)),
         ("reasoning_effort", json!("high")),
     ] {
         check(json!({name: value}), 400, name, "unsupported_parameter").await;
@@ -85,6 +91,81 @@ async fn bad_chats_are_refused_by_the_name_of_the_parameter() {
     }
     let long = json!({"messages": [{"role": "user", "content": "x".repeat(61)}]});
     check(long, 400, "messages", "context_length_exceeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_answers_come_from_seeds_that_follow_each_other() {
+    let server = Server::start(Fake::mixing()).await;
+    let ask = async |more: Value| {
+        let mut body = json!({"seed": 5, "temperature": 1, "max_tokens": 8});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/chat/completions", chat(body)).await
+    };
+    let reply: Value = ask(json!({"n": 3})).await.json().await.unwrap();
+    let choices = reply["choices"].as_array().unwrap();
+    let prompt_tokens = reply["usage"]["prompt_tokens"].as_u64().unwrap();
+    for (index, choice) in choices.iter().enumerate() {
+        let alone: Value = ask(json!({"seed": 5 + index})).await.json().await.unwrap();
+        assert_eq!(choice["index"], index);
+        assert_eq!(choice["message"], alone["choices"][0]["message"]);
+        assert_eq!(alone["usage"]["prompt_tokens"], prompt_tokens);
+    }
+    assert_eq!(choices.len(), 3);
+    assert_ne!(choices[0]["message"], choices[1]["message"]);
+
+    // The same answers, told apart by their index, as they are written.
+    let page = ask(json!({"n": 3, "stream": true, "stream_options": {"include_usage": true}})).await;
+    let page = page.text().await.unwrap();
+    let mut texts = vec![String::new(); 3];
+    let mut usage = Value::Null;
+    for data in page.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        match chunk["choices"].as_array().unwrap().as_slice() {
+            [choice] => {
+                let index = choice["index"].as_u64().unwrap() as usize;
+                texts[index].push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+            }
+            _ => usage = chunk["usage"].clone(),
+        }
+    }
+    for (text, choice) in texts.iter().zip(choices) {
+        assert_eq!(choice["message"]["content"], *text);
+    }
+    assert_eq!(usage, reply["usage"]);
+    assert!(page.trim_end().ends_with("data: [DONE]"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probabilities_have_the_form_of_each_api() {
+    let server = Server::start(Fake::saying("ab")).await;
+    let more = json!({"logprobs": true, "top_logprobs": 2, "temperature": 0});
+    let reply: Value = server.post("/v1/chat/completions", chat(more)).await.json().await.unwrap();
+    let content = reply["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    let tokens: Vec<&str> = content.iter().map(|entry| entry["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens.concat(), reply["choices"][0]["message"]["content"].as_str().unwrap());
+    let expected = f64::from(9.0 - (9.0f32.exp() + 258.0).ln());
+    for (entry, byte) in content.iter().zip(b"ab") {
+        assert!((entry["logprob"].as_f64().unwrap() - expected).abs() < 1e-5);
+        assert_eq!(entry["bytes"], json!([byte]));
+        let top = entry["top_logprobs"].as_array().unwrap();
+        assert_eq!((top.len(), &top[0]["token"]), (2, &entry["token"]));
+    }
+
+    let body = json!({"prompt": ">", "logprobs": 1, "temperature": 0, "stream": true});
+    let page = server.post("/v1/completions", body).await.text().await.unwrap();
+    let mut offsets = Vec::new();
+    for data in page.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        let choice = &chunk["choices"][0];
+        if let Some(tokens) = choice["logprobs"]["tokens"].as_array() {
+            assert_eq!(
+                tokens.iter().map(|token| token.as_str().unwrap()).collect::<String>(),
+                choice["text"]
+            );
+            offsets.extend(choice["logprobs"]["text_offset"].as_array().unwrap().clone());
+        }
+    }
+    assert_eq!(offsets, [0, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
