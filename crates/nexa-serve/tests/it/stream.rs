@@ -38,7 +38,7 @@ async fn a_streamed_chat_has_the_order_and_the_text_of_a_whole_one() {
     let message = json!({"role": "assistant", "content": "Grüße, 世界!", "refusal": null});
     let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": "stop"});
     assert_eq!(whole["choices"], json!([choice]));
-    let usage = json!({"prompt_tokens": 5, "completion_tokens": 17, "total_tokens": 22});
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": 17, "total_tokens": 22, "prompt_tokens_details": {"cached_tokens": 0}});
     assert_eq!(whole["usage"], usage);
 
     let options = json!({"stream": true, "stream_options": {"include_usage": true}});
