@@ -140,7 +140,9 @@ def check(lab, endpoint, right):
 def requests_of(endpoint, path, body):
     import urllib.request
 
-    with urllib.request.urlopen(urllib.request.Request(endpoint + path, data=body, method="POST"), timeout=10) as reply:
+    headers = {"Content-Type": "text/plain"}
+    request = urllib.request.Request(endpoint + path, data=body, headers=headers, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as reply:
         assert reply.status == 200, reply.status
 
 

@@ -145,6 +145,10 @@ fn schema(error: SchemaError) -> Error {
     }
 }
 
+/// The codes by which S3 refuses keys.
+const CREDENTIAL_CODES: [&str; 5] =
+    ["AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch"];
+
 /// What an object store's refusal means.
 pub(super) fn refused(place: &str, error: &object_store::Error) -> Error {
     let code = code_of(error);
@@ -157,6 +161,10 @@ pub(super) fn refused(place: &str, error: &object_store::Error) -> Error {
         ) => {
             let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
             (format!("the service refused the credentials{code}"), ExitCode::Credentials)
+        }
+        // Listing a bucket tells a refusal by its code alone.
+        (_, Some(code)) if CREDENTIAL_CODES.contains(&code) => {
+            (format!("the service refused the credentials ({code})"), ExitCode::Credentials)
         }
         (_, Some(code)) => (format!("the service says {code}"), ExitCode::Unavailable),
         (error, None) => (innermost(error), ExitCode::Unavailable),
@@ -180,4 +188,25 @@ fn innermost(error: &object_store::Error) -> String {
     let text = cause.to_string();
     let told = text.split(['<', '\n']).next().unwrap_or_default().trim_end_matches([' ', ':']);
     told.chars().take(TOLD_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nexa_core::Diagnose;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_service_is_told_by_its_code() {
+        let check = |code: &str, exit_code: ExitCode, message: &str| {
+            let source =
+                format!("status 403: <Error><Code>{code}</Code><Message>no</Message></Error>").into();
+            let error = refused("s3://bucket/a", &object_store::Error::Generic { store: "S3", source });
+            assert_eq!(error.exit_code(), exit_code, "{error}");
+            assert!(error.to_string().contains(message), "{error}");
+        };
+        check("InvalidAccessKeyId", ExitCode::Credentials, "refused the credentials (InvalidAccessKeyId)");
+        check("NoSuchBucket", ExitCode::Input, "there is no such bucket");
+        check("SlowDown", ExitCode::Unavailable, "the service says SlowDown");
+    }
 }
