@@ -104,8 +104,16 @@ impl Sequence {
         if !self.is_reading() {
             return 1 + self.guesses.len();
         }
-        let end = self.chunk_end(chunk);
-        if self.wants_prompt_logprobs() { end - self.fed } else { usize::from(end == self.read_to) }
+        if self.wants_prompt_logprobs() {
+            self.chunk_len(chunk)
+        } else {
+            usize::from(self.chunk_end(chunk) == self.read_to)
+        }
+    }
+
+    /// How many tokens the next chunk of what is being read has.
+    pub(super) fn chunk_len(&self, chunk: usize) -> usize {
+        self.chunk_end(chunk) - self.fed
     }
 
     fn chunk_end(&self, chunk: usize) -> usize {

@@ -125,24 +125,26 @@ impl Worker {
         if planned.is_empty() {
             return;
         }
-        let vocab = self.tokenizer.vocab_size();
         let rows = self.rows(&planned);
         let mut endings = Vec::new();
         for (position, rows) in planned.into_iter().zip(rows) {
-            match rows.and_then(|rows| self.advance(position, &rows, vocab)) {
+            match rows.and_then(|rows| self.advance(position, &rows)) {
                 Ok(None) => {}
                 Ok(Some(reason)) => endings.push((position, Ending::Done(reason))),
                 Err(error) => endings.push((position, Ending::Failed(error))),
             }
         }
+        if endings.is_empty() {
+            self.queue.metrics.stepped(self.model.cache());
+        }
         self.retire(endings);
-        self.queue.metrics.stepped(self.model.cache());
     }
 
     /// Lets a sequence go on with the logits of a step, and takes back from the model what was guessed wrong.
-    fn advance(&mut self, position: usize, rows: &Rows, vocab: usize) -> Result<Option<FinishReason>, Error> {
+    fn advance(&mut self, position: usize, rows: &Rows) -> Result<Option<FinishReason>, Error> {
         let sequence = &mut self.live[position];
-        let width = rows.logits.len().checked_div(rows.count).unwrap_or(vocab).max(1);
+        // Where no logits were wanted there are none, and no width.
+        let width = rows.logits.len().checked_div(rows.count).unwrap_or(0).max(1);
         let rows: Vec<&[f32]> = rows.logits.chunks_exact(width).collect();
         let guessed = !sequence.is_reading() && rows.len() > 1;
         let ending =
@@ -188,7 +190,7 @@ impl Worker {
             if !sequence.is_reading() {
                 return true;
             }
-            let chunk = sequence.pending(self.config.prefill_chunk).len();
+            let chunk = sequence.chunk_len(self.config.prefill_chunk);
             // Once one chunk does not fit, later ones wait too: a short prompt never overtakes a long one.
             let fits = chunk <= room;
             room = if fits { room - chunk } else { 0 };
