@@ -427,6 +427,17 @@ pub trait LanguageModel: Send {
     /// Drops a sequence and what is kept of it. Unknown ids are ignored.
     fn close(&mut self, sequence: SequenceId);
 
+    /// Gives the mean, over the tokens of a sequence, of the hidden states that the output layer reads.
+    ///
+    /// # Shapes
+    /// Returns `[hidden]`.
+    ///
+    /// # Errors
+    /// Fails where the model gives no hidden states, and as [`LanguageModel::score`].
+    fn embed(&mut self, _token_ids: &[u32]) -> Result<Vec<f32>, Error> {
+        Err(Error::Invalid(format!("model `{}` gives no hidden states to embed texts by", self.info().name)))
+    }
+
     /// Scores every token but the first of each sequence.
     ///
     /// # Shapes

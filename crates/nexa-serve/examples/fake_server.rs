@@ -8,18 +8,22 @@ use std::io::Write;
 
 use nexa_core::env::Secret;
 use nexa_core::event::Cancel;
-use nexa_serve::{Engine, EngineConfig, Error, ServerConfig, serve};
+use nexa_serve::{Engine, EngineConfig, Error, Life, Loaded, ServerConfig, serve};
 
 fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
     let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(0);
     let config =
         ServerConfig { port, api_keys: arguments.map(Secret::new).collect(), ..ServerConfig::default() };
-    let engine =
-        Engine::start(Box::new(fake::Fake::saying("Hello, wörld! 世界 🦀")), EngineConfig::default())?;
-    let announce = |address| {
-        // Whoever reads this line knows that the port is open; without a reader there is nothing to tell.
-        let _ = writeln!(std::io::stdout(), "http://{address}");
+    let load = || {
+        let model = fake::Fake::saying("Hello, wörld! 世界 🦀");
+        Ok(Loaded::from(Engine::start(Box::new(model), EngineConfig::default())?))
     };
-    serve(engine, &config, announce, &Cancel::default())
+    let announce = |life| {
+        if let Life::Ready(address) = life {
+            // Whoever reads this line knows that requests are answered; without a reader there is nothing to tell.
+            let _ = writeln!(std::io::stdout(), "http://{address}");
+        }
+    };
+    serve::<Error>(load, &config, announce, &Cancel::default())
 }

@@ -23,6 +23,14 @@ pub enum Error {
         /// How many there are.
         in_flight: usize,
     },
+    /// As many tokens wait as the engine holds.
+    #[error("queue is full: prompts of {waiting} tokens are waiting, and this request has {tokens}")]
+    QueueTokensFull {
+        /// Tokens that wait.
+        waiting: usize,
+        /// Those of the request that was refused; 0 where nobody has counted them yet.
+        tokens: usize,
+    },
     /// The engine finishes what it has and takes nothing new.
     #[error("the engine is shutting down")]
     Draining,
@@ -42,6 +50,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Loading the model panicked; the panic was shown by the thread.
+    #[error("load the model: its thread panicked")]
+    LoadPanicked,
     /// The host's name has no address.
     #[error("resolve host `{host}`: {message}")]
     Host {
@@ -66,16 +77,6 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// Accepting connections failed.
-    #[error("serve {host}:{port}: {source}")]
-    Serve {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 impl Diagnose for Error {
@@ -83,8 +84,11 @@ impl Diagnose for Error {
         match self {
             Self::Model(error) => error.hint(),
             Self::QueueFull { .. } => Some("wait until some have finished, or raise `max_queued`".to_owned()),
+            Self::QueueTokensFull { .. } => {
+                Some("wait until some have finished, or raise `max_queued_tokens`".to_owned())
+            }
             Self::Exposed { .. } => Some(
-                "set `NEXA_API_KEY`, or listen on `127.0.0.1`, which only this machine reaches".to_owned(),
+                "set `NEXA_API_KEY` or pass `--api-key-file`, or listen on `127.0.0.1`, which only this machine reaches".to_owned(),
             ),
             Self::Bind { port, source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => Some(format!(
@@ -103,7 +107,7 @@ impl Diagnose for Error {
             | Self::Draining
             | Self::Stopped { .. }
             | Self::Start { .. }
-            | Self::Serve { .. } => None,
+            | Self::LoadPanicked => None,
         }
     }
 
@@ -113,12 +117,12 @@ impl Diagnose for Error {
             Self::EngineConfig { .. } => ExitCode::Config,
             Self::Exposed { .. } => ExitCode::Usage,
             Self::QueueFull { .. }
+            | Self::QueueTokensFull { .. }
             | Self::Draining
             | Self::Stopped { .. }
             | Self::Host { .. }
-            | Self::Bind { .. }
-            | Self::Serve { .. } => ExitCode::Unavailable,
-            Self::Start { .. } => ExitCode::Failure,
+            | Self::Bind { .. } => ExitCode::Unavailable,
+            Self::Start { .. } | Self::LoadPanicked => ExitCode::Failure,
         }
     }
 }

@@ -5,11 +5,17 @@
 //! OpenAI protocol over it, and [`serve`](fn@serve) runs that API on a port. This crate knows no tensor library and reads
 //! no checkpoint: whoever starts an engine hands it the model.
 
+mod about;
 pub mod api;
+mod connections;
 pub mod engine;
 mod error;
+mod keys;
 mod serve;
 
+pub use about::{About, Evaluation, Loaded};
+pub use api::cors::Origin;
 pub use engine::{Answer, Completion, Engine, EngineConfig, Event, Phase, Prompt, TokenLogprob, Usage};
 pub use error::Error;
-pub use serve::{ServerConfig, run, serve};
+pub use keys::{is_readable_by_others, read_keys};
+pub use serve::{Life, ServerConfig, run, serve};

@@ -1,17 +1,19 @@
 //! The server's life: bind, answer, drain, end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nexa_core::env::Secret;
 use nexa_core::event::Cancel;
 use nexa_core::hosts;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use crate::{Engine, Error, api};
+use crate::api::{self, Door};
+use crate::connections::Connections;
+use crate::{Error, Loaded, Origin};
 
 /// How long replies may take to be written once the engine has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,12 +32,18 @@ pub struct ServerConfig {
     pub api_keys: Vec<Secret>,
     /// How long running requests may take to end once the server is asked to stop.
     pub drain_timeout: Duration,
+    /// How long a request may take; one that takes longer is cancelled.
+    pub request_timeout: Option<Duration>,
+    /// How long a client may take to send the header of a request, and then its body.
+    pub read_timeout: Duration,
+    /// How long a stream may be silent before a comment keeps proxies from closing it.
+    pub keep_alive: Duration,
     /// Further names of the model.
     pub aliases: Vec<String>,
-    /// Where the model came from, for `/model/info`.
-    pub checkpoint_path: Option<PathBuf>,
     /// The largest body of a request.
     pub max_body_bytes: usize,
+    /// Pages of other origins whose scripts may read replies.
+    pub cors_origins: Vec<Origin>,
 }
 
 impl Default for ServerConfig {
@@ -45,29 +53,41 @@ impl Default for ServerConfig {
             port: 8000,
             api_keys: Vec::new(),
             drain_timeout: Duration::from_secs(30),
+            request_timeout: None,
+            read_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(10),
             aliases: Vec::new(),
-            checkpoint_path: None,
             max_body_bytes: 4 << 20,
+            cors_origins: Vec::new(),
         }
     }
+}
+
+/// A point in the life of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// Connections are accepted; what needs the model is answered with 503.
+    Listening(SocketAddr),
+    /// The model is loaded and warm.
+    Ready(SocketAddr),
 }
 
 /// Serves a model until `cancel` is set, on a runtime of its own. See [`run`].
 ///
 /// # Errors
 /// As [`run`], and when the system gives no threads.
-pub fn serve(
-    engine: Engine,
+pub fn serve<E: From<Error> + Send + 'static>(
+    load: impl FnOnce() -> Result<Loaded, E> + Send + 'static,
     config: &ServerConfig,
-    on_ready: impl FnOnce(SocketAddr),
+    tell: impl FnMut(Life),
     cancel: &Cancel,
-) -> Result<(), Error> {
+) -> Result<(), E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("nexa-serve")
         .build()
         .map_err(|source| Error::Start { what: "the server's runtime", source })?;
-    let result = runtime.block_on(run(engine, config, on_ready, async {
+    let result = runtime.block_on(run(load, config, tell, async {
         while !cancel.is_cancelled() {
             tokio::time::sleep(CANCEL_POLL).await;
         }
@@ -77,60 +97,69 @@ pub fn serve(
     result
 }
 
-/// Serves a model until `shutdown` completes.
+/// Binds the address, loads a model, and serves it until `shutdown` completes.
 ///
-/// `on_ready` is called with the address once requests are answered; `/health` is there before. After `shutdown`,
-/// new requests get 503 while running ones end; what is unfinished after `drain_timeout` fails. The engine has ended
-/// when this returns.
+/// While the model is loaded, and once more after `shutdown` while running requests end, new ones get 503. What is
+/// unfinished after `drain_timeout` fails. The engine has ended when this returns; a model that is still being loaded is
+/// left to the end of the process.
 ///
 /// # Errors
-/// Fails when the address would be open to others without a key, when it cannot be had, or when the engine stops because
-/// its model panicked.
-pub async fn run(
-    engine: Engine,
+/// Fails when the address would be open to others without a key, when it cannot be had, when the model cannot be loaded, or
+/// when the engine stops because its model panicked.
+pub async fn run<E: From<Error> + Send + 'static>(
+    load: impl FnOnce() -> Result<Loaded, E> + Send + 'static,
     config: &ServerConfig,
-    on_ready: impl FnOnce(SocketAddr),
+    mut tell: impl FnMut(Life),
     shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
+) -> Result<(), E> {
     let (listener, address) = bind(config).await?;
-    let (close, closed) = oneshot::channel::<()>();
-    let router = api::router(engine.clone(), config);
-    let mut server = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async {
-                // Either word or silence means that it is time.
-                let _ = closed.await;
-            })
-            .into_future(),
-    );
+    let door = Arc::new(Door::new(config));
+    let (close, closing) = watch::channel(false);
+    let connections =
+        Connections { router: api::router(Arc::clone(&door)), header_timeout: config.read_timeout, closing };
+    let mut server = tokio::spawn(connections.serve(listener));
+    tell(Life::Listening(address));
 
     let life = async {
+        let loaded = in_thread(load).await??;
+        let engine = loaded.engine.clone();
+        door.open(loaded);
         engine.ready().await?;
         tracing::info!(%address, model = engine.info().name, "serving");
-        on_ready(address);
-        engine.stopped().await
+        tell(Life::Ready(address));
+        engine.stopped().await?;
+        Ok(())
     };
     let outcome = tokio::select! {
         () = shutdown => Ok(()),
         ended = life => ended,
-        served = &mut server => match served {
-            Ok(Err(source)) => {
-                Err(Error::Serve { host: config.host.clone(), port: config.port, source })
-            }
-            Ok(Ok(())) | Err(_) => Ok(()),
-        },
     };
 
-    engine.drain();
-    if timeout(config.drain_timeout, engine.stopped()).await.is_err() {
-        tracing::warn!(timeout = ?config.drain_timeout, "requests were cut off by the shutdown");
-        engine.abort();
+    if let Some(engine) = door.close() {
+        engine.drain();
+        if timeout(config.drain_timeout, engine.stopped()).await.is_err() {
+            tracing::warn!(timeout = ?config.drain_timeout, "requests were cut off by the shutdown");
+            engine.abort();
+        }
     }
     drop(close);
-    if !server.is_finished() && timeout(CLOSE_TIMEOUT, &mut server).await.is_err() {
+    if timeout(CLOSE_TIMEOUT, &mut server).await.is_err() {
         server.abort();
     }
     outcome
+}
+
+/// Runs what takes long on a thread that nobody waits for at the end.
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let (sender, done) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("nexa-load".to_owned())
+        .spawn(move || {
+            // Nobody waits any more where the server was asked to stop.
+            let _ = sender.send(work());
+        })
+        .map_err(|source| Error::Start { what: "the thread that loads the model", source })?;
+    done.await.map_err(|_| Error::LoadPanicked)
 }
 
 /// Binds the address, unless it would be open to other machines without a key.

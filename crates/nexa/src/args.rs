@@ -757,6 +757,38 @@ pub(crate) struct InferenceArgs {
     /// Requests that may wait; further ones are refused with 429.
     #[arg(long, default_value_t = 256)]
     pub(crate) max_queued: usize,
+    /// Tokens that the prompts of waiting requests may have together; a request that would add to more is refused with 429.
+    #[arg(long, value_name = "TOKENS", default_value_t = 1 << 20)]
+    pub(crate) max_queued_tokens: usize,
+    /// Whom and how long the server answers.
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+/// Whom a server answers, and how long it bears with them.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AccessArgs {
+    /// A file of keys, one a line, `#` before a comment; every request must bring one. `NEXA_API_KEY` is one more.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Lets the pages of an origin, `https://host` or `*`, read replies; may be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors_origin: Vec<nexa_serve::Origin>,
+    /// Another name under which the model answers; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) served_name: Vec<String>,
+    /// The largest body of a request.
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = crate::size::parse)]
+    pub(crate) max_body: u64,
+    /// Cancels a request that takes longer, and answers 504; 0 never does.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) request_timeout: u64,
+    /// How long a client may take to send the header of a request, and then its body.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) read_timeout: u64,
+    /// How long running requests may take to end after Ctrl-C or SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) drain_timeout: u64,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Evaluate(args) => evaluate::run(global, args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => feedback::run(global, args),
-        Command::Inference(args) => inference::run(global, &args),
+        Command::Inference(args) => inference::run(global, args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),
         Command::Lineage(args) => lineage::run(global, &args),

@@ -309,6 +309,18 @@ impl LanguageModel for LocalModel {
         }
     }
 
+    fn embed(&mut self, token_ids: &[u32]) -> Result<Vec<f32>, lm::Error> {
+        self.check_ids(token_ids)?;
+        self.check_length(token_ids.len())?;
+        if token_ids.is_empty() {
+            return Err(lm::Error::Invalid("there is no token to embed".to_owned()));
+        }
+        let mut sequence = self.apart(token_ids.len());
+        let input = Input { sequence: &mut sequence, token_ids, wanted: token_ids.len() };
+        let hidden = rayon::scope(|_| self.network.hidden(vec![input])); // [tokens, hidden]
+        Ok(mean(&hidden, self.network.config.hidden_size))
+    }
+
     fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, lm::Error> {
         for token_ids in sequences {
             self.check_ids(token_ids)?;
@@ -351,6 +363,13 @@ impl LocalModel {
         sequence.pages.extend((0..tokens.div_ceil(PAGE_TOKENS)).map(|_| page()));
         sequence
     }
+}
+
+/// The mean of some rows, at least one, summed in double precision.
+fn mean(rows: &[f32], width: usize) -> Vec<f32> {
+    let count = (rows.len() / width) as f64;
+    let sum = |column| rows[column..].iter().step_by(width).map(|&number| f64::from(number)).sum::<f64>();
+    (0..width).map(|column| (sum(column) / count) as f32).collect()
 }
 
 /// Rates a token under the softmax of a row of logits.
@@ -461,6 +480,33 @@ mod tests {
             }
         }
         assert_eq!(latest, alone);
+    }
+
+    #[test]
+    fn an_embedding_is_the_plain_mean_of_what_the_output_layer_reads() {
+        for config in families() {
+            // As above: what dynamic scaling does to a prefix is another matter.
+            let config = DecoderConfig { max_position_embeddings: 64, ..config };
+            let (mut local, _) = model(&config);
+            for token_ids in sequences() {
+                let mut expected = vec![0.0; config.hidden_size];
+                for end in 1..=token_ids.len() {
+                    let mut sequence = local.apart(end);
+                    let input = Input { sequence: &mut sequence, token_ids: &token_ids[..end], wanted: 1 };
+                    for (sum, number) in expected.iter_mut().zip(local.network.hidden(vec![input])) {
+                        *sum += f64::from(number) / token_ids.len() as f64;
+                    }
+                }
+                let embedding = local.embed(&token_ids).expect("a text that fits");
+                assert_eq!(embedding.len(), config.hidden_size);
+                for (a, b) in embedding.iter().zip(&expected) {
+                    assert!((f64::from(*a) - b).abs() < 1e-5, "{:?}: {a} and {b}", config.architecture);
+                }
+            }
+            assert!(local.embed(&[]).is_err());
+            assert!(local.embed(&[config.vocab_size as u32]).is_err());
+            assert_eq!(local.cache().held, 0);
+        }
     }
 
     /// A model with room for some pages.

@@ -96,7 +96,15 @@ impl HostNetwork {
     ///
     /// # Shapes
     /// Returns `[wanted rows, vocab]`.
-    pub(super) fn forward(&self, mut inputs: Vec<Input<'_>>) -> Vec<f32> {
+    pub(super) fn forward(&self, inputs: Vec<Input<'_>>) -> Vec<f32> {
+        self.weights.head.forward(&self.hidden(inputs))
+    }
+
+    /// Feeds tokens as [`Self::forward`], and returns what the output layer reads of the wanted rows.
+    ///
+    /// # Shapes
+    /// Returns `[wanted rows, hidden]`.
+    pub(super) fn hidden(&self, mut inputs: Vec<Input<'_>>) -> Vec<f32> {
         let hidden = self.config.hidden_size;
         let epsilon = self.config.rms_norm_eps as f32;
         let token_ids: Vec<u32> = inputs.iter().flat_map(|input| input.token_ids.iter().copied()).collect();
@@ -126,7 +134,7 @@ impl HostNetwork {
         for input in inputs {
             input.sequence.token_ids.extend(input.token_ids);
         }
-        self.weights.head.forward(&rms_norm::forward(&x, &self.weights.norm, epsilon))
+        rms_norm::forward(&x, &self.weights.norm, epsilon)
     }
 
     /// Rotates queries and keys, and stores keys and values in the pages of their sequences.

@@ -1,4 +1,4 @@
-//! What stands before every handler: the request id, the host and the API key.
+//! What stands around every handler: the request id, the host, the API key, and the manifest of the model.
 
 use std::sync::Arc;
 
@@ -9,10 +9,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::reply::random_hex;
-use super::state::Served;
+use super::state::Door;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const MANIFEST: HeaderName = HeaderName::from_static("x-nexa-manifest");
+
+/// What probes ask, which have no key.
+const PUBLIC: [&str; 2] = ["/health", "/ready"];
 
 /// The longest request id that is echoed; a longer one is replaced.
 const MAX_REQUEST_ID: usize = 128;
@@ -29,22 +33,31 @@ pub(super) async fn echo_request_id(request: Request, next: Next) -> Response {
 }
 
 /// Where no key is asked for, lets only requests pass that name a host which cannot be an attacker's.
-pub(super) async fn check_host(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
+pub(super) async fn check_host(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if served.is_open() && !host.is_some_and(|host| served.hosts.allows(host)) {
+    if door.is_open() && !host.is_some_and(|host| door.hosts.allows(host)) {
         return ApiError::foreign_host().into_response();
     }
     next.run(request).await
 }
 
-/// Lets only requests with a key pass, where keys are set. `/health` needs none: probes have none.
-pub(super) async fn require_key(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
-    let is_public = request.uri().path() == "/health";
-    if is_public || served.is_open() || given_key(request.headers()).is_some_and(|key| served.accepts(key)) {
+/// Lets only requests with a key pass, where keys are set.
+pub(super) async fn require_key(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let is_public = PUBLIC.contains(&request.uri().path());
+    if is_public || door.is_open() || given_key(request.headers()).is_some_and(|key| door.keys.accept(key)) {
         next.run(request).await
     } else {
         ApiError::bad_key().into_response()
     }
+}
+
+/// Gives every reply the id of the manifest of the model's checkpoint, so that it can be followed back to data and run.
+pub(super) async fn name_manifest(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(id) = door.model().and_then(|served| served.manifest.clone()) {
+        response.headers_mut().insert(MANIFEST, id);
+    }
+    response
 }
 
 /// The key in `Authorization: Bearer KEY` or `X-Api-Key: KEY`.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::future;
 use nexa_core::lm::{ChatMessage, Role, Sampling};
@@ -12,28 +11,46 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::reply::{Form, Reply};
-use super::sampling::{Defaults, Delivery, take_count, take_delivery, take_logprobs, take_sampling};
-use super::state::Served;
+use super::sampling::{
+    Defaults, Delivery, take_count, take_delivery, take_logprobs, take_prompt_logprobs, take_sampling,
+};
+use super::state::{Deadline, Model, Served};
 use super::stream;
 use crate::{Answer, Prompt};
 
+/// A request, taken apart.
+pub(super) struct Request {
+    model: Option<String>,
+    messages: Vec<ChatMessage>,
+    sampling: Sampling,
+    count: usize,
+    delivery: Delivery,
+}
+
 /// Answers a conversation.
-pub(super) async fn create(
-    State(served): State<Arc<Served>>,
-    mut fields: Fields,
-) -> Result<Response, ApiError> {
-    let model = served.take_model(&mut fields)?;
+pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Response, ApiError> {
+    let deadline = served.deadline();
+    let Request { model, messages, sampling, count, delivery } = take(fields)?;
+    let mut reply = Reply::new(Form::Chat, served.model(model)?, &served);
+    reply.prompt_top = sampling.prompt_logprobs;
+    let prompt = Prompt::Messages(messages);
+    answer(&served, Order { reply, prompt, sampling, count, delivery, deadline }).await
+}
+
+/// Takes a request apart.
+pub(super) fn take(mut fields: Fields) -> Result<Request, ApiError> {
+    let model = fields.string("model")?;
     let messages = take_messages(&mut fields)?;
     let mut sampling = take_sampling(&mut fields, &Defaults::CHAT)?;
     let count = take_count(&mut fields)?;
     sampling.logprobs = take_chat_logprobs(&mut fields)?;
     let delivery = take_delivery(&mut fields)?;
+    sampling.prompt_logprobs = take_prompt_logprobs(&mut fields, delivery)?;
     fields.finish()?;
-    let reply = Reply::new(Form::Chat, model, &served);
-    answer(&served, Order { reply, prompt: Prompt::Messages(messages), sampling, count, delivery }).await
+    Ok(Request { model, messages, sampling, count, delivery })
 }
 
-/// A request, taken apart.
+/// What the engine is asked, and how its answers are told.
 pub(super) struct Order {
     pub(super) reply: Reply,
     pub(super) prompt: Prompt,
@@ -41,28 +58,40 @@ pub(super) struct Order {
     /// Answers that are asked for.
     pub(super) count: usize,
     pub(super) delivery: Delivery,
+    pub(super) deadline: Deadline,
 }
 
 /// Answers a prompt in the form of a reply.
 pub(super) async fn answer(served: &Arc<Served>, order: Order) -> Result<Response, ApiError> {
-    let Order { reply, prompt, sampling, count, delivery } = order;
-    let param = reply.prompt_param();
-    let mut answers = Vec::with_capacity(count);
-    for index in 0..count as u64 {
+    let deadline = order.deadline;
+    match order.delivery {
+        Delivery::Stream { include_usage } => {
+            let answers = deadline.bound(submit(served, &order)).await?;
+            Ok(stream::respond(order.reply, answers, include_usage, deadline))
+        }
+        Delivery::Whole => {
+            let completions = deadline.bound(async {
+                let answers = submit(served, &order).await?;
+                let completions = future::try_join_all(answers.into_iter().map(Answer::complete)).await;
+                completions.map_err(|error| ApiError::from_model(error, order.reply.prompt_param()))
+            });
+            Ok(Json(order.reply.whole(&completions.await?)).into_response())
+        }
+    }
+}
+
+/// Hands all answers of an order to the engine.
+async fn submit(served: &Arc<Served>, order: &Order) -> Result<Vec<Answer>, ApiError> {
+    let Order { reply, prompt, sampling, count, .. } = order;
+    let mut answers = Vec::with_capacity(*count);
+    for index in 0..*count as u64 {
         // Each answer draws from a generator of its own; the first from that of the request.
         let sampling = Sampling { seed: sampling.seed.wrapping_add(index), ..sampling.clone() };
         let answer = served.submit(prompt.clone(), sampling).await;
         // Answers that were accepted before one is refused are cancelled as they are dropped.
-        answers.push(answer.map_err(|error| ApiError::from_engine(error, param))?);
+        answers.push(answer.map_err(|error| ApiError::from_engine(error, reply.prompt_param()))?);
     }
-    match delivery {
-        Delivery::Stream { include_usage } => Ok(stream::respond(reply, answers, include_usage)),
-        Delivery::Whole => {
-            let completions = future::try_join_all(answers.into_iter().map(Answer::complete)).await;
-            let completions = completions.map_err(|error| ApiError::from_model(error, param))?;
-            Ok(Json(reply.whole(&completions)).into_response())
-        }
-    }
+    Ok(answers)
 }
 
 /// Takes `logprobs` and `top_logprobs`, of which the second means nothing without the first.
@@ -76,7 +105,7 @@ fn take_chat_logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     Ok(wanted.then_some(top))
 }
 
-fn take_messages(fields: &mut Fields) -> Result<Vec<ChatMessage>, ApiError> {
+pub(super) fn take_messages(fields: &mut Fields) -> Result<Vec<ChatMessage>, ApiError> {
     let items = match fields.value("messages") {
         None => return Err(ApiError::bad_param("messages", "`messages` is missing")),
         Some(Value::Array(items)) => items,

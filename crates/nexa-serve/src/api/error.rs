@@ -1,5 +1,7 @@
 //! Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use crate::Error;
 
 /// Seconds after which a refused request may try again.
-const RETRY_AFTER_SECONDS: &str = "1";
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl ApiError {
 
     pub(super) fn foreign_host() -> Self {
         let message = "without an API key only requests for localhost and for the host that the server is bound to are \
-                       answered: send them there, or set `NEXA_API_KEY`";
+                       answered: send them there, or start the server with a key";
         Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "foreign_host", message)
     }
 
@@ -106,12 +108,36 @@ impl ApiError {
         )
     }
 
+    pub(super) fn slow_body(timeout: Duration) -> Self {
+        let message = format!("the body was not sent within {} seconds", timeout.as_secs_f64());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "slow_request", message)
+    }
+
+    /// A request that took longer than the server gives one.
+    pub(super) fn timed_out(timeout: Duration) -> Self {
+        let message =
+            format!("the request took longer than {} seconds and was cancelled", timeout.as_secs_f64());
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "request_timeout", message)
+    }
+
+    pub(super) fn loading() -> Self {
+        Self::unavailable("loading", "the model is being loaded: try again soon, or wait for `GET /ready`")
+    }
+
+    pub(super) fn shutting_down() -> Self {
+        Self::unavailable("shutting_down", "the server is shutting down")
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error", message)
     }
 
     fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", code, message)
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
     }
 
     /// The error's body, which is also what a broken stream ends with.
@@ -128,10 +154,10 @@ impl ApiError {
     pub(super) fn from_engine(error: Error, prompt_param: &'static str) -> Self {
         match error {
             Error::Model(error) => Self::from_model(error, prompt_param),
-            Error::QueueFull { .. } => {
+            Error::QueueFull { .. } | Error::QueueTokensFull { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", error.to_string())
             }
-            Error::Draining => Self::unavailable("shutting_down", "the server is shutting down"),
+            Error::Draining => Self::shutting_down(),
             Error::Stopped { .. } => Self::unavailable("engine_stopped", error.to_string()),
             other => Self::internal(other.to_string()),
         }
@@ -168,7 +194,7 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(self.body())).into_response();
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use super::state::Served;
+use super::state::Door;
 
 /// Parameters that do not change the answer.
 const HARMLESS: &[&str] = &[
@@ -55,9 +55,32 @@ const UNSUPPORTED: &[(&str, IsNeutral)] = &[
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
+    /// Reads a body.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(_) => Err(ApiError::invalid("the body must be a JSON object")),
+            Err(error) => Err(ApiError::invalid(format!("the body is not valid JSON: {error}"))),
+        }
+    }
+
+    /// Whether a parameter is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Takes a parameter of any type.
     pub(super) fn value(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// Takes a parameter that is 0, and tells whether it was.
+    pub(super) fn take_zero(&mut self, name: &str) -> bool {
+        let is_zero = self.0.get(name).and_then(Value::as_u64) == Some(0);
+        if is_zero {
+            self.0.remove(name);
+        }
+        is_zero
     }
 
     /// Takes a string.
@@ -71,9 +94,14 @@ impl Fields {
 
     /// Takes a truth value; absent means false.
     pub(super) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+        Ok(self.optional_flag(name)?.unwrap_or(false))
+    }
+
+    /// Takes a truth value, where there is one.
+    pub(super) fn optional_flag(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.value(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(other) => Err(wrong_type(name, "true or false", &other)),
         }
     }
@@ -121,23 +149,20 @@ impl From<Map<String, Value>> for Fields {
     }
 }
 
-impl FromRequest<Arc<Served>> for Fields {
+impl FromRequest<Arc<Door>> for Fields {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, served: &Arc<Served>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, door: &Arc<Door>) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
-        let body = Bytes::from_request(request, served).await.map_err(|rejection| {
+        let body = tokio::time::timeout(door.read_timeout, Bytes::from_request(request, door)).await;
+        let body = body.map_err(|_| ApiError::slow_body(door.read_timeout))?.map_err(|rejection| {
             let message = rejection.to_string();
             match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(served.max_body_bytes),
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(door.max_body_bytes),
                 _ => ApiError::invalid(format!("read the body: {message}")),
             }
         })?;
-        match serde_json::from_slice(&body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(_) => Err(ApiError::invalid("the body must be a JSON object")),
-            Err(error) => Err(ApiError::invalid(format!("the body is not valid JSON: {error}"))),
-        }
+        Self::parse(&body)
     }
 }
 
@@ -149,6 +174,17 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     } else {
         Err(ApiError::wrong_content_type(found))
     }
+}
+
+/// Reads an array of token ids.
+pub(super) fn token_ids(name: &str, value: &Value) -> Result<Vec<u32>, ApiError> {
+    let Value::Array(items) = value else { return Err(wrong_type(name, "an array of token ids", value)) };
+    let token_id = |item: &Value| {
+        item.as_u64()
+            .and_then(|id| u32::try_from(id).ok())
+            .ok_or_else(|| ApiError::bad_param(name, format!("`{name}` holds {item}, which is no token id")))
+    };
+    items.iter().map(token_id).collect()
 }
 
 /// Says that a parameter is of the wrong type.

@@ -1,31 +1,42 @@
-//! The HTTP API: OpenAI's chat and completion endpoints, a plain `/infer`, health and metrics.
+//! The HTTP API: OpenAI's endpoints, a plain `/infer`, tokens, health and metrics.
 //!
 //! | route | answer |
 //! |---|---|
 //! | `POST /v1/chat/completions` | OpenAI chat, whole or as server-sent events |
 //! | `POST /v1/completions` | OpenAI completion of a plain prompt, whole or as server-sent events |
+//! | `POST /v1/embeddings` | texts as vectors: mean-pooled, of length 1 |
 //! | `GET /v1/models`, `/v1/models/{id}` | the served model under each of its names |
+//! | `GET /v1/model/info`, `/model/info` | what the model is, what it descends from, what it was measured at |
 //! | `POST /infer` | one prompt in, one text out |
-//! | `GET /model/info` | what the model is |
-//! | `GET /health` | 200 when requests are answered, else 503; needs no key |
+//! | `POST /tokenize`, `/detokenize` | a prompt or a conversation as token ids, and back |
+//! | `GET /health` | 200 while there is a model that answers what it was given, else 503; needs no key |
+//! | `GET /ready` | 200 while new requests are answered: not while loading, warming or draining; needs no key |
 //! | `GET /metrics` | Prometheus text |
+//! | `GET /openapi.json` | these routes as an OpenAPI document |
 //!
 //! What the engine cannot do is refused with the name of the parameter, never left out in silence. Errors have OpenAI's
-//! form. Browsers of other origins get no CORS headers, and where no key is asked for, requests for foreign hosts are
-//! refused; see [`nexa_core::hosts`].
+//! form. Whatever a model answers carries the id of its checkpoint's manifest, in the header `x-nexa-manifest` and as
+//! `system_fingerprint`. Pages of other origins may read replies only where that was configured ([`cors`]), and where no key
+//! is asked for, requests for foreign hosts are refused; see [`nexa_core::hosts`].
 
 mod access;
 mod chat;
 mod completions;
+pub(crate) mod cors;
+mod embeddings;
 mod error;
 mod fields;
+mod health;
 mod infer;
 mod logprobs;
 mod models;
+mod openapi;
+mod parse;
 mod reply;
 mod sampling;
 mod state;
 mod stream;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -33,32 +44,50 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
-
-use crate::{Engine, ServerConfig};
+use axum::routing::{MethodRouter, get, post};
 
 use error::ApiError;
-use state::Served;
 
-/// The routes over an engine.
-pub fn router(engine: Engine, config: &ServerConfig) -> Router {
-    let served = Arc::new(Served::new(engine, config));
-    Router::new()
-        .route("/v1/chat/completions", post(chat::create))
-        .route("/v1/completions", post(completions::create))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::retrieve))
-        .route("/infer", post(infer::create))
-        .route("/model/info", get(models::info))
-        .route("/health", get(models::health))
-        .route("/metrics", get(models::metrics))
+pub use parse::parse_body;
+pub(crate) use state::Door;
+
+/// Every route, by its method and its path as OpenAPI writes it.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Door>>)> {
+    vec![
+        ("post", "/v1/chat/completions", post(chat::create)),
+        ("post", "/v1/completions", post(completions::create)),
+        ("post", "/v1/embeddings", post(embeddings::create)),
+        ("get", "/v1/models", get(models::list)),
+        ("get", "/v1/models/{id}", get(models::retrieve)),
+        ("get", "/v1/model/info", get(models::info)),
+        ("get", "/model/info", get(models::info)),
+        ("post", "/infer", post(infer::create)),
+        ("post", "/tokenize", post(tokens::tokenize)),
+        ("post", "/detokenize", post(tokens::detokenize)),
+        ("get", "/health", get(health::health)),
+        ("get", "/ready", get(health::ready)),
+        ("get", "/metrics", get(models::metrics)),
+        ("get", "/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// The routes behind a door.
+pub(crate) fn router(door: Arc<Door>) -> Router {
+    let mut router = Router::new();
+    for (_, path, handler) in routes() {
+        // The names of models may hold slashes.
+        router = router.route(&path.replace("{id}", "{*id}"), handler);
+    }
+    router
         .fallback(async |method: Method, uri: Uri| ApiError::no_route(&method, uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             ApiError::wrong_method(&method, uri.path())
         })
-        .layer(DefaultBodyLimit::max(config.max_body_bytes))
-        .layer(from_fn_with_state(Arc::clone(&served), access::require_key))
-        .layer(from_fn_with_state(Arc::clone(&served), access::check_host))
+        .layer(DefaultBodyLimit::max(door.max_body_bytes))
+        .layer(from_fn_with_state(Arc::clone(&door), access::name_manifest))
+        .layer(from_fn_with_state(Arc::clone(&door), access::require_key))
+        .layer(from_fn_with_state(Arc::clone(&door), access::check_host))
+        .layer(from_fn_with_state(Arc::clone(&door), cors::allow))
         .layer(from_fn(access::echo_request_id))
-        .with_state(served)
+        .with_state(door)
 }

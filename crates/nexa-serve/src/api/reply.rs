@@ -1,11 +1,12 @@
 //! The JSON of replies, whole and in chunks, for chats and for completions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexa_core::lm::{FinishReason, Tokenizer};
 use serde_json::{Value, json};
 
-use super::logprobs;
+use super::logprobs::{self, Place};
 use super::state::{Served, unix_seconds};
 use crate::{Completion, TokenLogprob, Usage};
 
@@ -16,6 +17,16 @@ pub(super) enum Form {
     Completion,
 }
 
+/// The prompt, where it stands before a completion.
+pub(super) struct Echo {
+    pub(super) text: String,
+    pub(super) token_ids: Vec<u32>,
+    /// How many of the most probable tokens are told in each place, where any are.
+    pub(super) top: Option<usize>,
+    /// Whether nothing follows.
+    pub(super) is_all: bool,
+}
+
 /// What all parts of one reply have in common.
 pub(super) struct Reply {
     form: Form,
@@ -24,6 +35,10 @@ pub(super) struct Reply {
     model: String,
     fingerprint: String,
     tokenizer: Arc<dyn Tokenizer>,
+    pub(super) keep_alive: Duration,
+    pub(super) echo: Option<Echo>,
+    /// How many of the most probable tokens are told for each token of the prompt, in vLLM's form.
+    pub(super) prompt_top: Option<usize>,
 }
 
 impl Reply {
@@ -39,6 +54,9 @@ impl Reply {
             model,
             fingerprint: served.fingerprint.clone(),
             tokenizer: Arc::clone(served.engine.tokenizer()),
+            keep_alive: served.keep_alive(),
+            echo: None,
+            prompt_top: None,
         }
     }
 
@@ -57,35 +75,108 @@ impl Reply {
             Form::Completion => "text_completion",
         };
         let choice = |(index, completion): (usize, &Completion)| {
-            let reason = completion.finish_reason.as_str();
-            let logprobs = self.logprobs(&completion.logprobs, 0);
-            let text = &completion.text;
+            let reason = self.reason(completion.finish_reason).as_str();
             match self.form {
                 Form::Chat => json!({
                     "index": index,
-                    "message": {"role": "assistant", "content": text, "refusal": null},
-                    "logprobs": logprobs,
+                    "message": {"role": "assistant", "content": completion.text, "refusal": null},
+                    "logprobs": self.logprobs(&completion.logprobs, 0),
                     "finish_reason": reason,
                 }),
                 Form::Completion => {
+                    let (text, logprobs) = self.echoed(completion);
                     json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
                 }
             }
         };
-        let choices: Vec<Value> = completions.iter().enumerate().map(choice).collect();
+        let mut choices: Vec<Value> = completions.iter().enumerate().map(choice).collect();
+        let of_prompt = |completion: &Completion| {
+            let most = self.prompt_top?;
+            Some(logprobs::of_prompt(&completion.prompt_logprobs, most, self.tokenizer.as_ref()))
+        };
+        if self.form == Form::Completion {
+            for (choice, completion) in choices.iter_mut().zip(completions) {
+                if let Some(of_prompt) = of_prompt(completion) {
+                    choice["prompt_logprobs"] = of_prompt;
+                }
+            }
+        }
         let mut reply = self.envelope(object, choices.into());
-        reply["usage"] = usage_json(completions.iter().map(|completion| completion.usage));
+        reply["usage"] = self.usage_json(completions.iter().map(|completion| completion.usage));
+        if self.form == Form::Chat
+            && let Some(of_prompt) = completions.first().and_then(of_prompt)
+        {
+            reply["prompt_logprobs"] = of_prompt;
+        }
         reply
     }
 
-    /// The first chunk of an answer in a stream, where the form has one: it says who speaks.
+    /// The text and the probabilities of a completion, after those of the prompt where it is echoed.
+    fn echoed(&self, completion: &Completion) -> (String, Value) {
+        let Some(echo) = &self.echo else {
+            return (completion.text.clone(), self.logprobs(&completion.logprobs, 0));
+        };
+        let answer = if echo.is_all { "" } else { &completion.text };
+        let mut logprobs = self.echo_logprobs(&completion.prompt_logprobs);
+        if !echo.is_all
+            && let Value::Object(more) = self.logprobs(&completion.logprobs, echo.text.chars().count())
+            && let Value::Object(before) = &mut logprobs
+        {
+            for (list, more) in before.values_mut().zip(more.into_iter().map(|(_, list)| list)) {
+                if let (Value::Array(list), Value::Array(more)) = (list, more) {
+                    list.extend(more);
+                }
+            }
+        }
+        (format!("{}{answer}", echo.text), logprobs)
+    }
+
+    /// The probabilities of an echoed prompt; null where none were asked for.
+    fn echo_logprobs(&self, tokens: &[TokenLogprob]) -> Value {
+        let Some((echo, top)) = self.echo.as_ref().and_then(|echo| Some((echo, echo.top?))) else {
+            return Value::Null;
+        };
+        let place = Place { tokenizer: self.tokenizer.as_ref(), offset: 0 };
+        logprobs::of_completion(echo.token_ids.first().copied(), tokens, top, place)
+    }
+
+    /// Whether the probabilities of the prompt, which come before the first text, belong into a stream.
+    fn awaits_prompt(&self) -> bool {
+        self.echo.as_ref().is_some_and(|echo| echo.top.is_some() && echo.token_ids.len() > 1)
+    }
+
+    /// Whether text after an echoed prompt is left out.
+    pub(super) fn is_silent(&self) -> bool {
+        self.echo.as_ref().is_some_and(|echo| echo.is_all)
+    }
+
+    /// Characters that stand before an answer.
+    pub(super) fn offset(&self) -> usize {
+        self.echo.as_ref().map_or(0, |echo| echo.text.chars().count())
+    }
+
+    fn reason(&self, reason: FinishReason) -> FinishReason {
+        if self.is_silent() { FinishReason::Length } else { reason }
+    }
+
+    /// The first chunk of an answer in a stream, where the form has one: it says who speaks, or echoes the prompt.
     pub(super) fn opening(&self, index: usize) -> Option<Value> {
         match self.form {
             Form::Chat => {
                 Some(self.chat_chunk(index, json!({"role": "assistant", "content": ""}), Value::Null, None))
             }
-            Form::Completion => None,
+            Form::Completion if self.awaits_prompt() => None,
+            Form::Completion => {
+                let echo = self.echo.as_ref()?;
+                Some(self.text_chunk(index, &echo.text, self.echo_logprobs(&[]), None))
+            }
         }
+    }
+
+    /// The chunk with the probabilities of an echoed prompt, which is its opening, where they are asked for.
+    pub(super) fn prompt(&self, index: usize, logprobs: &[TokenLogprob]) -> Option<Value> {
+        let echo = self.echo.as_ref().filter(|_| self.awaits_prompt())?;
+        Some(self.text_chunk(index, &echo.text, self.echo_logprobs(logprobs), None))
     }
 
     /// A chunk with more text of an answer, which stands `offset` characters after its beginning.
@@ -99,6 +190,7 @@ impl Reply {
 
     /// The chunk that says why an answer ends.
     pub(super) fn ending(&self, index: usize, reason: FinishReason) -> Value {
+        let reason = self.reason(reason);
         match self.form {
             Form::Chat => self.chat_chunk(index, json!({}), Value::Null, Some(reason)),
             Form::Completion => self.text_chunk(index, "", Value::Null, Some(reason)),
@@ -110,15 +202,31 @@ impl Reply {
         match self.form {
             _ if tokens.is_empty() => Value::Null,
             Form::Chat => logprobs::of_chat(tokens, self.tokenizer.as_ref()),
-            Form::Completion => logprobs::of_completion(tokens, self.tokenizer.as_ref(), offset),
+            Form::Completion => {
+                let place = Place { tokenizer: self.tokenizer.as_ref(), offset };
+                logprobs::of_completion(None, tokens, usize::MAX, place)
+            }
         }
     }
 
     /// The chunk after the ending that says what the answer took; it has no choice.
     pub(super) fn usage(&self, usages: &[Usage]) -> Value {
         let mut chunk = self.chunk(json!([]));
-        chunk["usage"] = usage_json(usages.iter().copied());
+        chunk["usage"] = self.usage_json(usages.iter().copied());
         chunk
+    }
+
+    /// The tokens of all answers; the prompt, which they share, counts once.
+    fn usage_json(&self, usages: impl Iterator<Item = Usage> + Clone) -> Value {
+        let first = usages.clone().next().unwrap_or_default();
+        let written: usize = usages.map(|usage| usage.completion_tokens).sum();
+        let completion_tokens = if self.is_silent() { 0 } else { written };
+        json!({
+            "prompt_tokens": first.prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": first.prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": first.cached_tokens},
+        })
     }
 
     fn chat_chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<FinishReason>) -> Value {
@@ -149,18 +257,6 @@ impl Reply {
             "choices": choices,
         })
     }
-}
-
-/// The tokens of all answers; the prompt, which they share, counts once.
-fn usage_json(usages: impl Iterator<Item = Usage> + Clone) -> Value {
-    let first = usages.clone().next().unwrap_or_default();
-    let completion_tokens: usize = usages.map(|usage| usage.completion_tokens).sum();
-    json!({
-        "prompt_tokens": first.prompt_tokens,
-        "completion_tokens": completion_tokens,
-        "total_tokens": first.prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": first.cached_tokens},
-    })
 }
 
 /// 24 random hex digits, for ids.

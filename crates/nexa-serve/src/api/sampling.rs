@@ -74,6 +74,20 @@ pub(super) fn take_logprobs(fields: &mut Fields, name: &str) -> Result<Option<us
     Ok(usize::try_from(count).ok())
 }
 
+/// Takes `prompt_logprobs`, in vLLM's form, which streams do not have.
+pub(super) fn take_prompt_logprobs(
+    fields: &mut Fields,
+    delivery: Delivery,
+) -> Result<Option<usize>, ApiError> {
+    let name = "prompt_logprobs";
+    match take_logprobs(fields, name)? {
+        Some(_) if delivery != Delivery::Whole => {
+            Err(ApiError::bad_param(name, "`prompt_logprobs` is not for `stream: true`"))
+        }
+        top => Ok(top),
+    }
+}
+
 /// Takes `logit_bias`: token ids, as strings, with what is added to their logits.
 fn take_logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f32>, ApiError> {
     let name = "logit_bias";

@@ -1,64 +1,161 @@
-//! What every handler knows: the engine, its names and who may use it.
+//! What handlers know: the door, which is there from the beginning, and the model behind it once it is loaded.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nexa_core::hash::ContentHash;
+use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
 use nexa_core::hosts::AllowedHosts;
 use nexa_core::lm::Sampling;
+use tokio::time::Instant;
 
+use super::cors::Origin;
 use super::error::ApiError;
-use super::fields::Fields;
-use crate::{Answer, Engine, Error, Prompt, ServerConfig};
+use crate::keys::Keys;
+use crate::{About, Answer, Engine, Error, Loaded, Prompt, ServerConfig};
 
 /// Hex digits of the weights' hash in `system_fingerprint`.
 const FINGERPRINT_DIGITS: usize = 12;
 
+/// A server, whether its model is loaded or not.
+pub(crate) struct Door {
+    pub(super) keys: Keys,
+    /// The hosts that requests may name where no key is asked for.
+    pub(super) hosts: AllowedHosts,
+    pub(super) origins: Vec<Origin>,
+    pub(super) max_body_bytes: usize,
+    pub(super) read_timeout: Duration,
+    times: Times,
+    aliases: Vec<String>,
+    served: OnceLock<Arc<Served>>,
+    closing: AtomicBool,
+}
+
+impl Door {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        Self {
+            keys: Keys::new(&config.api_keys),
+            hosts: AllowedHosts::new(&config.host),
+            origins: config.cors_origins.clone(),
+            max_body_bytes: config.max_body_bytes,
+            read_timeout: config.read_timeout,
+            times: Times { request: config.request_timeout, keep_alive: config.keep_alive },
+            aliases: config.aliases.clone(),
+            served: OnceLock::new(),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets requests through to a model. Only the first that is given counts.
+    pub(crate) fn open(&self, loaded: Loaded) {
+        self.served.get_or_init(|| Arc::new(Served::new(loaded, &self.aliases, self.times)));
+    }
+
+    /// Lets no more requests through, and gives the engine that ends what was let through.
+    pub(crate) fn close(&self) -> Option<Engine> {
+        self.closing.store(true, Ordering::Relaxed);
+        self.served.get().map(|served| served.engine.clone())
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody may use the API.
+    pub(super) fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The model, if it is loaded.
+    pub(super) fn model(&self) -> Option<&Arc<Served>> {
+        self.served.get()
+    }
+}
+
+/// What the answers of a model keep to.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// How long one may take.
+    request: Option<Duration>,
+    /// How long a stream may be silent.
+    keep_alive: Duration,
+}
+
+/// The model of a request. Requests that come before it is loaded are refused.
+pub(super) struct Model(pub(super) Arc<Served>);
+
+impl FromRequestParts<Arc<Door>> for Model {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, door: &Arc<Door>) -> Result<Self, ApiError> {
+        match door.model() {
+            Some(served) => Ok(Self(Arc::clone(served))),
+            None if door.is_closing() => Err(ApiError::shutting_down()),
+            None => Err(ApiError::loading()),
+        }
+    }
+}
+
 /// A model that is served.
 pub(super) struct Served {
     pub(super) engine: Engine,
+    pub(super) about: About,
     /// The model's own name first, then its aliases.
     pub(super) names: Vec<String>,
-    pub(super) checkpoint_path: Option<PathBuf>,
-    /// Seconds since 1970 when the server started.
+    /// Seconds since 1970 when the model was loaded.
     pub(super) started: u64,
+    /// What bodies carry: the id of the checkpoint's manifest, else the beginning of the weights' hash.
     pub(super) fingerprint: String,
-    pub(super) max_body_bytes: usize,
-    /// The hosts that requests may name where no key is asked for.
-    pub(super) hosts: AllowedHosts,
-    keys: Vec<ContentHash>,
+    /// What headers carry: the id of the checkpoint's manifest, where it has one.
+    pub(super) manifest: Option<HeaderValue>,
+    times: Times,
 }
 
 impl Served {
-    pub(super) fn new(engine: Engine, config: &ServerConfig) -> Self {
+    fn new(loaded: Loaded, aliases: &[String], times: Times) -> Self {
+        let Loaded { engine, about } = loaded;
         let info = engine.info();
-        let digits = info.weights_hash.rsplit(':').next().unwrap_or_default();
         let mut names = vec![info.name.clone()];
-        for alias in &config.aliases {
+        for alias in aliases {
             if !names.contains(alias) {
                 names.push(alias.clone());
             }
         }
+        let manifest = about.manifest.as_ref().map(ToString::to_string);
+        let of_weights = || {
+            let digits = info.weights_hash.rsplit(':').next().unwrap_or_default();
+            format!("fp_{}", digits.chars().take(FINGERPRINT_DIGITS).collect::<String>())
+        };
         Self {
             names,
-            checkpoint_path: config.checkpoint_path.clone(),
             started: unix_seconds(),
-            fingerprint: format!("fp_{}", digits.chars().take(FINGERPRINT_DIGITS).collect::<String>()),
-            max_body_bytes: config.max_body_bytes,
-            hosts: AllowedHosts::new(&config.host),
-            keys: config.api_keys.iter().map(|key| ContentHash::of_bytes(key.expose().as_bytes())).collect(),
+            manifest: manifest.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
+            fingerprint: manifest.unwrap_or_else(of_weights),
+            about,
+            times,
             engine,
         }
     }
 
-    /// Takes `model`; a request without one means the model that there is.
-    pub(super) fn take_model(&self, fields: &mut Fields) -> Result<String, ApiError> {
-        match fields.string("model")? {
+    /// The name of the model that a request asks for; one that names none means the model that there is.
+    pub(super) fn model(&self, named: Option<String>) -> Result<String, ApiError> {
+        match named {
             None => Ok(self.names[0].clone()),
             Some(name) if self.names.contains(&name) => Ok(name),
             Some(name) => Err(ApiError::no_model(&name)),
         }
+    }
+
+    /// When a request that has come now must have been answered.
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline(self.times.request.map(|timeout| (Instant::now() + timeout, timeout)))
+    }
+
+    /// How long a stream may be silent before a comment keeps proxies from closing it.
+    pub(super) fn keep_alive(&self) -> Duration {
+        self.times.keep_alive
     }
 
     /// Hands a prompt to the engine, off the threads that serve connections: tokenising a long text takes a while.
@@ -67,9 +164,16 @@ impl Served {
         prompt: Prompt,
         sampling: Sampling,
     ) -> Result<Answer, Error> {
+        self.tokenising(move |served| served.engine.submit(&prompt, sampling)).await
+    }
+
+    /// Does work of the tokenizer on a thread where it may take its time.
+    pub(super) async fn tokenising<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let served = Arc::clone(self);
-        let submitted = tokio::task::spawn_blocking(move || served.engine.submit(&prompt, sampling)).await;
-        submitted.unwrap_or_else(|panic| {
+        tokio::task::spawn_blocking(move || work(&served)).await.unwrap_or_else(|panic| {
             Err(nexa_core::lm::Error::Failed {
                 model: self.names[0].clone(),
                 message: format!("the tokenizer failed: {panic}"),
@@ -77,22 +181,34 @@ impl Served {
             .into())
         })
     }
-
-    /// Whether anybody may use the API.
-    pub(super) fn is_open(&self) -> bool {
-        self.keys.is_empty()
-    }
-
-    /// Whether a key is one of ours. Hashes are compared, each to its end, so that the time tells nothing about a key.
-    pub(super) fn accepts(&self, key: &str) -> bool {
-        let given = ContentHash::of_bytes(key.as_bytes());
-        self.keys.iter().fold(false, |accepted, known| accepted | equal_in_constant_time(known, &given))
-    }
 }
 
-fn equal_in_constant_time(one: &ContentHash, other: &ContentHash) -> bool {
-    let bytes = one.as_str().bytes().zip(other.as_str().bytes());
-    std::hint::black_box(bytes.fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
+/// When a request must have been answered, if ever.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(Option<(Instant, Duration)>);
+
+impl Deadline {
+    /// Waits for the deadline, for ever where there is none, and gives what the client is told then.
+    pub(super) async fn passed(self) -> ApiError {
+        match self.0 {
+            None => std::future::pending().await,
+            Some((at, timeout)) => {
+                tokio::time::sleep_until(at).await;
+                ApiError::timed_out(timeout)
+            }
+        }
+    }
+
+    /// Does some work, but only until the deadline. What is dropped then is cancelled.
+    pub(super) async fn bound<T>(
+        self,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        tokio::select! {
+            done = work => done,
+            late = self.passed() => Err(late),
+        }
+    }
 }
 
 /// Seconds since 1970.

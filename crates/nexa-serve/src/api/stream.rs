@@ -3,36 +3,66 @@
 //! clients raise as an exception.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::reply::Reply;
+use super::state::Deadline;
 use crate::{Answer, Event, Usage};
 
-/// How long a stream may be silent before a comment keeps proxies from closing it.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// Streams answers as they come. Dropping the response, as when the client goes away, drops the answers and so cancels
-/// them.
-pub(super) fn respond(reply: Reply, answers: Vec<Answer>, include_usage: bool) -> Response {
+/// Streams answers as they come, until the deadline. Dropping the response, as when the client goes away, drops the answers
+/// and so cancels them.
+pub(super) fn respond(
+    reply: Reply,
+    answers: Vec<Answer>,
+    include_usage: bool,
+    deadline: Deadline,
+) -> Response {
     let openings: Vec<String> = (0..answers.len())
         .filter_map(|index| Some(with_usage(reply.opening(index)?, include_usage).to_string()))
         .collect();
-    let mut told = Told { reply, include_usage, characters: vec![0; answers.len()], usages: Vec::new() };
+    let characters = vec![reply.offset(); answers.len()];
+    let keep_alive = KeepAlive::new().interval(reply.keep_alive);
+    let mut told = Told { reply, include_usage, characters, usages: Vec::new() };
     let events =
         answers.into_iter().enumerate().map(|(index, answer)| answer.map(move |event| (index, event)));
-    let rest =
-        stream::select_all(events).flat_map(move |(index, event)| stream::iter(told.chunks(index, event)));
+    let rest = until_failure(stream::select_all(events), deadline);
+    let rest = rest.flat_map(move |happened| stream::iter(told.chunks(happened)));
     let events =
         stream::iter(openings).chain(rest).map(|data| Ok::<_, Infallible>(sse::Event::default().data(data)));
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     // Buffering proxies would hold the text back.
     ([("x-accel-buffering", "no")], Sse::new(events).keep_alive(keep_alive)).into_response()
+}
+
+/// What happens in a stream.
+enum Happened {
+    /// Something in the answer of this index.
+    Event(usize, Event),
+    /// The deadline.
+    Late(ApiError),
+}
+
+/// The events of all answers up to the first failure, which may be that time is up. All answers end with it.
+fn until_failure(
+    events: impl Stream<Item = (usize, Event)> + Unpin,
+    deadline: Deadline,
+) -> impl Stream<Item = Happened> {
+    let late = Box::pin(deadline.passed());
+    stream::unfold(Some((events, late)), async |state| {
+        let (mut events, mut late) = state?;
+        tokio::select! {
+            event = events.next() => {
+                let (index, event) = event?;
+                let is_over = matches!(event, Event::Failed { .. });
+                Some((Happened::Event(index, event), (!is_over).then_some((events, late))))
+            }
+            error = &mut late => Some((Happened::Late(error), None)),
+        }
+    })
 }
 
 /// A stream, and what it has said so far.
@@ -46,10 +76,17 @@ struct Told {
 }
 
 impl Told {
-    /// What stands after `data:` for one event of the engine.
-    fn chunks(&mut self, index: usize, event: Event) -> Vec<String> {
+    /// What stands after `data:` for what has happened.
+    fn chunks(&mut self, happened: Happened) -> Vec<String> {
+        let (index, event) = match happened {
+            Happened::Event(index, event) => (index, event),
+            Happened::Late(error) => return vec![error.body().to_string()],
+        };
         match event {
-            Event::Prompt { .. } => Vec::new(),
+            Event::Prompt { logprobs } => {
+                self.reply.prompt(index, &logprobs).map(|chunk| self.shown(chunk)).into_iter().collect()
+            }
+            Event::Delta { .. } if self.reply.is_silent() => Vec::new(),
             Event::Delta { text, logprobs } => {
                 let offset = self.characters[index];
                 self.characters[index] += text.chars().count();

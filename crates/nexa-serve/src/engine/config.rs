@@ -12,6 +12,9 @@ pub struct EngineConfig {
     pub max_batch: usize,
     /// Requests that may wait beside those; one more is refused.
     pub max_queued: usize,
+    /// Tokens that the prompts of waiting requests may have together; a request that would add to more is refused, unless
+    /// none waits.
+    pub max_queued_tokens: usize,
     /// Tokens of prompts in one step. Longer prompts are cut into chunks of this size, so that the answers being
     /// written do not stand still while a prompt is read.
     pub prefill_chunk: usize,
@@ -24,16 +27,27 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_batch: 32, max_queued: 256, prefill_chunk: 512, score_tokens: 4096, guesses: 0 }
+        Self {
+            max_batch: 32,
+            max_queued: 256,
+            max_queued_tokens: 1 << 20,
+            prefill_chunk: 512,
+            score_tokens: 4096,
+            guesses: 0,
+        }
     }
 }
 
 impl EngineConfig {
     /// Refuses sizes with which nothing would ever move.
-    pub(super) fn validate(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// Names the size.
+    pub fn validate(&self) -> Result<(), Error> {
         let sizes = [
             ("max_batch", self.max_batch),
             ("max_queued", self.max_queued),
+            ("max_queued_tokens", self.max_queued_tokens),
             ("prefill_chunk", self.prefill_chunk),
             ("score_tokens", self.score_tokens),
         ];

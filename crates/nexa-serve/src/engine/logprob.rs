@@ -9,6 +9,8 @@ pub struct TokenLogprob {
     pub token_id: u32,
     /// Natural logarithm of its probability.
     pub logprob_nats: f32,
+    /// 1 + the number of tokens that were more probable.
+    pub rank: usize,
     /// The most probable tokens in its place with theirs, the most probable first.
     pub top: Vec<(u32, f32)>,
 }
@@ -27,9 +29,11 @@ impl TokenLogprob {
         }
         best.truncate(top);
         best.sort_unstable_by(order);
+        let own = logits.get(token_id as usize).copied().unwrap_or(f32::NEG_INFINITY);
         Self {
             token_id,
-            logprob_nats: logits.get(token_id as usize).map_or(f32::NEG_INFINITY, |&logit| logprob(logit)),
+            logprob_nats: logprob(own),
+            rank: 1 + logits.iter().filter(|&&logit| logit > own).count(),
             top: best.into_iter().map(|(id, logit)| (id, logprob(logit))).collect(),
         }
     }
@@ -48,6 +52,7 @@ mod tests {
         assert!((rated.logprob_nats - expected(1.0)).abs() < 1e-6);
         let ids: Vec<u32> = rated.top.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, [1, 3, 2]);
+        assert_eq!((rated.rank, TokenLogprob::new(&logits, 3, 0).rank), (3, 1));
         assert!(rated.top.iter().all(|&(id, nats)| (nats - expected(logits[id as usize])).abs() < 1e-6));
         assert_eq!(TokenLogprob::new(&logits, 0, 0).top, []);
         assert_eq!(TokenLogprob::new(&logits, 0, 99).top.len(), 4);

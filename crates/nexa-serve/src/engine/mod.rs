@@ -15,6 +15,7 @@ mod answer;
 mod chat;
 mod config;
 mod detokenize;
+mod embed;
 mod guess;
 mod handle;
 mod logprob;

@@ -44,6 +44,13 @@ pub(super) struct ScoreJob {
     pub(super) sink: Sink<Result<Vec<TokenScore>, lm::Error>>,
 }
 
+/// A token sequence of which the hidden state is wanted.
+#[derive(Debug)]
+pub(super) struct EmbedJob {
+    pub(super) token_ids: Vec<u32>,
+    pub(super) sink: Sink<Result<Vec<f32>, lm::Error>>,
+}
+
 /// What the thread does next.
 #[derive(Debug, Default)]
 pub(super) struct Work {
@@ -51,6 +58,8 @@ pub(super) struct Work {
     pub(super) admitted: VecDeque<Request>,
     /// Sequences to be scored.
     pub(super) scoring: Vec<ScoreJob>,
+    /// A sequence to be embedded.
+    pub(super) embedding: Option<EmbedJob>,
 }
 
 /// Whether a caller is willing to wait.
@@ -76,6 +85,7 @@ pub(super) struct Queue {
 struct State {
     waiting: VecDeque<Request>,
     scoring: VecDeque<ScoreJob>,
+    embedding: VecDeque<EmbedJob>,
     running: usize,
     aborted: bool,
     /// Why the thread ended before its time.
@@ -116,7 +126,7 @@ impl Queue {
     pub(super) fn admits(&self) -> Result<(), Error> {
         let state = self.lock();
         self.check_open(&state)?;
-        self.check_room(&state)
+        self.check_room(&state, 0)
     }
 
     /// Adds a request, unless the engine is full or shutting down.
@@ -124,7 +134,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             self.check_open(&state)?;
-            match self.check_room(&state) {
+            match self.check_room(&state, request.prompt.len()) {
                 Ok(()) => break,
                 Err(full) if when_full == WhenFull::Refuse => return Err(full),
                 Err(_) => state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -144,6 +154,16 @@ impl Queue {
         Ok(())
     }
 
+    /// Adds sequences to be embedded, unless as many tokens wait as may.
+    pub(super) fn push_embedding(&self, jobs: Vec<EmbedJob>) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.check_open(&state)?;
+        self.check_room(&state, jobs.iter().map(|job| job.token_ids.len()).sum())?;
+        state.embedding.extend(jobs);
+        self.work.notify_one();
+        Ok(())
+    }
+
     /// Takes the next work, waiting for it while the batch is empty; none when the thread should end.
     pub(super) fn next_work(&self, live: usize) -> Option<Work> {
         let mut state = self.lock();
@@ -152,7 +172,8 @@ impl Queue {
                 return None;
             }
             self.drop_abandoned(&mut state);
-            if live > 0 || !state.waiting.is_empty() || !state.scoring.is_empty() {
+            let has_jobs = !state.scoring.is_empty() || !state.embedding.is_empty();
+            if live > 0 || !state.waiting.is_empty() || has_jobs {
                 break;
             }
             if self.phase() == Phase::Draining {
@@ -163,7 +184,8 @@ impl Queue {
         let free = self.config.max_batch.saturating_sub(live).min(state.waiting.len());
         let admitted: VecDeque<Request> = state.waiting.drain(..free).collect();
         state.running += admitted.len();
-        Some(Work { admitted, scoring: take_scoring(&mut state.scoring, self.config.score_tokens) })
+        let scoring = take_scoring(&mut state.scoring, self.config.score_tokens);
+        Some(Work { admitted, scoring, embedding: state.embedding.pop_front() })
     }
 
     /// Notes that requests have left the batch.
@@ -208,19 +230,23 @@ impl Queue {
 
     /// The thread's last act: closes the door and fails what still waits.
     pub(super) fn stop(&self, failure: Option<String>) {
-        let (waiting, scoring) = {
+        let (waiting, scoring, embedding) = {
             let mut state = self.lock();
             state.failure = failure;
             state.running = 0;
             self.phase.send_replace(Phase::Stopped);
             self.room.notify_all();
-            (std::mem::take(&mut state.waiting), std::mem::take(&mut state.scoring))
+            let State { waiting, scoring, embedding, .. } = &mut *state;
+            (std::mem::take(waiting), std::mem::take(scoring), std::mem::take(embedding))
         };
         for request in waiting {
             self.metrics.finished(Finished::Abort, Usage::default(), request.arrived.elapsed());
             request.sink.send(Event::Failed { error: self.why_stopped() });
         }
         for job in scoring {
+            job.sink.send(Err(self.why_stopped()));
+        }
+        for job in embedding {
             job.sink.send(Err(self.why_stopped()));
         }
     }
@@ -256,10 +282,18 @@ impl Queue {
         Error::Stopped { model: self.model.clone(), reason }
     }
 
-    fn check_room(&self, state: &State) -> Result<(), Error> {
+    /// Refuses a request with so many tokens where too many requests or tokens wait. Where none waits, any may.
+    fn check_room(&self, state: &State, tokens: usize) -> Result<(), Error> {
         let in_flight = state.running + state.waiting.len();
-        let room = self.config.max_batch.saturating_add(self.config.max_queued);
-        if in_flight < room { Ok(()) } else { Err(Error::QueueFull { in_flight }) }
+        if in_flight >= self.config.max_batch.saturating_add(self.config.max_queued) {
+            return Err(Error::QueueFull { in_flight });
+        }
+        let prompts = state.waiting.iter().map(|request| request.prompt.len());
+        let waiting = prompts.chain(state.embedding.iter().map(|job| job.token_ids.len())).sum::<usize>();
+        if waiting > 0 && waiting + tokens > self.config.max_queued_tokens {
+            return Err(Error::QueueTokensFull { waiting, tokens });
+        }
+        Ok(())
     }
 
     fn drop_abandoned(&self, state: &mut State) {
@@ -272,6 +306,7 @@ impl Queue {
             !closed
         });
         state.scoring.retain(|job| !job.sink.is_closed());
+        state.embedding.retain(|job| !job.sink.is_closed());
         if state.waiting.len() < before {
             self.room.notify_all();
         }

@@ -67,6 +67,7 @@ impl Worker {
             self.work = work;
             self.admit();
             self.score();
+            self.embed();
             self.drop_abandoned();
             self.step();
         }
@@ -297,6 +298,13 @@ impl Worker {
         self.work.scoring.clear();
     }
 
+    fn embed(&mut self) {
+        if let Some(job) = &self.work.embedding {
+            job.sink.send(self.model.embed(&job.token_ids));
+        }
+        self.work.embedding = None;
+    }
+
     /// Tells everybody who still waits that nothing more will come.
     fn fail_all(&mut self) {
         let joining = self.work.admitted.drain(..).map(|request| (request.sink, request.arrived));
@@ -307,6 +315,9 @@ impl Worker {
             sink.send(Event::Failed { error: self.queue.why_stopped() });
         }
         for job in self.work.scoring.drain(..) {
+            job.sink.send(Err(self.queue.why_stopped()));
+        }
+        if let Some(job) = self.work.embedding.take() {
             job.sink.send(Err(self.queue.why_stopped()));
         }
     }

@@ -97,6 +97,9 @@ pub(crate) struct Fake {
     closed: Option<Sender<u64>>,
     /// Tokens that all sequences may hold together.
     budget: Option<usize>,
+    has_hidden_states: bool,
+    /// Whether the hook leaves the warm-up alone.
+    warm_up_is_free: bool,
 }
 
 impl Fake {
@@ -119,6 +122,8 @@ impl Fake {
             hook: None,
             closed: None,
             budget: None,
+            has_hidden_states: true,
+            warm_up_is_free: true,
         }
     }
 
@@ -171,6 +176,12 @@ impl Fake {
         (fake, gate)
     }
 
+    /// Makes each step, the warm-up too, wait for a word; dropping the sender lets all pass.
+    pub(crate) fn gated_from_the_start(mut self) -> (Self, Sender<()>) {
+        self.warm_up_is_free = false;
+        self.gated()
+    }
+
     /// Tells which sequences are closed, by number; the warm-up is 1.
     pub(crate) fn telling_closed(mut self) -> (Self, Receiver<u64>) {
         let (sender, closed) = channel();
@@ -186,6 +197,11 @@ impl Fake {
 
     pub(crate) fn with_context_length(mut self, tokens: usize) -> Self {
         self.info.context_length = tokens;
+        self
+    }
+
+    pub(crate) fn without_hidden_states(mut self) -> Self {
+        self.has_hidden_states = false;
         self
     }
 
@@ -231,8 +247,8 @@ impl LanguageModel for Fake {
         }
     }
     fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error> {
-        let is_warm_up = feeds.iter().all(|feed| feed.sequence == SequenceId(1));
-        if let Some(hook) = self.hook.as_mut().filter(|_| !is_warm_up) {
+        let is_free = self.warm_up_is_free && feeds.iter().all(|feed| feed.sequence == SequenceId(1));
+        if let Some(hook) = self.hook.as_mut().filter(|_| !is_free) {
             hook(feeds)?;
         }
         let mut rows = Vec::new();
@@ -257,6 +273,17 @@ impl LanguageModel for Fake {
         if let Some(closed) = &self.closed {
             let _ = closed.send(sequence.0);
         }
+    }
+    /// The mean of the ids, and 100.
+    fn embed(&mut self, token_ids: &[u32]) -> Result<Vec<f32>, Error> {
+        if let Some(hook) = self.hook.as_mut() {
+            hook(&[])?;
+        }
+        if !self.has_hidden_states {
+            return Err(Error::Invalid("model `fake` gives no hidden states to embed texts by".to_owned()));
+        }
+        let sum: u32 = token_ids.iter().sum();
+        Ok(vec![sum as f32 / token_ids.len() as f32, 100.0])
     }
     fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error> {
         let score = |token_ids: &[u32], at: usize| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nexa_core::env::Secret;
 use nexa_core::event::Cancel;
 use nexa_core::{Diagnose, ExitCode};
-use nexa_serve::{Engine, EngineConfig, Error, ServerConfig, run, serve};
+use nexa_serve::{Engine, EngineConfig, Error, Life, Loaded, ServerConfig, run, serve};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -30,15 +30,35 @@ impl Server {
 
     pub(crate) async fn with(model: Fake, engine: EngineConfig, config: ServerConfig) -> Self {
         let engine = Engine::start(Box::new(model), engine).unwrap();
+        Self::of(Loaded::from(engine), config).await
+    }
+
+    /// A server whose model is warm.
+    pub(crate) async fn of(loaded: Loaded, config: ServerConfig) -> Self {
+        let engine = loaded.engine.clone();
+        let server = Self::loading(engine, move || Ok(loaded), config).await;
+        server.engine.ready().await.unwrap();
+        while server.get("/ready").await.status() != StatusCode::OK {}
+        server
+    }
+
+    /// A server that listens, and loads its model as it is told.
+    pub(crate) async fn loading(
+        engine: Engine,
+        load: impl FnOnce() -> Result<Loaded, Error> + Send + 'static,
+        config: ServerConfig,
+    ) -> Self {
         let config = ServerConfig { port: 0, ..config };
         let (shutdown, asked) = oneshot::channel();
-        let (ready, address) = oneshot::channel();
-        let task = tokio::spawn({
-            let engine = engine.clone();
-            async move {
-                let on_ready = |address| ready.send(address).unwrap();
-                run(engine, &config, on_ready, async { asked.await.unwrap() }).await
-            }
+        let (bound, address) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut bound = Some(bound);
+            let tell = |life| {
+                if let Life::Listening(address) = life {
+                    bound.take().unwrap().send(address).unwrap();
+                }
+            };
+            run(load, &config, tell, async { asked.await.unwrap() }).await
         });
         // The client wants a TLS provider though it never uses TLS here; another test may have set it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -91,8 +111,13 @@ async fn shutting_down_ends_running_answers_and_refuses_new_ones() {
     let running = server.post("/v1/chat/completions", chat(json!({"stream": true}))).await;
     assert_eq!(running.status(), StatusCode::OK);
     server.ask_to_stop();
-    while server.get("/health").await.status() == StatusCode::OK {}
+    while server.get("/ready").await.status() == StatusCode::OK {}
+    let ready = server.get("/ready").await;
+    assert!(ready.headers().contains_key("retry-after"));
+    assert_eq!(ready.json::<Value>().await.unwrap()["status"], "draining");
+    // It still lives: who is being answered is not cut off.
     let health = server.get("/health").await;
+    assert_eq!(health.status(), StatusCode::OK);
     assert_eq!(health.json::<Value>().await.unwrap()["status"], "draining");
     let refused = server.post("/v1/chat/completions", chat(json!({}))).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -103,6 +128,79 @@ async fn shutting_down_ends_running_answers_and_refuses_new_ones() {
     let text = running.text().await.unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     server.ended().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_model_is_loaded_the_server_lives_and_says_so() {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
+    let load = {
+        let engine = engine.clone();
+        move || {
+            let _ = opened.recv();
+            Ok(Loaded::from(engine))
+        }
+    };
+    let server = Server::loading(engine, load, ServerConfig::default()).await;
+    for path in ["/health", "/ready"] {
+        let early = server.get(path).await;
+        assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(early.headers().contains_key("retry-after"));
+        let expected = json!({"status": "loading", "model": null, "device": null});
+        assert_eq!(early.json::<Value>().await.unwrap(), expected);
+    }
+    for path in ["/v1/models", "/metrics", "/model/info"] {
+        let early = server.get(path).await;
+        assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(early.headers().contains_key("retry-after"));
+        assert_eq!(early.json::<Value>().await.unwrap()["error"]["code"], "loading");
+    }
+    let early = server.post("/v1/chat/completions", chat(json!({}))).await;
+    assert_eq!(early.json::<Value>().await.unwrap()["error"]["code"], "loading");
+    assert_eq!(server.get("/nowhere").await.status(), StatusCode::NOT_FOUND);
+    drop(open);
+    while server.get("/ready").await.status() != StatusCode::OK {}
+    assert_eq!(server.get("/health").await.status(), StatusCode::OK);
+    assert_eq!(server.post("/v1/chat/completions", chat(json!({}))).await.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warming_up_is_alive_and_not_ready() {
+    let (model, gate) = Fake::saying("hi").gated_from_the_start();
+    let engine = Engine::start(Box::new(model), EngineConfig::default()).unwrap();
+    let loaded = Loaded::from(engine.clone());
+    let server = Server::loading(engine, move || Ok(loaded), ServerConfig::default()).await;
+    while server.get("/health").await.status() != StatusCode::OK {}
+    let ready = server.get("/ready").await;
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.json::<Value>().await.unwrap()["status"], "warming");
+    drop(gate);
+    while server.get("/ready").await.status() != StatusCode::OK {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_cannot_be_loaded_ends_the_server() {
+    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
+    let load = || Err(Error::EngineConfig { key: "max_batch" });
+    let server = Server::loading(engine.clone(), load, ServerConfig::default()).await;
+    assert_eq!(server.ended().await.unwrap_err().exit_code(), ExitCode::Config);
+    let server = Server::loading(engine, || panic!("no such file"), ServerConfig::default()).await;
+    assert!(matches!(server.ended().await, Err(Error::LoadPanicked)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_can_be_stopped_while_its_model_is_loaded() {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
+    let loaded = Loaded::from(engine.clone());
+    let load = move || {
+        let _ = opened.recv();
+        Ok(loaded)
+    };
+    let mut server = Server::loading(engine, load, ServerConfig::default()).await;
+    server.ask_to_stop();
+    server.ended().await.unwrap();
+    drop(open);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +236,8 @@ fn an_address_that_cannot_be_had_is_explained() {
     let check = |host: &str, port, message: &str, hint: &str, code| {
         let engine = Engine::start(Box::new(Fake::endless()), EngineConfig::default()).unwrap();
         let config = ServerConfig { host: host.to_owned(), port, ..ServerConfig::default() };
-        let error = serve(engine, &config, |_| panic!("it cannot be ready"), &Cancel::default()).unwrap_err();
+        let load = move || Ok::<_, Error>(Loaded::from(engine));
+        let error = serve(load, &config, |_| panic!("it cannot listen"), &Cancel::default()).unwrap_err();
         assert!(error.to_string().starts_with(message), "{error}");
         assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
         assert_eq!(error.exit_code(), code);
@@ -160,6 +259,12 @@ fn with_a_key_every_address_may_be_used_until_the_flag_is_set() {
         ..ServerConfig::default()
     };
     let cancel = Cancel::default();
-    serve(engine, &config, |_| cancel.cancel(), &cancel).unwrap();
+    let load = move || Ok::<_, Error>(Loaded::from(engine));
+    let tell = |life| {
+        if let Life::Ready(_) = life {
+            cancel.cancel();
+        }
+    };
+    serve(load, &config, tell, &cancel).unwrap();
     assert!(cancel.is_cancelled());
 }

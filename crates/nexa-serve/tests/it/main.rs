@@ -2,9 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
 mod api;
+mod crowd;
+mod echo;
+mod embeddings;
 mod engine;
 mod fake;
 mod life;
+mod limits;
+mod mutated;
+mod openapi;
 mod score;
 mod stream;
+mod tokens;

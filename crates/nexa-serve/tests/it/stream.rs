@@ -1,5 +1,7 @@
 //! Replies whole and streamed, as OpenAI's clients read them.
 
+use std::time::Duration;
+
 use nexa_serve::{EngineConfig, ServerConfig};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
@@ -115,8 +117,29 @@ async fn a_client_that_goes_away_frees_its_place() {
         drop(gate);
         let freed = tokio::task::spawn_blocking(move || closed.recv_timeout(PATIENCE));
         assert_eq!(freed.await.unwrap(), Ok(2), "stream: {stream}");
-        let page = server.metrics().await;
-        assert_eq!(metric(&page, "num_requests_running"), 0);
-        assert_eq!(metric(&page, "num_requests_waiting"), 0);
+        // The gauges follow when the engine has told everybody.
+        while metric(&server.metrics().await, "num_requests_running") > 0 {}
+        assert_eq!(metric(&server.metrics().await, "num_requests_waiting"), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_stream_is_kept_alive_by_comments() {
+    let (model, gate) = Fake::saying("hi").gated();
+    let config = ServerConfig { keep_alive: Duration::from_millis(20), ..ServerConfig::default() };
+    let server = Server::with(model, EngineConfig::default(), config).await;
+    let mut response = server.post("/v1/chat/completions", chat(json!({"stream": true}))).await;
+    let mut page = Vec::new();
+    while !page.windows(3).any(|three| three == b"\n:\n") {
+        page.extend(response.chunk().await.unwrap().expect("the stream goes on"));
+    }
+    drop(gate);
+    while let Some(more) = response.chunk().await.unwrap() {
+        page.extend(more);
+    }
+    let page = String::from_utf8(page).unwrap();
+    // Comments say nothing: what is left is the answer.
+    let data: Vec<&str> = page.lines().filter(|line| !line.is_empty() && *line != ":").collect();
+    assert!(data.iter().all(|line| line.starts_with("data: ")), "{page}");
+    assert_eq!(data.last(), Some(&"data: [DONE]"));
 }

@@ -41,7 +41,7 @@ pub(crate) fn train(global: &Global, args: &BenchTrainArgs) -> Result<ExitCode> 
 /// Measures how fast a model reads and writes.
 pub(crate) fn serve(global: &Global, args: &BenchServeArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
-    let (mut model, _) = inference::load(&app, &args.model)?;
+    let mut model = inference::find(&app, &args.model)?.load(&args.model)?;
     let BenchServeArgs { prompt_tokens, new_tokens, streams, repeats, .. } = *args;
     let bench = Decoding { prompt_tokens, new_tokens, streams, repeats };
     let measured = nexa_model::bench::decoding(&mut model, bench)?;

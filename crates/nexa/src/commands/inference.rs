@@ -1,74 +1,187 @@
 //! `nexa inference` (`nexa serve`): serves a checkpoint over HTTP.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use nexa_core::ExitCode;
-use nexa_core::artifact::Kind;
-use nexa_core::lm::LanguageModel;
+use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::{ExitCode, files, lineage};
 use nexa_model::{CacheConfig, CacheNumber, Checkpoint, LocalModel, Quantisation};
-use nexa_serve::{Engine, EngineConfig, ServerConfig};
+use nexa_serve::{About, Engine, EngineConfig, Evaluation, Life, Loaded, ServerConfig};
 
 use crate::app::App;
-use crate::args::{Global, InferenceArgs, ServedModelArgs};
+use crate::args::{AccessArgs, Global, InferenceArgs, ServedModelArgs};
 use crate::render::{self, error::reported};
 
+/// The config of a checkpoint, in its folder.
+const CONFIG: &str = "config.json";
+
 /// Serves the checkpoint that was named, else the project's newest.
-pub(crate) fn run(global: &Global, args: &InferenceArgs) -> Result<ExitCode> {
+pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
-    let (model, path) = load(&app, &args.model)?;
-    let name = model.info().name.clone();
-    let config = EngineConfig {
+    let found = find(&app, &args.model)?;
+    let name = found.name.clone();
+    let about = about(&app, &found)?;
+    let engine = EngineConfig {
         max_batch: args.max_batch,
         max_queued: args.max_queued,
+        max_queued_tokens: args.max_queued_tokens,
         prefill_chunk: args.prefill_chunk,
         guesses: args.speculate,
         ..EngineConfig::default()
     };
-    let engine = Engine::start(Box::new(model), config).map_err(reported)?;
-    let config = ServerConfig {
-        host: args.host.clone(),
-        port: args.port,
-        api_keys: app.environment.get("NEXA_API_KEY").into_iter().collect(),
-        checkpoint_path: Some(path),
-        ..ServerConfig::default()
+    engine.validate().map_err(reported)?;
+    let config =
+        ServerConfig { host: args.host.clone(), port: args.port, ..server_config(&app, &args.access)? };
+    let load = move || {
+        let model = found.load(&args.model)?;
+        let engine = Engine::start(Box::new(model), engine).map_err(reported)?;
+        Ok::<_, Failure>(Loaded { engine, about })
     };
-    nexa_serve::serve(
-        engine,
-        &config,
-        |address| render::note(&format!("serving {name} on http://{address}  (Ctrl-C stops)")),
-        &app.cancel,
-    )
-    .map_err(reported)?;
+    let tell = |life| match life {
+        Life::Listening(address) => render::note(&format!("loading {name}, listening on {address}")),
+        Life::Ready(address) => render::note(&format!("serving {name} on http://{address}  (Ctrl-C stops)")),
+    };
+    nexa_serve::serve(load, &config, tell, &app.cancel).map_err(|Failure(error)| error)?;
     Ok(ExitCode::Success)
 }
 
-/// Loads a model as the arguments ask for it, and tells where it lies.
-pub(crate) fn load(app: &App, args: &ServedModelArgs) -> Result<(LocalModel, PathBuf)> {
-    let named = args.checkpoint.as_deref().or(args.checkpoint_option.as_deref());
-    let (path, name) = match named.map(Path::new).filter(|path| is_gguf(path)) {
-        Some(path) => (path.to_owned(), path.file_stem().unwrap_or_default().to_string_lossy().into_owned()),
-        None => checkpoint(app, named)?,
-    };
-    let path = path.as_path();
-    let quantisation = args.quantize.as_deref().and_then(|name| {
-        Quantisation::NAMES.into_iter().find_map(|(known, format)| (known == name).then_some(format))
-    });
-    let model = match quantisation {
-        Some(_) if is_gguf(path) => bail!("{}: a .gguf file is served in its own format", path.display()),
-        None if is_gguf(path) => LocalModel::load_gguf(path),
-        None => LocalModel::load(path),
-        Some(format) => {
-            let checkpoint = Checkpoint::load(path).map_err(reported)?;
-            LocalModel::quantised(checkpoint, format)
+/// What ends a server, whoever says it.
+struct Failure(anyhow::Error);
+
+impl From<nexa_serve::Error> for Failure {
+    fn from(error: nexa_serve::Error) -> Self {
+        Self(reported(error))
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+fn server_config(app: &App, args: &AccessArgs) -> Result<ServerConfig> {
+    let mut api_keys: Vec<_> = app.environment.get("NEXA_API_KEY").into_iter().collect();
+    if let Some(path) = &args.api_key_file {
+        api_keys.extend(nexa_serve::read_keys(path)?);
+        if nexa_serve::is_readable_by_others(path) {
+            let path = path.display();
+            render::note(&format!(
+                "warning: other users of this machine can read the keys in {path}: chmod 600 {path}"
+            ));
         }
+    }
+    Ok(ServerConfig {
+        api_keys,
+        cors_origins: args.cors_origin.clone(),
+        aliases: args.served_name.clone(),
+        max_body_bytes: usize::try_from(args.max_body).unwrap_or(usize::MAX),
+        request_timeout: (args.request_timeout > 0).then(|| Duration::from_secs(args.request_timeout)),
+        read_timeout: Duration::from_secs(args.read_timeout.max(1)),
+        drain_timeout: Duration::from_secs(args.drain_timeout),
+        ..ServerConfig::default()
+    })
+}
+
+/// What the lab knows of a model. What is outside of it has no manifest.
+fn about(app: &App, found: &Found) -> Result<About> {
+    let config = found.path.join(CONFIG);
+    let mut about = About {
+        checkpoint_path: Some(found.path.clone()),
+        config: if config.is_file() { Some(files::read_json(&config)?) } else { None },
+        ..About::default()
     };
-    let cache = CacheConfig {
-        bytes: usize::try_from(args.kv_cache).unwrap_or(usize::MAX),
-        number: if args.kv_cache_type == "f16" { CacheNumber::F16 } else { CacheNumber::F32 },
-        prefixes: !args.no_prefix_cache,
+    if let Some(artifact) = &found.artifact {
+        about.manifest = Some(artifact.id().clone());
+        let ancestors = lineage::ancestors(&app.store(), artifact.id()).map_err(Into::into);
+        about.lineage = told("lineage", ancestors);
+        about.evaluations = told("evaluations", evaluations(app, artifact)).unwrap_or_default();
+    }
+    Ok(about)
+}
+
+/// What was read; what cannot be read keeps no model from being served.
+fn told<T>(what: &str, read: Result<T>) -> Option<T> {
+    read.inspect_err(|error| render::note(&format!("warning: the {what} cannot be told: {error}"))).ok()
+}
+
+/// What a checkpoint was measured at, newest first.
+fn evaluations(app: &App, checkpoint: &Artifact) -> Result<Vec<Evaluation>> {
+    let mut artifacts = app.store().of_kind(&checkpoint.id().project, Kind::Evaluation)?;
+    artifacts.retain(|artifact| {
+        let mut parents = artifact.manifest.parents.iter();
+        parents.any(|parent| {
+            parent.role == "checkpoint" && parent.content_hash == checkpoint.manifest.content_hash
+        })
+    });
+    artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.manifest.created_at));
+    let read = |artifact: &Artifact| {
+        let evaluation = nexa_eval::Evaluation::read(artifact, &app.tables).map_err(reported)?;
+        let metrics = evaluation.metrics.iter();
+        Ok(Evaluation {
+            id: evaluation.id().to_string(),
+            dataset: evaluation.dataset.id.clone(),
+            items: evaluation.facts.test_set.items,
+            metrics: metrics.map(|metric| (metric.metric.as_str().to_owned(), metric.value)).collect(),
+        })
     };
-    Ok((model.map_err(reported)?.named(&name).with_cache(cache), path.to_owned()))
+    artifacts.iter().map(read).collect()
+}
+
+/// A model that was found, and is yet to be loaded.
+pub(crate) struct Found {
+    path: PathBuf,
+    name: String,
+    artifact: Option<Artifact>,
+}
+
+/// Finds a model as the arguments name it.
+pub(crate) fn find(app: &App, args: &ServedModelArgs) -> Result<Found> {
+    let named = args.checkpoint.as_deref().or(args.checkpoint_option.as_deref());
+    match named.map(Path::new).filter(|path| is_gguf(path)) {
+        Some(path) => {
+            if args.quantize.is_some() {
+                bail!("{}: a .gguf file is served in its own format", path.display());
+            }
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Found { path: path.to_owned(), name, artifact: None })
+        }
+        None => find_checkpoint(app, named),
+    }
+}
+
+impl Found {
+    /// Holds the files of an artifact against its manifest.
+    fn verify(&self) -> Result<()> {
+        if let Some(artifact) = &self.artifact {
+            artifact.verify()?;
+        }
+        Ok(())
+    }
+
+    /// Verifies the files of an artifact, and loads the model as the arguments ask for it.
+    pub(crate) fn load(&self, args: &ServedModelArgs) -> Result<LocalModel> {
+        self.verify()?;
+        let path = self.path.as_path();
+        let quantisation = args.quantize.as_deref().and_then(|name| {
+            Quantisation::NAMES.into_iter().find_map(|(known, format)| (known == name).then_some(format))
+        });
+        let model = match quantisation {
+            _ if is_gguf(path) => LocalModel::load_gguf(path),
+            None => LocalModel::load(path),
+            Some(format) => {
+                let checkpoint = Checkpoint::load(path).map_err(reported)?;
+                LocalModel::quantised(checkpoint, format)
+            }
+        };
+        let cache = CacheConfig {
+            bytes: usize::try_from(args.kv_cache).unwrap_or(usize::MAX),
+            number: if args.kv_cache_type == "f16" { CacheNumber::F16 } else { CacheNumber::F32 },
+            prefixes: !args.no_prefix_cache,
+        };
+        Ok(model.map_err(reported)?.named(&self.name).with_cache(cache))
+    }
 }
 
 /// Whether a path is a GGUF file.
@@ -87,12 +200,18 @@ fn is_outside(resolved: &nexa_core::Result<nexa_core::artifact::Artifact>) -> Re
 
 /// The folder of a checkpoint and the name under which it is served: an artifact, verified, or any folder.
 pub(crate) fn checkpoint(app: &App, named: Option<&str>) -> Result<(PathBuf, String)> {
+    let found = find_checkpoint(app, named)?;
+    found.verify()?;
+    Ok((found.path, found.name))
+}
+
+fn find_checkpoint(app: &App, named: Option<&str>) -> Result<Found> {
     if let Some(folder) = named.map(PathBuf::from).filter(|folder| folder.is_dir())
         && let Some(name) = folder.file_name()
         && is_outside(&app.store().resolve(app.project()?.name(), &folder.display().to_string()))?
     {
         let name = name.to_string_lossy().into_owned();
-        return Ok((folder, name));
+        return Ok(Found { path: folder, name, artifact: None });
     }
     let project = app.project()?;
     let artifact = match named {
@@ -104,9 +223,8 @@ pub(crate) fn checkpoint(app: &App, named: Option<&str>) -> Result<(PathBuf, Str
         }
     };
     artifact.expect_kind(Kind::Checkpoint)?;
-    artifact.verify()?;
     if !artifact.path().is_dir() {
         bail!("checkpoint {} has no folder", artifact.id());
     }
-    Ok((artifact.path(), artifact.id().to_string()))
+    Ok(Found { path: artifact.path(), name: artifact.id().to_string(), artifact: Some(artifact) })
 }

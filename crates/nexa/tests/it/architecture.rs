@@ -29,6 +29,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["nexa-distill"]),
     ("ureq", &["nexa-train"]),
     ("rustls", &["nexa-distill"]),
+    ("hyper*", &["nexa-serve"]),
+    ("subtle", &["nexa-serve"]),
     ("whatlang", &["nexa-data", "nexa-distill"]),
     ("phonenumber", &["nexa-data"]),
     ("iban_validate", &["nexa-data"]),

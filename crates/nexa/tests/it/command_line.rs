@@ -125,6 +125,28 @@ fn keys_of_the_environment_file_are_seen_but_never_shown() {
 }
 
 #[test]
+fn a_server_that_would_be_open_or_has_no_keys_is_refused_before_it_loads_anything() {
+    let shell = Shell::in_lab();
+    shell.write("model.gguf", "no model");
+    shell.write("empty.keys", "# nobody\n");
+    shell.write("bad.keys", "first\nvery secret\n");
+    let serve = |more: &[&'static str]| [&["inference", "model.gguf", "--port", "0"], more].concat();
+    check(&shell, &serve(&["--host", "0.0.0.0"]), 2, "listen on `0.0.0.0` without an API key");
+    check(&shell, &serve(&["--host", "0.0.0.0"]), 2, "`--api-key-file`");
+    check(&shell, &serve(&["--api-key-file", "gone.keys"]), 4, "gone.keys");
+    check(&shell, &serve(&["--api-key-file", "empty.keys"]), 4, "holds no key");
+    check(&shell, &serve(&["--api-key-file", "bad.keys"]), 4, "line 2");
+    assert!(!shell.run(&serve(&["--api-key-file", "bad.keys"])).stderr.contains("very secret"));
+    check(&shell, &serve(&["--cors-origin", "lab.example"]), 2, "`lab.example` is no origin");
+    check(&shell, &serve(&["--max-queued-tokens", "0"]), 3, "`max_queued_tokens` must be at least 1");
+    check(&shell, &["inference", "gone"], 4, "gone");
+    // The port is open by then, and closed again.
+    let ran = shell.run(&serve(&[]));
+    assert!(ran.code != 0 && ran.stderr.contains("model.gguf"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("loading model, listening on 127.0.0.1:"), "{}", ran.stderr);
+}
+
+#[test]
 fn bad_rows_are_named_kept_and_counted() {
     let shell = Shell::in_lab();
     shell.write("rows.jsonl", "{\"question\": \"a\"}\nnot json\n{\"question\": \"b\"}\n");

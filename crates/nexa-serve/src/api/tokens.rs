@@ -1,0 +1,111 @@
+//! `POST /tokenize` and `/detokenize`, in the form that vLLM gives them.
+//!
+//! # Departures
+//! Without `add_special_tokens`, a prompt is encoded as `/v1/completions` reads it, which adds none; vLLM adds those of the
+//! tokenizer. With it, the token that begins a sequence stands before the text.
+
+use axum::Json;
+use nexa_core::lm::ChatMessage;
+use serde_json::{Value, json};
+
+use super::chat::take_messages;
+use super::error::ApiError;
+use super::fields::{Fields, token_ids};
+use super::state::{Model, Served};
+use crate::Error;
+
+/// A request of `/tokenize`, taken apart.
+pub(super) struct Encode {
+    model: Option<String>,
+    source: Source,
+    with_texts: bool,
+}
+
+/// What is to be encoded.
+enum Source {
+    Text { text: String, begins: bool },
+    Chat { messages: Vec<ChatMessage>, opens_answer: bool },
+}
+
+/// Encodes a text, or a conversation with the chat template.
+pub(super) async fn tokenize(Model(served): Model, fields: Fields) -> Result<Json<Value>, ApiError> {
+    let Encode { model, source, with_texts } = take_encode(fields)?;
+    served.model(model)?;
+    let param = match &source {
+        Source::Text { .. } => "prompt",
+        Source::Chat { .. } => "messages",
+    };
+    let encoded = served.tokenising(move |served| encode(served, &source)).await;
+    let tokens = encoded.map_err(|error| ApiError::from_engine(error, param))?;
+    let tokenizer = served.engine.tokenizer();
+    let text =
+        |&id: &u32| String::from_utf8_lossy(&tokenizer.token_bytes(id).unwrap_or_default()).into_owned();
+    let texts: Option<Vec<String>> = with_texts.then(|| tokens.iter().map(text).collect());
+    Ok(Json(json!({
+        "count": tokens.len(),
+        "max_model_len": served.engine.info().context_length,
+        "tokens": tokens,
+        "token_strs": texts,
+    })))
+}
+
+/// Puts the texts of tokens together; special tokens are written by their names.
+pub(super) async fn detokenize(Model(served): Model, fields: Fields) -> Result<Json<Value>, ApiError> {
+    let (model, tokens) = take_decode(fields)?;
+    served.model(model)?;
+    let tokenizer = served.engine.tokenizer();
+    let mut bytes = Vec::new();
+    for &id in &tokens {
+        let token = tokenizer.token_bytes(id).ok_or_else(|| {
+            ApiError::bad_param("tokens", format!("`tokens` holds {id}, which the vocabulary does not have"))
+        })?;
+        bytes.extend(token);
+    }
+    Ok(Json(json!({ "prompt": String::from_utf8_lossy(&bytes) })))
+}
+
+/// Takes a request of `/tokenize` apart.
+pub(super) fn take_encode(mut fields: Fields) -> Result<Encode, ApiError> {
+    let model = fields.string("model")?;
+    let with_texts = fields.flag("return_token_strs")?;
+    let source = take_source(&mut fields)?;
+    fields.finish()?;
+    Ok(Encode { model, source, with_texts })
+}
+
+/// Takes a request of `/detokenize` apart.
+pub(super) fn take_decode(mut fields: Fields) -> Result<(Option<String>, Vec<u32>), ApiError> {
+    let model = fields.string("model")?;
+    let tokens = match fields.value("tokens") {
+        None => return Err(ApiError::bad_param("tokens", "`tokens` is missing")),
+        Some(value) => token_ids("tokens", &value)?,
+    };
+    fields.finish()?;
+    Ok((model, tokens))
+}
+
+fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
+    if fields.has("messages") {
+        let messages = take_messages(fields)?;
+        let opens_answer = fields.optional_flag("add_generation_prompt")?.unwrap_or(true);
+        // The template writes the special tokens of a conversation.
+        fields.flag("add_special_tokens")?;
+        return Ok(Source::Chat { messages, opens_answer });
+    }
+    match fields.string("prompt")? {
+        Some(text) => Ok(Source::Text { text, begins: fields.flag("add_special_tokens")? }),
+        None => Err(ApiError::bad_param("prompt", "`prompt` or `messages` is missing")),
+    }
+}
+
+fn encode(served: &Served, source: &Source) -> Result<Vec<u32>, Error> {
+    let tokenizer = served.engine.tokenizer();
+    Ok(match source {
+        Source::Chat { messages, opens_answer: true } => tokenizer.encode_prompt(messages)?,
+        Source::Chat { messages, opens_answer: false } => tokenizer.encode_chat(messages)?.token_ids,
+        Source::Text { text, begins } => {
+            let begin = begins.then(|| tokenizer.prefix_token());
+            begin.into_iter().chain(tokenizer.encode(text)?).collect()
+        }
+    })
+}

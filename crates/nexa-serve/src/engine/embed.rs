@@ -1,0 +1,48 @@
+//! Texts as vectors: what the model holds after reading them.
+
+use nexa_core::lm;
+use tokio::sync::mpsc;
+
+use super::Engine;
+use super::answer::Sink;
+use super::queue::EmbedJob;
+use crate::Error;
+
+impl Engine {
+    /// Gives the mean of the last hidden states of every sequence, in their order. They are computed one by one, each
+    /// between two steps of the answers being written; dropping the future takes back what has not begun.
+    ///
+    /// # Errors
+    /// Fails when the engine is full or shutting down, a sequence is empty or longer than the context, or the model gives
+    /// no hidden states.
+    pub async fn embed(&self, sequences: Vec<Vec<u32>>) -> Result<Vec<Vec<f32>>, Error> {
+        for token_ids in &sequences {
+            self.check_embedded(token_ids)?;
+        }
+        let (sender, mut results) = mpsc::unbounded_channel();
+        let mut vectors: Vec<Option<Vec<f32>>> = vec![None; sequences.len()];
+        let jobs = sequences
+            .into_iter()
+            .enumerate()
+            .map(|(position, token_ids)| EmbedJob { token_ids, sink: Sink::new(position, &sender) });
+        self.queue().push_embedding(jobs.collect())?;
+        drop(sender);
+        while let Some((position, result)) = results.recv().await {
+            vectors[position] = Some(result?);
+        }
+        let vectors: Option<Vec<Vec<f32>>> = vectors.into_iter().collect();
+        vectors.ok_or_else(|| self.queue().why_stopped().into())
+    }
+
+    fn check_embedded(&self, token_ids: &[u32]) -> Result<(), lm::Error> {
+        let (tokens, context_length) = (token_ids.len(), self.info().context_length);
+        let vocabulary = self.tokenizer().vocab_size();
+        if tokens == 0 {
+            return Err(lm::Error::Invalid("nothing to embed: the text has no token".to_owned()));
+        }
+        if let Some(unknown) = token_ids.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(lm::Error::Invalid(format!("token id {unknown} is outside the vocabulary")));
+        }
+        if tokens > context_length { Err(lm::Error::TooLong { tokens, context_length }) } else { Ok(()) }
+    }
+}
