@@ -1,5 +1,5 @@
-//! What a browser loads beside the pages, all from the binary: a script, a style sheet, the script of a
-//! review, and Plotly.
+//! What a browser loads beside the pages, all from the binary: a script, a style sheet, the scripts of the
+//! review and of the chat, and Plotly.
 //!
 //! A name holds the hash of the content, so that it may be cached for ever.
 
@@ -59,6 +59,12 @@ pub(crate) fn review() -> &'static Asset {
     ASSET.get_or_init(|| Asset::script("review", Bytes::from_static(include_bytes!("assets/review.js"))))
 }
 
+/// The script of the chat: conversations, and answers as they are written.
+pub(crate) fn chat() -> &'static Asset {
+    static ASSET: OnceLock<Asset> = OnceLock::new();
+    ASSET.get_or_init(|| Asset::script("chat", Bytes::from_static(include_bytes!("assets/chat.js"))))
+}
+
 /// Plotly, for the pages with charts. Its crate gives it inside a `<script>` element, followed by MathJax.
 pub(crate) fn plotly() -> &'static Asset {
     static ASSET: OnceLock<Asset> = OnceLock::new();
@@ -75,8 +81,8 @@ pub(crate) fn plotly() -> &'static Asset {
 
 /// Answers the request for an asset.
 pub(crate) fn answer(name: &str, headers: &HeaderMap) -> Response {
-    let Some(asset) = [style(), script(), review(), plotly()].into_iter().find(|asset| asset.name == name)
-    else {
+    let all = [style(), script(), review(), chat(), plotly()];
+    let Some(asset) = all.into_iter().find(|asset| asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let mut response = if accepts_gzip(headers) {

@@ -6,9 +6,9 @@ use nexa_core::artifact::{Artifact, ArtifactId, Store};
 use nexa_core::review::{Choice, Deck, Draft, Filter, Labels, ScoreRange, Session, Status, Verdict};
 use serde::Deserialize;
 
+use crate::Result;
 use crate::request::{Params, encode};
 use crate::server::Ui;
-use crate::{Error, Result};
 
 /// An artifact and its rows.
 pub(crate) struct Desk {
@@ -83,9 +83,7 @@ impl Desk {
 
     /// Does what a form asks for.
     pub(crate) fn act(&self, ui: &Ui, params: &Params, sent: &Sent) -> Result<Then> {
-        if blake3::hash(sent.token.as_bytes()) != blake3::hash(ui.token.as_bytes()) {
-            return Err(Error::Stale);
-        }
+        ui.expect_token(&sent.token, "take the decision")?;
         let mut session = self.session(&sent.reviewer)?;
         let (text, reason) = (self.text(sent), sent.reason.as_deref());
         match sent.action.as_str() {

@@ -3,7 +3,8 @@
 //! Every page is a pure function from gathered data to markup; the same data is the page's JSON twin, at the same path
 //! with `.json` behind it. Everything that a browser loads comes out of the binary, so the pages work offline, under a
 //! strict content security policy. The pages only read. One thing can be written from here: the lines in which reviewers decide on rows,
-//! by forms that carry a token of this process and come from its own pages.
+//! by forms that carry a token of this process and come from its own pages. The chat keeps nothing: its page asks the
+//! inference servers that the user named, through this process, which knows the key.
 //!
 //! ```text
 //! server      listens, stops
@@ -11,11 +12,13 @@
 //! ├─ router               path → gather → page
 //! │  ├─ scan, metrics, tables, leaderboard     what is gathered
 //! │  ├─ desk                                   what reviewers see and write
+//! │  ├─ chat                                   inference servers: what they serve, and what they answer
 //! │  └─ pages                                  how it looks
 //! └─ follow               server-sent events of a run at work
 //! ```
 
 mod assets;
+mod chat;
 mod desk;
 mod error;
 mod follow;
@@ -32,6 +35,7 @@ mod server;
 mod tables;
 mod transport;
 
+pub use chat::{Chat, ServerAddress};
 pub use error::{Error, Result};
 pub use leaderboard::{Estimate, Group, LeaderboardSource, LeaderboardView, Standing};
 pub use server::{Config, Site, serve};

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Form, Router};
 use nexa_core::Diagnose;
 use nexa_core::artifact::ArtifactId;
@@ -22,7 +24,7 @@ use crate::pages::{self, Page};
 use crate::request::Ask;
 use crate::server::Ui;
 use crate::transport::{compress, secure, twins};
-use crate::{Error, Result, assets, follow};
+use crate::{Error, Result, assets, chat, follow};
 
 type Shared = State<Arc<Ui>>;
 
@@ -44,6 +46,9 @@ pub(crate) fn app(ui: Arc<Ui>, hosts: AllowedHosts) -> Router {
         .route("/review", get(reviews))
         .route("/review/{project}/{stem}", get(review).post(decide))
         .route("/review/{project}/{stem}/agreement", get(agreement))
+        .route("/chat", get(chat))
+        .route("/chat/model", get(chat_model))
+        .route("/chat/completions", post(chat_completions).layer(DefaultBodyLimit::max(chat::MAX_BODY_BYTES)))
         .route("/cost", get(cost))
         .route("/assets/{name}", get(asset))
         .fallback(no_page)
@@ -166,6 +171,34 @@ async fn decide(
         })
     };
     blocking(work).await
+}
+
+async fn chat(State(ui): Shared, ask: Ask) -> Response {
+    answer(ask, move |ask| pages::chat::gather(&ui, &ask.params), pages::chat::page).await
+}
+
+/// What a server serves. It is asked each time: it may be another model by now.
+async fn chat_model(State(ui): Shared, ask: Ask) -> Response {
+    match chat::served(&ui, ask.params.get("server").unwrap_or_default()).await {
+        Ok(served) => axum::Json(served).into_response(),
+        Err(error) => failure(&error, &Ask { twin: true, ..ask }),
+    }
+}
+
+/// Passes a conversation on to a server, and its answer back as it is written.
+async fn chat_completions(
+    State(ui): Shared,
+    ask: Ask,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let token = headers.get(chat::TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default();
+    let passed = async {
+        ui.expect_token(token, "send the conversation")?;
+        let body = body.map_err(|e| Error::BadBody { message: e.body_text() })?;
+        chat::complete(&ui, ask.params.get("server").unwrap_or_default(), body).await
+    };
+    passed.await.unwrap_or_else(|error| failure(&error, &Ask { twin: true, ..ask }))
 }
 
 async fn cost(State(ui): Shared, ask: Ask) -> Response {

@@ -12,6 +12,7 @@ use nexa_core::table::Tables;
 use rand::RngExt;
 use tokio::sync::watch;
 
+use crate::chat::{Chat, Upstream};
 use crate::leaderboard::LeaderboardSource;
 use crate::router;
 use crate::tables::TableCache;
@@ -48,6 +49,8 @@ pub struct Site {
     pub tables: Arc<dyn Tables>,
     /// Makes the leaderboards of its projects.
     pub leaderboard: Arc<dyn LeaderboardSource>,
+    /// Who answers on the chat page.
+    pub chat: Chat,
 }
 
 /// What every request may use.
@@ -55,10 +58,26 @@ pub(crate) struct Ui {
     pub(crate) lab: Lab,
     pub(crate) tables: TableCache,
     pub(crate) leaderboard: Arc<dyn LeaderboardSource>,
-    /// What only the forms of this process hold.
-    pub(crate) token: String,
+    pub(crate) upstream: Upstream,
+    /// What only the pages of this process hold.
+    token: String,
     /// Turns true when the server stops; whatever stays open for long must watch it.
     pub(crate) stopped: watch::Receiver<bool>,
+}
+
+impl Ui {
+    /// What pages of this process prove themselves by.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Says that only a page of this process may do something. Hashes are compared, so that the time tells nothing.
+    pub(crate) fn expect_token(&self, given: &str, doing: &'static str) -> Result<()> {
+        if blake3::hash(given.as_bytes()) == blake3::hash(self.token.as_bytes()) {
+            return Ok(());
+        }
+        Err(Error::Stale { doing })
+    }
 }
 
 /// Serves the dashboards of a lab until `cancel` is set. `on_ready` is called once the address accepts connections.
@@ -66,7 +85,7 @@ pub(crate) struct Ui {
 /// Requests in flight may finish for three seconds after that; then everything is dropped.
 ///
 /// # Errors
-/// Fails when other machines could see the lab without a word that they may, when the address cannot be listened on, or
+/// Fails when other machines could see the lab without a word that they may, when the key of the chat cannot be sent, when the address cannot be listened on, or
 /// when the server ends abnormally.
 pub fn serve(site: Site, config: &Config, on_ready: impl FnOnce(SocketAddr), cancel: &Cancel) -> Result<()> {
     let address = display_address(config);
@@ -82,9 +101,10 @@ pub fn serve(site: Site, config: &Config, on_ready: impl FnOnce(SocketAddr), can
         .map_err(failed)?;
 
     let (stop, stopped) = watch::channel(false);
-    let Site { lab, tables, leaderboard } = site;
+    let Site { lab, tables, leaderboard, chat } = site;
+    let upstream = Upstream::new(chat)?;
     let (tables, token) = (TableCache::new(tables), format!("{:032x}", rand::rng().random::<u128>()));
-    let ui = Arc::new(Ui { lab, tables, leaderboard, token, stopped: stopped.clone() });
+    let ui = Arc::new(Ui { lab, tables, leaderboard, upstream, token, stopped: stopped.clone() });
     let app = router::app(ui, AllowedHosts::new(&config.host));
     let result = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;

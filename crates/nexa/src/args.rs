@@ -799,7 +799,11 @@ pub(crate) struct UiArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8501)]
     pub(crate) port: u16,
-    /// Lets other machines see the lab, and review in it, where the address is one that they reach. There is no login.
+    /// An inference server to chat with; may be given several times. It is sent `NEXA_API_KEY`, where that is set.
+    #[arg(long = "server", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub(crate) servers: Vec<nexa_ui::ServerAddress>,
+    /// Lets other machines see the lab, review in it, and chat with its servers, where the address is one that they
+    /// reach. There is no login.
     #[arg(long)]
     pub(crate) open_to_network: bool,
 }

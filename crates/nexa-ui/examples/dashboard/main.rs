@@ -1,6 +1,6 @@
 //! Serves the dashboards of a lab without the rest of `nexa`; a folder without a lab gets a made-up one.
 //!
-//! `cargo run --example dashboard -- FOLDER [PORT]`
+//! `cargo run --example dashboard -- FOLDER [PORT] [SERVER]…`; the chat asks the servers, with `NEXA_API_KEY`.
 
 mod lab;
 
@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nexa_core::artifact::{Kind, Store};
+use nexa_core::env::Environment;
 use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::stage::StageError;
 use nexa_core::table::JsonLines;
-use nexa_ui::{Config, Estimate, Group, LeaderboardSource, LeaderboardView, Site, Standing, serve};
+use nexa_ui::{Chat, Config, Estimate, Group, LeaderboardSource, LeaderboardView, Site, Standing, serve};
 
 /// Lists evaluations without measuring anything.
 struct Invented(Lab);
@@ -64,10 +65,14 @@ fn main() -> Result<(), StageError> {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| ".".to_owned()));
     let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(Config::default().port);
+    let servers = arguments.map(|server| server.parse()).collect::<Result<Vec<_>, _>>()?;
     let lab = if folder.join("nexa.yaml").is_file() { Lab::open(&folder)? } else { lab::fabricate(&folder)? };
     let config = Config { port, ..Config::default() };
     let leaderboard = Arc::new(Invented(lab.clone()));
-    let site = Site { lab, tables: Arc::new(JsonLines), leaderboard };
+    let api_key = Environment::load(&folder)?.get("NEXA_API_KEY");
+    let chat =
+        if servers.is_empty() { Chat { api_key, ..Chat::default() } } else { Chat { servers, api_key } };
+    let site = Site { lab, tables: Arc::new(JsonLines), leaderboard, chat };
     serve(site, &config, |at| eprintln!("http://{at}"), &Cancel::default())?;
     Ok(())
 }

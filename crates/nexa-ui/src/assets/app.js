@@ -20,7 +20,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => docu
 
 // ---- keys -------------------------------------------------------------------------------------------------------
 
-const PLACES = { o: '/', r: '/runs', l: '/leaderboard', d: '/data', v: '/review', c: '/cost' };
+const PLACES = { o: '/', r: '/runs', l: '/leaderboard', d: '/data', v: '/review', h: '/chat', c: '/cost' };
 let going = false;
 
 function moveRow(step) {
@@ -48,7 +48,7 @@ function onKey(event) {
   const help = document.getElementById('help');
   const keys = {
     '?': () => (help.open ? help.close() : help.showModal()),
-    '/': () => document.querySelector('input[type=search], form.filter select')?.focus(),
+    '/': () => document.querySelector('input[type=search], form.filter select, #message')?.focus(),
     j: () => moveRow(1),
     k: () => moveRow(-1),
     t: nextTheme,

@@ -1,5 +1,6 @@
 //! The pages. Each is a struct of data, a `gather` that fills it and a pure `page` that shows it.
 
+pub(crate) mod chat;
 pub(crate) mod compare;
 pub(crate) mod cost;
 pub(crate) mod data;
@@ -16,4 +17,5 @@ pub(crate) mod runs;
 mod shell;
 mod value;
 
+pub(crate) use parts::artifact_url;
 pub(crate) use shell::{Page, Section};

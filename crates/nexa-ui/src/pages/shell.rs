@@ -13,26 +13,37 @@ pub(crate) enum Section {
     Leaderboard,
     Data,
     Review,
+    Chat,
     Cost,
 }
 
 impl Section {
-    const ALL: [(Self, &'static str, &'static str); 6] = [
+    const ALL: [(Self, &'static str, &'static str); 7] = [
         (Self::Overview, "/", "Overview"),
         (Self::Runs, "/runs", "Runs"),
         (Self::Leaderboard, "/leaderboard", "Leaderboard"),
         (Self::Data, "/data", "Data"),
         (Self::Review, "/review", "Review"),
+        (Self::Chat, "/chat", "Chat"),
         (Self::Cost, "/cost", "Cost"),
     ];
+
+    /// Keys of its own.
+    fn keys(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Review => &REVIEW_KEYS,
+            Self::Chat => &CHAT_KEYS,
+            _ => &[],
+        }
+    }
 }
 
 /// Keys that the script listens to, as the help shows them.
 const KEYS: [(&str, &str); 6] = [
     ("?", "this help"),
-    ("/", "search or first filter"),
+    ("/", "search, first filter, or message"),
     ("j  k", "next and previous row or page"),
-    ("g then o r l d v c", "go to overview, runs, leaderboard, data, review, cost"),
+    ("g then o r l d v h c", "go to overview, runs, leaderboard, data, review, chat, cost"),
     ("t", "light, dark, or as the system"),
     ("Esc", "close, leave a field"),
 ];
@@ -47,6 +58,14 @@ const REVIEW_KEYS: [(&str, &str); 8] = [
     ("u", "undo, as often as you like"),
     ("→  ←", "next and previous row"),
     ("Ctrl+Enter  Ctrl+S", "in the text: decide on the edit, keep it as a draft"),
+];
+
+/// Keys of the chat.
+const CHAT_KEYS: [(&str, &str); 4] = [
+    ("Enter", "send"),
+    ("Shift+Enter", "a new line"),
+    ("Esc", "stop the answer; leave an edit"),
+    ("↑", "in an empty field: edit the last message"),
 ];
 
 /// A page before its surroundings.
@@ -98,14 +117,16 @@ impl Page {
                     }
                     dialog #help aria-label="keys" {
                         h2 { "Keys" }
-                        @if self.section == Some(Section::Review) {
-                            dl.keys { @for (key, what) in REVIEW_KEYS { dt { kbd { (key) } } dd { (what) } } }
-                        }
-                        dl.keys { @for (key, what) in KEYS { dt { kbd { (key) } } dd { (what) } } }
+                        (keys(self.section.map_or(&[], Section::keys)))
+                        (keys(&KEYS))
                         form method="dialog" { button { "close" } }
                     }
                 }
             }
         }
     }
+}
+
+fn keys(keys: &[(&str, &str)]) -> Markup {
+    html! { @if !keys.is_empty() { dl.keys { @for (key, what) in keys { dt { kbd { (key) } } dd { (what) } } } } }
 }

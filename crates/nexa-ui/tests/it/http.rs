@@ -10,7 +10,7 @@ use std::time::Duration;
 use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::table::{JsonLines, Tables};
-use nexa_ui::{Config, Error, LeaderboardSource, LeaderboardView, Site, serve};
+use nexa_ui::{Chat, Config, Error, LeaderboardSource, LeaderboardView, Site, serve};
 
 /// Percent-encodes everything but letters and digits.
 fn encode(text: &str) -> String {
@@ -43,13 +43,18 @@ impl Server {
     }
 
     pub(crate) fn start_with(lab: &Lab, board: Board, tables: Arc<dyn Tables>) -> Self {
-        let (lab, cancel) = (lab.clone(), Cancel::default());
+        let site = Site { lab: lab.clone(), tables, leaderboard: Arc::new(board), chat: Chat::default() };
+        Self::start_site(site)
+    }
+
+    pub(crate) fn start_site(site: Site) -> Self {
+        let cancel = Cancel::default();
         let (sender, receiver) = mpsc::channel();
         let asked = cancel.clone();
         let thread = std::thread::spawn(move || {
             let config = Config { port: 0, ..Config::default() };
             let ready = move |address| sender.send(address).unwrap();
-            serve(Site { lab, tables, leaderboard: Arc::new(board) }, &config, ready, &asked)
+            serve(site, &config, ready, &asked)
         });
         let address = receiver.recv().expect("the server starts");
         Self { address, cancel, thread: Some(thread) }
@@ -73,7 +78,23 @@ impl Server {
         self.send("POST", path, &headers, &body)
     }
 
+    /// Sends JSON.
+    pub(crate) fn post_json(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        Answer::read(self.begin_json(path, headers, body))
+    }
+
+    /// Sends JSON and does not wait for an answer.
+    pub(crate) fn begin_json(&self, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
+        let length = body.len().to_string();
+        let own = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
+        self.begin("POST", path, &[headers, &own].concat(), body)
+    }
+
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], content: &str) -> Answer {
+        Answer::read(self.begin(method, path, headers, content))
+    }
+
+    fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], content: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut request = format!("{method} {path} HTTP/1.0\r\n");
@@ -86,13 +107,7 @@ impl Server {
         request.push_str("\r\n");
         request.push_str(content);
         stream.write_all(request.as_bytes()).unwrap();
-        let mut body = BufReader::new(stream);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(body.read_line(&mut head).unwrap(), 0, "the head ends early: {head}");
-        }
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_lowercase(), body }
+        stream
     }
 
     /// Status and body of a page.
@@ -142,6 +157,29 @@ pub(crate) struct SentEvent {
 }
 
 impl Answer {
+    /// Reads the head of an answer.
+    fn read(stream: TcpStream) -> Self {
+        let mut body = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(body.read_line(&mut head).unwrap(), 0, "the head ends early: {head}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_lowercase(), body }
+    }
+
+    /// The next line that is not empty; none once the body has ended, however it did.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            match self.body.read_line(&mut line) {
+                Ok(0) | Err(_) => return None,
+                Ok(_) if line.trim().is_empty() => {}
+                Ok(_) => return Some(line.trim().to_owned()),
+            }
+        }
+    }
+
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.body.read_to_end(&mut bytes).unwrap();

@@ -4,6 +4,7 @@
 #[path = "../../examples/dashboard/lab.rs"]
 mod lab;
 
+mod chat;
 mod events;
 mod http;
 mod pages;

@@ -8,7 +8,7 @@ use nexa_core::event::Cancel;
 use nexa_core::lab::Lab;
 use nexa_core::table::JsonLines;
 use nexa_core::{Diagnose, ExitCode};
-use nexa_ui::{Config, LeaderboardView, Site, serve};
+use nexa_ui::{Chat, Config, LeaderboardView, Site, serve};
 
 use crate::http::{Board, Server};
 
@@ -21,7 +21,7 @@ fn empty_lab() -> (tempfile::TempDir, Lab) {
 }
 
 fn site(lab: Lab) -> Site {
-    Site { lab, tables: Arc::new(JsonLines), leaderboard: Arc::new(EMPTY) }
+    Site { lab, tables: Arc::new(JsonLines), leaderboard: Arc::new(EMPTY), chat: Chat::default() }
 }
 
 #[test]
@@ -42,7 +42,9 @@ fn only_requests_for_this_machine_are_answered() {
 fn every_page_forbids_foreign_and_inline_code() {
     let (_folder, lab) = empty_lab();
     let server = Server::start(&lab, EMPTY);
-    for path in ["/", "/runs", "/leaderboard", "/data", "/review", "/cost", "/compare", "/no/such/page"] {
+    for path in
+        ["/", "/runs", "/leaderboard", "/data", "/review", "/chat", "/cost", "/compare", "/no/such/page"]
+    {
         let answer = server.open(path, &[]);
         assert!(answer.head.contains("content-security-policy: default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"));
         let page = answer.text();

@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Global, args: &ReviewArgs) -> Result<ExitCode> {
     let id = artifact.id();
     let path = format!("review/{}/{}?reviewer={reviewer}", id.project, id.stem());
     let config = nexa_ui::Config { port: args.port, ..nexa_ui::Config::default() };
-    ui::serve(&app, &config, |address| {
+    ui::serve(&app, &config, &[nexa_ui::ServerAddress::default()], |address| {
         let url = format!("http://{address}/{path}");
         render::note(&format!("review: {url}  (Ctrl-C stops)"));
         if !args.no_browser && has_browser() {

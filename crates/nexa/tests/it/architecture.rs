@@ -29,7 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["nexa-distill"]),
     ("ureq", &["nexa-train"]),
     ("rustls", &["nexa-distill"]),
-    ("hyper*", &["nexa-serve"]),
+    ("hyper*", &["nexa-serve", "nexa-ui"]),
     ("subtle", &["nexa-serve"]),
     ("whatlang", &["nexa-data", "nexa-distill"]),
     ("phonenumber", &["nexa-data"]),

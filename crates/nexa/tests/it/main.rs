@@ -6,6 +6,7 @@ mod architecture;
 mod clean;
 mod command_line;
 mod distill;
+mod docker;
 mod feedback;
 mod listings;
 mod models;

@@ -79,7 +79,7 @@ pub(crate) fn gather(ui: &Ui, id: &ArtifactId, params: &Params) -> Result<Data> 
         record: None,
         cut_lines: Vec::new(),
         params: params.clone(),
-        token: ui.token.clone(),
+        token: ui.token().to_owned(),
     };
     let Some(reviewer) = params.get("reviewer") else { return Ok(data) };
     let session = desk.session(reviewer)?;
