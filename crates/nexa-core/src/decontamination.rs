@@ -1,10 +1,10 @@
 //! What an artifact says of the evaluation sets that its rows were held against, so that packaging can ask for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, Store};
+use crate::artifact::{Artifact, Kind, Store};
 use crate::columns;
 use crate::hash::ContentHash;
 use crate::{Error, Result};
@@ -52,31 +52,63 @@ pub struct CheckedSet {
     pub too_short: u64,
 }
 
-/// The hashes of the evaluation sets that an artifact or anything that it descends from was held against.
+/// The hashes of the evaluation sets that every row of an artifact was held against: by the artifact itself, or on each of
+/// the ways on which its rows came. What rows were only read beside, a teacher's checkpoint or a judge's verdicts, says
+/// nothing of them.
 ///
 /// # Errors
-/// Fails on a malformed manifest or summary. What is no longer in the lab is passed over.
+/// Fails on a malformed manifest or summary. What is no longer in the lab was held against nothing.
 pub fn checked_sets(store: &Store<'_>, artifact: &Artifact) -> Result<BTreeSet<ContentHash>> {
-    let mut hashes = BTreeSet::new();
-    let mut seen = BTreeSet::new();
-    let mut open = vec![artifact.clone()];
-    while let Some(artifact) = open.pop() {
-        if let Some(value) = artifact.manifest.summary.get(SUMMARY_KEY) {
-            let sets: Vec<CheckedSet> = serde_json::from_value(value.clone()).map_err(|e| {
-                Error::malformed(artifact.manifest_path(), format!("summary `{SUMMARY_KEY}`: {e}"))
-            })?;
-            hashes.extend(sets.into_iter().map(|set| set.hash));
-        }
-        for parent in &artifact.manifest.parents {
-            if parent.id.starts_with("file:") || !seen.insert(parent.id.clone()) {
-                continue;
-            }
-            match store.get(&parent.id.parse()?) {
-                Ok(found) => open.push(found),
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
+    checked(store, artifact, &mut BTreeMap::new())
+}
+
+fn checked(
+    store: &Store<'_>,
+    artifact: &Artifact,
+    known: &mut BTreeMap<String, BTreeSet<ContentHash>>,
+) -> Result<BTreeSet<ContentHash>> {
+    let id = artifact.id().to_string();
+    if let Some(hashes) = known.get(&id) {
+        return Ok(hashes.clone());
     }
+    let mut on_every_way: Option<BTreeSet<ContentHash>> = None;
+    for parent in artifact.manifest.parents.iter().filter(|parent| parent.role != EVALUATION_ROLE) {
+        if parent.is_file() {
+            // Rows that come from a file beside others were held against nothing there.
+            continue;
+        }
+        let hashes = match store.get(&parent.id.parse()?) {
+            Ok(found) if !gives_rows(found.manifest.kind) => continue,
+            Ok(found) => checked(store, &found, known)?,
+            Err(Error::NotFound { .. }) => BTreeSet::new(),
+            Err(error) => return Err(error),
+        };
+        on_every_way = Some(match on_every_way {
+            None => hashes,
+            Some(others) => others.intersection(&hashes).cloned().collect(),
+        });
+    }
+    let mut hashes = on_every_way.unwrap_or_default();
+    hashes.extend(own(artifact)?);
+    known.insert(id, hashes.clone());
     Ok(hashes)
+}
+
+/// The role of what rows are held against.
+const EVALUATION_ROLE: &str = "evaluation";
+
+/// Whether the rows of what is made of an artifact can be its rows.
+fn gives_rows(kind: Kind) -> bool {
+    matches!(kind, Kind::Raw | Kind::Dataset | Kind::TeacherInputs | Kind::TeacherOutputs | Kind::Filtered)
+}
+
+/// What the stage that made an artifact held its rows against.
+fn own(artifact: &Artifact) -> Result<impl Iterator<Item = ContentHash>> {
+    let sets: Vec<CheckedSet> = match artifact.manifest.summary.get(SUMMARY_KEY) {
+        None => Vec::new(),
+        Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
+            Error::malformed(artifact.manifest_path(), format!("summary `{SUMMARY_KEY}`: {e}"))
+        })?,
+    };
+    Ok(sets.into_iter().map(|set| set.hash))
 }

@@ -39,7 +39,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("AWS_ENDPOINT_URL_S3", "the same, over `AWS_ENDPOINT_URL`"),
     ("AWS_ALLOW_HTTP", "true lets that URL be one of http://"),
     ("AWS_SKIP_SIGNATURE", "true asks public buckets without a key"),
-    ("NEXA_API_KEY", "key of a teacher given by URL, and the key that `nexa inference` asks for"),
+    (
+        "NEXA_API_KEY",
+        "key of a teacher given by URL, and the key that `nexa inference` asks for and `nexa ui` sends to it",
+    ),
 ];
 
 /// A value that is used but never shown: not by `Debug`, not by `Display`, not by serde.

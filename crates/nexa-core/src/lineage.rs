@@ -1,6 +1,7 @@
 //! Where an artifact comes from and what was made of it, as trees.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -97,7 +98,11 @@ impl Node {
 }
 
 /// Everything that is or was in the lab.
-struct Known(BTreeMap<String, Entry>);
+struct Known {
+    /// The lab's folder.
+    root: PathBuf,
+    entries: BTreeMap<String, Entry>,
+}
 
 struct Entry {
     manifest: Manifest,
@@ -117,12 +122,12 @@ impl Known {
             let entry = Entry { manifest: artifact.manifest, removed: None };
             known.insert(entry.manifest.id.to_string(), entry);
         }
-        Ok(Self(known))
+        Ok(Self { root: store.lab().root().to_owned(), entries: known })
     }
 
     fn get(&self, store: &Store<'_>, id: &ArtifactId) -> Result<&Entry> {
         let missing = || Error::NotFound { what: "artifact", name: id.to_string(), hint: None };
-        match self.0.get(&id.to_string()) {
+        match self.entries.get(&id.to_string()) {
             Some(entry) => Ok(entry),
             // The store says what there is instead.
             None => Err(store.get(id).err().unwrap_or_else(missing)),
@@ -132,7 +137,7 @@ impl Known {
     fn ancestor_node(&self, entry: &Entry, role: &str) -> Node {
         let mut tree = node(entry, role);
         for parent in &entry.manifest.parents {
-            tree.next.push(match self.0.get(&parent.id) {
+            tree.next.push(match self.entries.get(&parent.id) {
                 Some(found) => {
                     let mut below = self.ancestor_node(found, &parent.role);
                     below.changed = parent.content_hash != found.manifest.content_hash;
@@ -140,10 +145,9 @@ impl Known {
                     below
                 }
                 None => {
-                    let file = parent.id.strip_prefix("file:");
-                    let changed = file.is_some_and(|path| {
-                        ContentHash::of_file(std::path::Path::new(path))
-                            .map_or(true, |now| now != parent.content_hash)
+                    let file = parent.path(&self.root);
+                    let changed = file.as_ref().is_some_and(|path| {
+                        ContentHash::of_file(path).map_or(true, |now| now != parent.content_hash)
                     });
                     Node {
                         id: parent.id.clone(),
@@ -164,7 +168,7 @@ impl Known {
     fn descendant_node(&self, entry: &Entry, role: &str) -> Node {
         let id = entry.manifest.id.to_string();
         let mut tree = node(entry, role);
-        for child in self.0.values() {
+        for child in self.entries.values() {
             if let Some(link) = child.manifest.parents.iter().find(|parent| parent.id == id) {
                 tree.next.push(self.descendant_node(child, &link.role));
             }

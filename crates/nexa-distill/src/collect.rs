@@ -403,6 +403,7 @@ mod tests {
             assert!(!format!("{error:?}").contains("hunter2"));
         };
         check("samples_per_prompt: 0", "`samples_per_prompt` is 0");
+        check("limit: 0", "`limit` is 0");
         check("temperature: 3", "`temperature` is 3");
         check("embedded: {wrong: 1.5}", "`embedded.wrong` is 1.5");
         check("embedded: {wrong: 0.6, refusing: 0.6}", "bad answers cannot be more than all answers");

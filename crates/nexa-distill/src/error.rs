@@ -339,10 +339,13 @@ impl Diagnose for Error {
                 Some("write a brace that stands for itself twice: `{{` or `}}`".to_owned())
             }
             Self::TooManyProblems { .. } => Some("ask for fewer problems".to_owned()),
-            Self::UnknownProvider { nearest, .. } => Some(match nearest {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None => format!("there are: {}", crate::teacher::Provider::names().join(", ")),
-            }),
+            Self::UnknownProvider { nearest, .. } => {
+                let known = format!("there are: {}", crate::teacher::Provider::names().join(", "));
+                Some(match nearest {
+                    Some(nearest) => format!("did you mean `{nearest}`? {known}"),
+                    None => known,
+                })
+            }
             Self::BadTeacher { hint, .. } => Some(hint.clone()),
             Self::MissingKey { variable, .. } => {
                 Some(format!("set it in the environment, or write `{variable}=…` to the lab's `.env`"))

@@ -188,6 +188,9 @@ impl Inputs {
                     (columns::SOURCE_FILE.to_owned(), table::value(table::cell(row, columns::SOURCE_FILE))),
                     (columns::GENERATED_AT.to_owned(), table::value(table::cell(row, columns::GENERATED_AT))),
                 ]);
+                if let Some(split) = row.get(columns::SPLIT) {
+                    input.insert(columns::SPLIT.to_owned(), split.clone());
+                }
                 if let Some(column) = messages_column {
                     input.insert(
                         columns::MESSAGES.to_owned(),
@@ -212,7 +215,7 @@ impl Stage for Inputs {
     }
 
     fn code_version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

@@ -120,7 +120,8 @@ impl Judge {
     /// Fails on a rubric that cannot be used, with its place, on a value that makes no sense, with its key, and on a
     /// judge that cannot be meant.
     pub fn new(config: Config, folder: &Path, environment: &Environment) -> Result<Self> {
-        check(STAGE, "judges", "empty").that(!config.judges.is_empty(), "there must be at least one")?;
+        check(STAGE, "judges", "empty")
+            .that(!config.judges.is_empty(), "name at least one teacher: `judges=[openai:gpt-4o]`")?;
         check(STAGE, "samples", config.samples).that(config.samples > 0, "there must be at least one")?;
         check_share(STAGE, "max_unreadable_share", config.max_unreadable_share)?;
         let rubric_file = folder.join(&config.rubric);

@@ -55,7 +55,8 @@ pub struct Config {
     /// The share of groups that is held out until the end. Default 0.08, some hundred rows of a few thousand. Not used
     /// with `split_column`.
     pub test_share: f64,
-    /// A column that says where rows belong, such as `source_file`. Default: none, shares decide.
+    /// A column that says where rows belong, such as `source_file`. Default: `split`, as `data.split` writes it, where
+    /// there is one; else shares decide.
     pub split_column: Option<String>,
     /// Values of `split_column`, or last parts of paths, that make a row a test row.
     pub test_values: Vec<String>,
@@ -222,6 +223,9 @@ impl Package {
         let (source, prompt, completion) = source(context)?;
         if !self.config.allow_contaminated {
             contamination::require_checked(context, source)?;
+            for regenerated in rows::regenerated(context) {
+                contamination::require_checked(context, regenerated)?;
+            }
         }
         let rows = rows::read(context, source)?;
         let place = source.file("parquet")?;
@@ -304,7 +308,7 @@ impl Package {
         let defaults = if !has(defaults) && has(from_teacher) { from_teacher } else { defaults };
         let system_prompt = column(&config.system_prompt_column, &[columns::SYSTEM_PROMPT])?;
         let reference = column(&config.reference_column, &[columns::REFERENCE])?;
-        let split_column = column(&config.split_column, &[])?;
+        let split_column = column(&config.split_column, &[columns::SPLIT])?;
         let columns = Columns {
             prompt: table::required_column(config.prompt_column.as_deref(), defaults.0, first, place)?,
             completion: table::required_column(
@@ -442,7 +446,7 @@ impl Stage for Package {
     }
 
     fn code_version(&self) -> u32 {
-        3
+        4
     }
 
     fn config(&self) -> Value {

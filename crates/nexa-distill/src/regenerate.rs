@@ -156,6 +156,7 @@ impl Regenerate {
             CARRIED.map(|column| (column.to_owned(), row.get(column).cloned().unwrap_or(Value::Null)));
         let mut input = Row::from_iter([(columns::ID.to_owned(), json!(format!("{first_id}-r{attempt}")))]);
         input.extend(carried);
+        input.extend(row.get(columns::SPLIT).map(|split| (columns::SPLIT.to_owned(), split.clone())));
         input.extend([
             (columns::TEMPLATE_NAME.to_owned(), json!(self.template.name())),
             (columns::USER_PROMPT.to_owned(), json!(self.template.fill(&first_prompt, row))),
@@ -181,7 +182,7 @@ impl Stage for Regenerate {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {

@@ -313,12 +313,8 @@ fn label_files(labels: &Labels) -> nexa_core::Result<Vec<PathBuf>> {
 /// Refuses labels to which something was added since the key of the work was made of them.
 fn check_unchanged(context: &Context<'_>, paths: &[PathBuf]) -> Result<()> {
     let record = RunRecord::read(context.workspace)?;
-    let keyed: Vec<&ContentHash> = record
-        .inputs
-        .iter()
-        .filter(|parent| parent.id.starts_with("file:"))
-        .map(|parent| &parent.content_hash)
-        .collect();
+    let keyed: Vec<&ContentHash> =
+        record.inputs.iter().filter(|parent| parent.is_file()).map(|parent| &parent.content_hash).collect();
     for path in paths {
         if !keyed.contains(&&ContentHash::of_file(path)?) {
             let message = "a reviewer wrote to it just now; run the same command again".to_owned();

@@ -162,10 +162,8 @@ impl FromStr for TeacherSpec {
             let url = checked_url(url, "the teacher's URL")?;
             return Ok(Self { provider: Provider::Url, url: Some(url), model: model.to_owned() });
         }
-        let (name, model) = spec
-            .split_once(':')
-            .filter(|(_, model)| !model.is_empty())
-            .ok_or_else(|| bad(format!("`{spec}` names no model"), FORMS))?;
+        let (name, model) =
+            spec.split_once(':').filter(|(_, model)| !model.is_empty()).ok_or_else(|| incomplete(spec))?;
         let Some((_, provider, ..)) = Provider::NAMED.iter().find(|(known, ..)| *known == name) else {
             return Err(Error::UnknownProvider {
                 spec: spec.to_owned(),
@@ -187,6 +185,26 @@ impl FromStr for TeacherSpec {
         };
         Ok(Self { provider: *provider, url: None, model })
     }
+}
+
+/// Says what is missing of a teacher that is one word, with what may be meant.
+fn incomplete(spec: &str) -> Error {
+    let word = spec.trim_end_matches(':');
+    if Provider::names().contains(&word) {
+        let hint = format!("write the model after it: `{word}:MODEL`");
+        return Error::BadTeacher { message: format!("`{spec}` names no model"), hint };
+    }
+    let hint = match vendor::of(word) {
+        Some(vendor) => {
+            let own = vendor::provider(vendor).map(|provider| format!("`{provider}:{word}` or "));
+            format!("did you mean {}`openrouter:{vendor}/{word}`?", own.unwrap_or_default())
+        }
+        None => match nexa_core::config::nearest(word, Provider::names()) {
+            Some(nearest) => format!("did you mean `{nearest}`? {FORMS}"),
+            None => FORMS.to_owned(),
+        },
+    };
+    Error::BadTeacher { message: format!("`{spec}` names no provider"), hint }
 }
 
 impl fmt::Display for TeacherSpec {
@@ -307,8 +325,12 @@ mod tests {
         check("opnrouter:openai/gpt-4o", "unknown provider `opnrouter`", "`openrouter`");
         check("zzz:model", "unknown provider `zzz`", "deepseek");
         check("openrouter:hermes-3", "no vendor", "openrouter:vendor/hermes-3");
-        check("gpt-4o", "no model", "provider:model");
-        check("openai:", "no model", "provider:model");
+        check("gpt-4o", "no provider", "`openai:gpt-4o` or `openrouter:openai/gpt-4o`");
+        check("claude-3-opus", "no provider", "anthropic:claude-3-opus");
+        check("llama-3.1-8b", "no provider", "did you mean `openrouter:meta-llama/llama-3.1-8b`");
+        check("embeded", "no provider", "did you mean `embedded`");
+        check("something", "no provider", "provider:model");
+        check("openai:", "no model", "openai:MODEL");
         check("http://host/v1", "no model", "#");
         check("http://me:hunter2@host/v1#m", "a user, a password", "variable");
         check("http://host/v1?key=hunter2#m", "parameters", "variable");

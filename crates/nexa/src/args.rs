@@ -458,6 +458,10 @@ pub(crate) struct DiffArgs {
     /// Compares rows as a whole: each is there so often, or it is not.
     #[arg(long, conflicts_with = "key")]
     pub(crate) whole_rows: bool,
+    /// Columns that are left out: `--whole-rows --ignore id,source_file` compares what rows say, whatever file they
+    /// came from and on whichever line.
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) ignore: Vec<String>,
     /// Which of their files; the main tables where it is left out.
     #[arg(long)]
     pub(crate) file: Option<String>,
@@ -760,6 +764,13 @@ pub(crate) struct InferenceArgs {
     /// Tokens that the prompts of waiting requests may have together; a request that would add to more is refused with 429.
     #[arg(long, value_name = "TOKENS", default_value_t = 1 << 20)]
     pub(crate) max_queued_tokens: usize,
+    /// Serves an adapter beside the model, as `NAME=PATH`: a folder in PEFT's form, or the checkpoint of a LoRA run; may be
+    /// given several times.
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(crate) lora: Vec<String>,
+    /// Lets requests load adapters from below a folder, with `POST /v1/load_lora_adapter`.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) lora_folder: Option<PathBuf>,
     /// Whom and how long the server answers.
     #[command(flatten)]
     pub(crate) access: AccessArgs,

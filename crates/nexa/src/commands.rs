@@ -5,6 +5,7 @@ mod card;
 mod checkout;
 mod clean;
 mod collect;
+mod convention;
 mod cost;
 mod data;
 mod demo;
@@ -54,10 +55,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Doctor { reindex, verify } => doctor::run(global, reindex, verify),
         Command::Run(args) => run::run(global, &args),
         Command::Data(command) => data::run(global, command),
-        Command::PrepareData(args) => stage::run(global, "data.ingest", &args, &[]),
+        Command::PrepareData(args) => convention::ingest(global, &args),
         Command::Distill(command) => match command {
             DistillCommand::Problems(args) => stage::run(global, "distill.problems", &args, &[]),
-            DistillCommand::Inputs(args) => stage::run(global, "distill.inputs", &args, &[]),
+            DistillCommand::Inputs(args) => convention::inputs(global, &args),
             DistillCommand::Collect(args) => collect::run(global, args),
             DistillCommand::Judge(args) => stage::run(global, "distill.judge", &args, &[]),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -209,10 +209,32 @@ pub struct Column {
 pub struct Parent {
     /// What it served as: `dataset`, `tokenizer`, `file`, …
     pub role: String,
-    /// An artifact's id, or `file:<path>` for a file from outside the lab.
+    /// An artifact's id, or `file:<path>` for a file; the path is relative to the lab where the file lies in it.
     pub id: String,
     /// Its content at that time.
     pub content_hash: ContentHash,
+}
+
+impl Parent {
+    /// What stands before the path of a file.
+    const FILE: &str = "file:";
+
+    /// A file that was read, at the place where it lies. `lab` is the lab's folder, and both are resolved.
+    pub(crate) fn file(lab: &Path, path: &Path, content_hash: ContentHash) -> Self {
+        let shown = path.strip_prefix(lab).unwrap_or(path);
+        let id = format!("{}{}", Self::FILE, shown.display());
+        Self { role: "file".to_owned(), id, content_hash }
+    }
+
+    /// Whether it is a file and no artifact.
+    pub fn is_file(&self) -> bool {
+        self.id.starts_with(Self::FILE)
+    }
+
+    /// Where the file lies, if it is one, seen from the lab's folder.
+    pub fn path(&self, lab: &Path) -> Option<PathBuf> {
+        self.id.strip_prefix(Self::FILE).map(|path| lab.join(path))
+    }
 }
 
 /// What made an artifact.

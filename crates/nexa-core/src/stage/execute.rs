@@ -361,10 +361,12 @@ fn new_record(
             content_hash: artifact.manifest.content_hash.clone(),
         })
         .collect();
+    let root = services.lab.root();
+    let root = root.canonicalize().map_err(|e| Error::io("resolve", root, e))?;
     for path in files_read(stage, request.inputs)? {
         let content_hash = ContentHash::of_file(&path)?;
         let path = path.canonicalize().map_err(|e| Error::io("resolve", &path, e))?;
-        inputs.push(Parent { role: "file".to_owned(), id: format!("file:{}", path.display()), content_hash });
+        inputs.push(Parent::file(&root, &path, content_hash));
     }
     Ok(RunRecord {
         run_version: run::RUN_VERSION,

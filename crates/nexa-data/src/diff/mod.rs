@@ -46,6 +46,8 @@ pub struct Options<'a> {
     pub file: Option<&'a str>,
     /// How rows are told apart.
     pub key: Key,
+    /// Columns that are left out of the comparison, such as those that count lines.
+    pub ignore: &'a [String],
     /// Rows of each kind that are shown.
     pub limit: usize,
 }
@@ -173,7 +175,11 @@ struct Sides {
 fn compare_tables(sides: &Sides, options: &Options<'_>) -> Result<Diff> {
     let before = Columns::of(&sides.before.path)?;
     let after = Columns::of(&sides.after.path)?;
-    let shared = before.shared(&after);
+    for name in options.ignore {
+        before.require(name, &sides.before.path).or_else(|_| after.require(name, &sides.after.path))?;
+    }
+    let mut shared = before.shared(&after);
+    shared.retain(|name| !options.ignore.contains(name));
     let key = match &options.key {
         Key::WholeRow => Vec::new(),
         Key::Columns(named) => {

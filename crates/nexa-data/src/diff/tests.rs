@@ -21,7 +21,7 @@ impl Folder {
 }
 
 fn options(key: Key) -> Options<'static> {
-    Options { file: None, key, limit: 2 }
+    Options { file: None, key, ignore: &[], limit: 2 }
 }
 
 fn named(columns: &[&str]) -> Key {
@@ -30,6 +30,26 @@ fn named(columns: &[&str]) -> Key {
 
 fn counts(diff: &Diff) -> [u64; 4] {
     [diff.rows.added, diff.rows.removed, diff.rows.changed, diff.rows.unchanged]
+}
+
+#[test]
+fn columns_that_are_ignored_make_no_difference_and_must_be_there() {
+    let folder = Folder::new();
+    let before =
+        folder.table("before.jsonl", &[json!({"id": "a-1", "q": "one"}), json!({"id": "a-2", "q": "two"})]);
+    let after = [
+        json!({"id": "a-1", "q": "new"}),
+        json!({"id": "a-2", "q": "one"}),
+        json!({"id": "a-3", "q": "two"}),
+    ];
+    let after = folder.table("after.jsonl", &after);
+    let sides = Sides { before, after };
+    let ignore = ["id".to_owned()];
+    let diff = compare_tables(&sides, &Options { ignore: &ignore, ..options(Key::WholeRow) }).unwrap();
+    assert_eq!(counts(&diff), [1, 0, 0, 2]);
+    let ignore = ["idd".to_owned()];
+    let error = compare_tables(&sides, &Options { ignore: &ignore, ..options(Key::WholeRow) }).unwrap_err();
+    assert!(error.hint().unwrap().contains("did you mean `id`?"), "{error}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct Options {
 /// # let lab = nexa_core::lab::Lab::discover(".".as_ref())?;
 /// let query = nexa_data::query::DataQuery::new(&lab, "arithmetic_tutor")?;
 /// for row in query.teacher_outputs(Some(1))?.rows() {
-///     println!("{}", row?["answer"]);
+///     println!("{}", row?["teacher_output"]);
 /// }
 /// # Ok(())
 /// # }

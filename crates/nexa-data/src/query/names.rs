@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `teacher_outputs` | the newest version of that name in the project of the query, else the newest of that kind |
 //! | `teacher_outputs_v1` | that version |
+//! | `"teacher_outputs@v1"`, `"sft_dataset:prod"` | that version, as other commands name it, and the one with a tag |
 //! | `tutor.teacher_outputs_v1` | of another project |
 //! | `filtered_v1.rejected`, `tutor.filtered_v1.rejected` | another table of the artifact |
 //! | `'rows/*.jsonl'`, `'s3://bucket/key.parquet'` | files |
@@ -91,6 +92,9 @@ impl Names<'_> {
 
     /// Finds the newest artifact of a name, or one of its versions.
     pub(super) fn artifact(&self, project: &str, text: &str) -> Result<Artifact> {
+        if text.contains(['@', ':']) {
+            return Ok(Store::new(self.lab).resolve(project, text)?);
+        }
         let scan = Store::new(self.lab).scan()?;
         // Where a manifest cannot be read, what it is the manifest of cannot be told to be absent.
         let unreadable = scan.problems.into_iter().find(|problem| {

@@ -77,11 +77,17 @@ impl<W: Write + Send> Sink<W> {
             }
             OutputFormat::Parquet => {
                 // A reader that knows Arrow would else be given the types by which this query happened to run.
-                let options = ArrowWriterOptions::new()
-                    .with_properties(tables::properties())
-                    .with_skip_arrow_metadata(true);
-                let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options);
-                Writer::Parquet(Box::new(writer.map_err(|e| tables::failed("write", name, e))?))
+                let options = || {
+                    ArrowWriterOptions::new()
+                        .with_properties(tables::properties())
+                        .with_skip_arrow_metadata(true)
+                };
+                let failed = |e| tables::failed("write", name, e);
+                // A type that Parquet lacks is told by a writer that has written the head of the file already.
+                ArrowWriter::try_new_with_options(io::sink(), Arc::clone(schema), options())
+                    .map_err(failed)?;
+                let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options());
+                Writer::Parquet(Box::new(writer.map_err(failed)?))
             }
         };
         Ok(Self { name: name.to_owned(), writer })

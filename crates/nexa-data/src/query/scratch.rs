@@ -33,8 +33,14 @@ impl Scratch {
         remove_abandoned(&all);
         let name = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let (folder, lock) = (all.join(&name), all.join(format!("{name}.lock")));
-        let held = File::create(&lock).map_err(|e| Error::io("create", &lock, e))?;
-        held.lock().map_err(|e| Error::io("lock", &lock, e))?;
+        let held = loop {
+            let file = File::create(&lock).map_err(|e| Error::io("create", &lock, e))?;
+            file.lock().map_err(|e| Error::io("lock", &lock, e))?;
+            // Who came between the two lines has taken the file for an abandoned one.
+            if lock.exists() {
+                break file;
+            }
+        };
         files::remove(&folder)?;
         std::fs::create_dir(&folder).map_err(|e| Error::io("create folder", &folder, e))?;
         Ok(Self { folder, lock, _held: held })
@@ -60,9 +66,9 @@ fn remove_abandoned(all: &Path) {
     let entries = std::fs::read_dir(all).into_iter().flatten().flatten();
     for lock in entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "lock"))
     {
-        if File::open(&lock).is_ok_and(|file| file.try_lock().is_ok())
-            && files::remove(&lock.with_extension("")).is_ok()
-        {
+        // The lock is held until both are gone.
+        let Ok(file) = File::open(&lock) else { continue };
+        if file.try_lock().is_ok() && files::remove(&lock.with_extension("")).is_ok() {
             let _ = files::remove(&lock);
         }
     }

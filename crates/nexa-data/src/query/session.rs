@@ -255,7 +255,6 @@ fn keeps_order(plan: &LogicalPlan) -> bool {
             | LogicalPlan::SubqueryAlias(_)
             | LogicalPlan::TableScan(_)
             | LogicalPlan::Unnest(_)
-            | LogicalPlan::Union(_)
             | LogicalPlan::Values(_)
             | LogicalPlan::EmptyRelation(_)
     );

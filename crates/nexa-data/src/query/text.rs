@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -46,7 +46,8 @@ impl TextTable {
             // Only a reading from the beginning can tell the line.
             Err(_) => piece::schema_of_files(files, cancel)?,
         };
-        Ok(Self { schema: Arc::new(schema.to_arrow()), pieces, scratch: Arc::clone(scratch) })
+        let fields: Vec<_> = schema.to_arrow().fields().iter().map(|field| with_views(field)).collect();
+        Ok(Self { schema: Arc::new(Schema::new(fields)), pieces, scratch: Arc::clone(scratch) })
     }
 
     /// Plans to read some columns, in at most so many partitions.
@@ -98,6 +99,17 @@ impl TableProvider for TextTable {
         let plan = self.plan(projection, state.config().target_partitions(), limit);
         Box::pin(std::future::ready(plan))
     }
+}
+
+/// Texts as views, as Parquet is read too: sorts of other texts cannot go to disk where they have several keys.
+fn with_views(field: &Field) -> FieldRef {
+    let holds = match field.data_type() {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::List(inner) => DataType::List(with_views(inner)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| with_views(field)).collect()),
+        other => other.clone(),
+    };
+    Arc::new(field.clone().with_data_type(holds))
 }
 
 /// Pieces that are read one after the other.

@@ -11,6 +11,8 @@ use crate::tables::FileTables;
 
 /// The artifacts of a lab by id, in the order in which they were made.
 pub(super) struct Graph {
+    /// The lab's folder.
+    pub(super) root: PathBuf,
     artifacts: BTreeMap<ArtifactId, Artifact>,
     children: BTreeMap<ArtifactId, Vec<ArtifactId>>,
 }
@@ -37,7 +39,8 @@ impl Graph {
                 children.entry(parent).or_default().push(artifact.id().clone());
             }
         }
-        Ok(Self { artifacts, children })
+        let root = store.lab().root().to_owned();
+        Ok(Self { root, artifacts, children })
     }
 
     pub(super) fn get(&self, id: &ArtifactId) -> Option<&Artifact> {

@@ -79,6 +79,8 @@ pub struct Origin {
     pub line: Option<u64>,
     /// Whether the file has changed since.
     pub changed: bool,
+    /// Whether the file is no longer there.
+    pub is_gone: bool,
 }
 
 /// What a teacher was asked.

@@ -30,14 +30,16 @@ pub(super) fn of(graph: &Graph, dataset: &Artifact, place: &Place) -> Result<Ori
         path: None,
         line: None,
         changed: false,
+        is_gone: false,
     };
     let named = origin.source_file.as_deref();
     let Some((source, expected)) = named.and_then(|name| file(graph, dataset, name)) else {
         return Ok(origin);
     };
     origin.path = Some(source.path.display().to_string());
-    origin.changed = !source.path.is_file() || ContentHash::of_file(&source.path)? != expected;
-    if !origin.changed {
+    origin.is_gone = !source.path.is_file();
+    origin.changed = !origin.is_gone && ContentHash::of_file(&source.path)? != expected;
+    if !origin.changed && !origin.is_gone {
         let id_column = dataset.manifest.producer.config.get("id_column").and_then(Value::as_str);
         origin.line = line(&source, id_column.unwrap_or(columns::ID), &place.id)?;
     }
@@ -47,7 +49,7 @@ pub(super) fn of(graph: &Graph, dataset: &Artifact, place: &Place) -> Result<Ori
 /// The file of a name among those that a data set was made from, and its content then.
 fn file(graph: &Graph, dataset: &Artifact, name: &str) -> Option<(Source, ContentHash)> {
     let outside = dataset.manifest.parents.iter().find_map(|parent| {
-        let source = Source::at(PathBuf::from(parent.id.strip_prefix("file:")?), None).ok()?;
+        let source = Source::at(parent.path(&graph.root)?, None).ok()?;
         (source.name == name).then(|| (source, parent.content_hash.clone()))
     });
     outside.or_else(|| {

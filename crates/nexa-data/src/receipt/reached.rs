@@ -145,8 +145,12 @@ enum Seeds {
 
 impl Seeds {
     fn file(graph: &Graph, path: PathBuf) -> Result<Self> {
-        let id = format!("file:{}", path.display());
-        let reads = |artifact: &&Artifact| artifact.manifest.parents.iter().any(|parent| parent.id == id);
+        // Resolved, as the path is; what is no longer there has no other way to be written.
+        let is_it = |read: PathBuf| read.canonicalize().unwrap_or(read) == path;
+        let reads = |artifact: &&Artifact| {
+            let mut parents = artifact.manifest.parents.iter();
+            parents.any(|parent| parent.path(&graph.root).is_some_and(is_it))
+        };
         let artifacts: Vec<_> = graph.all().filter(reads).map(|artifact| artifact.id().clone()).collect();
         if artifacts.is_empty() {
             let hint = Some("`nexa lineage DATA` names the files that something was made from".to_owned());

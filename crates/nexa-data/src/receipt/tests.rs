@@ -153,6 +153,9 @@ fn a_source_that_has_changed_has_no_line_any_more() {
     way.0.write("raw/q.jsonl", "{\"id\":\"q2\"}\n{\"id\":\"q1\"}\n");
     let origin = way.receipt("q1").origins.remove(0);
     assert_eq!((origin.line, origin.changed), (None, true));
+    std::fs::remove_file(way.0.path("raw/q.jsonl")).unwrap();
+    let origin = way.receipt("q1").origins.remove(0);
+    assert_eq!((origin.line, origin.changed, origin.is_gone), (None, false, true));
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl Config {
             ("max_requests_per_minute", self.max_requests_per_minute.unwrap_or(1), "none could be made"),
             ("max_tokens_per_minute", self.max_tokens_per_minute.unwrap_or(1), "none could be used"),
             ("timeout_s", self.timeout_s, "a call takes time"),
+            ("limit", self.limit.unwrap_or(1) as u64, "there must be a prompt to ask"),
         ];
         for (key, value, message) in at_least_one {
             check(STAGE, key, value).that(value > 0, message)?;

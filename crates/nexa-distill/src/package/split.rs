@@ -25,7 +25,12 @@ pub(super) fn assign(
     place: &Path,
 ) -> Result<Assigned> {
     let wanted: Vec<Split> = match &config.split_column {
-        None => groups.iter().map(|group| by_share(config, group)).collect(),
+        // Rows may come from a data set that is split already.
+        None => {
+            let asked = asked.iter().map(|asked| asked.and_then(side));
+            let groups = groups.iter().zip(asked.chain(std::iter::repeat(None)));
+            groups.map(|(group, side)| side.unwrap_or_else(|| by_share(config, group))).collect()
+        }
         Some(column) => {
             for value in config.test_values.iter().chain(&config.validation_values) {
                 check_value(column, value, asked, place)?;
@@ -52,6 +57,11 @@ pub(super) fn assign(
         .collect();
     let leaked = splits.iter().filter(|split| split.is_none()).count();
     Ok(Assigned { splits, leaked })
+}
+
+/// The side that a word names.
+fn side(word: &str) -> Option<Split> {
+    Split::ALL.into_iter().find(|side| side.as_str() == word)
 }
 
 fn by_share(config: &Config, group: &str) -> Split {
@@ -117,6 +127,20 @@ mod tests {
         assert!((share(Split::Validation) - 0.1).abs() < 0.02, "{}", share(Split::Validation));
         assert!(assigned.splits.chunks(2).all(|pair| pair[0] == pair[1]));
         assert_eq!(assigned.leaked, 0);
+    }
+
+    #[test]
+    fn rows_that_were_split_before_stay_where_they_are_and_no_group_is_on_two_sides() {
+        let groups = ["a", "b", "c", "c", "d"];
+        let asked = [Some("test"), Some("train"), Some("train"), Some("test"), Some("validation")];
+        let config = Config { test_share: 1.0, validation_share: 0.0, ..Config::default() };
+        let assigned = assign(&config, &groups, &asked, Path::new("data")).unwrap();
+        let expected =
+            [Some(Split::Test), Some(Split::Train), None, Some(Split::Test), Some(Split::Validation)];
+        assert_eq!((assigned.splits.as_slice(), assigned.leaked), (expected.as_slice(), 1));
+        // A word of another kind names no side, so shares decide.
+        let assigned = assign(&config, &groups[..1], &[Some("left")], Path::new("data")).unwrap();
+        assert_eq!(assigned.splits, [Some(Split::Test)]);
     }
 
     fn by_column(test: &[&str], validation: &[&str], share: f64) -> Config {

@@ -38,6 +38,18 @@ pub(super) fn of(model: &str) -> Option<&'static str> {
     VENDORS.iter().find(|(beginning, _)| fits(beginning)).map(|(_, vendor)| *vendor)
 }
 
+/// The vendor's own API, as teachers name it, where it has one.
+pub(super) fn provider(vendor: &str) -> Option<&'static str> {
+    match vendor {
+        "openai" => Some("openai"),
+        "anthropic" => Some("anthropic"),
+        "google" => Some("gemini"),
+        "mistralai" => Some("mistral"),
+        "deepseek" => Some("deepseek"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -159,6 +159,59 @@ impl Stage for Checked {
     }
 }
 
+/// A stage that hands the rows of its data set on, with whatever else it reads beside them.
+struct Derived(Kind);
+
+impl Stage for Derived {
+    fn name(&self) -> &'static str {
+        "test.derived"
+    }
+
+    fn kind(&self) -> Kind {
+        self.0
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        json!({})
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let rows = JsonLines.read(&context.inputs.require("dataset")?.file("parquet")?)?;
+        Ok(JsonLines.write(&context.output.join("parquet"), &rows)?)
+    }
+}
+
+#[test]
+fn what_rows_were_only_read_beside_says_nothing_of_them() {
+    let lab = TestLab::with("evaluation_sets: [{path: exam.jsonl}]", &[]);
+    let exam = lab.folder.path().join("exam.jsonl");
+    std::fs::write(&exam, "{\"question\": \"How?\"}\n").unwrap();
+    let rows_in = || vec![row(0, "How many?", "#### 1", "a.jsonl")];
+    let (first, second) =
+        (lab.put(Kind::Dataset, "first", rows_in()), lab.put(Kind::Dataset, "second", rows_in()));
+    let on = |artifact: &Artifact| Inputs::none().with("dataset", artifact.clone());
+    let checked = Checked(ContentHash::of_file(&exam).unwrap());
+    let checked = lab.execute(&checked, "checked", &on(&first)).unwrap();
+    let verdicts = lab.execute(&Derived(Kind::Verdicts), "verdicts", &on(&checked)).unwrap();
+
+    let strict = stage("{test_share: 0, validation_share: 0}");
+    let refused = |name: &str, inputs: Inputs| {
+        let made = lab.execute(&Derived(Kind::Dataset), name, &inputs).unwrap();
+        let error = lab.execute(&strict, "sft", &on(&made)).unwrap_err();
+        assert!(error.to_string().contains("it was not held against exam.jsonl"), "{error}");
+    };
+    refused("judged", on(&second).with("verdicts", verdicts));
+    // Rows that came on two ways were checked on both, or were not.
+    refused("joined", on(&checked).with("more", second.clone()));
+    let both = on(&checked).with("more", checked.clone());
+    let made = lab.execute(&Derived(Kind::Dataset), "both", &both).unwrap();
+    lab.execute(&strict, "sft", &on(&made)).unwrap();
+}
+
 #[test]
 fn rows_that_were_not_held_against_the_evaluation_sets_are_refused() {
     let lab = TestLab::with("evaluation_sets: [{path: exam.jsonl}]", &[]);

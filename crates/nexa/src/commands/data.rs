@@ -7,7 +7,7 @@ use nexa_data::catalog::{self, Page};
 
 use crate::app::App;
 use crate::args::{DataCommand, Global, SiftArgs};
-use crate::commands::{checkout, clean, diff, facts, gc, inspect, query, stage, statistics, tag};
+use crate::commands::{checkout, clean, convention, diff, facts, gc, inspect, query, stage, statistics, tag};
 use crate::render::{self, error::reported, table};
 use crate::stages::SIFTED;
 
@@ -17,7 +17,7 @@ const CELL_CHARACTERS: usize = 60;
 /// Runs one of the commands on data.
 pub(crate) fn run(global: &Global, command: DataCommand) -> Result<ExitCode> {
     match command {
-        DataCommand::Ingest(args) => stage::run(global, "data.ingest", &args, &[]),
+        DataCommand::Ingest(args) => convention::ingest(global, &args),
         DataCommand::Dedup(args) => sift(global, "data.dedup", args),
         DataCommand::Decontaminate(args) => sift(global, "data.decontaminate", args),
         DataCommand::Split(args) => sift(global, "data.split", args),
@@ -51,13 +51,24 @@ fn sift(global: &Global, uses: &str, args: SiftArgs) -> Result<ExitCode> {
     let source = match from {
         Some(name) => Some(resolve(&app, &name)?),
         None if stage.inputs.iter().any(is_source) => None,
-        None => Some(app.store().latest(app.project()?.name(), Kind::Dataset)?),
+        None => Some(newest(&app, uses)?),
     };
     if let Some(source) = source {
         render::note(&format!("using {}", source.id()));
         stage.inputs.push(format!("{}={}", source.manifest.kind, source.id()));
     }
     stage::run_in(&app, global, uses, (&stage, &[]))
+}
+
+/// The newest data set that a stage has not made itself, so that who repeats it makes nothing new.
+fn newest(app: &App, stage: &str) -> Result<Artifact> {
+    let project = app.project()?;
+    let datasets = app.store().of_kind(project.name(), Kind::Dataset)?;
+    let others = datasets.into_iter().filter(|artifact| artifact.manifest.producer.stage != stage);
+    match others.max_by_key(|artifact| artifact.manifest.created_at) {
+        Some(artifact) => Ok(artifact),
+        None => Ok(app.store().latest(project.name(), Kind::Dataset)?),
+    }
 }
 
 fn list(global: &Global) -> Result<ExitCode> {

@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global, args: &DiffArgs) -> Result<ExitCode> {
         (false, []) => Key::Found,
         (false, named) => Key::Columns(named.to_vec()),
     };
-    let options = Options { file: args.file.as_deref(), key, limit: args.limit };
+    let options = Options { file: args.file.as_deref(), key, ignore: &args.ignore, limit: args.limit };
     let diff = diff::diff(&before, &after, &options).map_err(reported)?;
     if global.json {
         render::json(&diff)?;

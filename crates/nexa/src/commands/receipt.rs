@@ -87,7 +87,11 @@ fn origin(app: &App, one: &Origin) -> String {
         (None, None) => "a source that is not known".to_owned(),
     };
     let line = one.line.map(|line| format!(", line {line}")).unwrap_or_default();
-    let changed = if one.changed { ", which has CHANGED SINCE" } else { "" };
+    let changed = match (one.changed, one.is_gone) {
+        (true, _) => ", which has CHANGED SINCE",
+        (_, true) => ", which is no longer there",
+        _ => "",
+    };
     format!("  {} {}  {file}{line}{changed}", one.artifact, one.id)
 }
 

@@ -208,8 +208,7 @@ impl Step {
         if let Some(config) = config.as_object_mut().filter(|_| is_seeded) {
             config.insert("seed".to_owned(), producer.seed.into());
         }
-        let is_kept =
-            |parent: &&Parent| !renewed.contains(&parent.role.as_str()) && !parent.id.starts_with("file:");
+        let is_kept = |parent: &&Parent| !renewed.contains(&parent.role.as_str()) && !parent.is_file();
         let inputs = made.manifest.parents.iter().filter(is_kept);
         let inputs = inputs.map(|parent| format!("{}={}", parent.role, parent.id)).collect();
         Self { config, place: format!("the record of {}", made.id()), inputs }

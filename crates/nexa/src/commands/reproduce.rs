@@ -111,8 +111,7 @@ fn stage_of(app: &App, record: &RunRecord) -> Result<Box<dyn Stage>> {
 /// The inputs of a run, with the content that they had.
 fn inputs(app: &App, record: &RunRecord, stage: &dyn Stage) -> Result<Inputs> {
     let changed = |parent: &Parent| refused(record, &format!("its input {} has changed since", parent.id));
-    let (files, artifacts): (Vec<_>, Vec<_>) =
-        record.inputs.iter().partition(|parent| parent.id.starts_with("file:"));
+    let (files, artifacts): (Vec<_>, Vec<_>) = record.inputs.iter().partition(|parent| parent.is_file());
     let mut inputs = Inputs::none();
     for parent in artifacts {
         let artifact = app.store().get(&parent.id.parse()?)?;
