@@ -5,7 +5,9 @@
 //! inference engine implements them over a `LanguageModel`, an API client implements `ChatModel` alone. Nothing
 //! here knows a tensor library, a sampler or a network.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -123,6 +125,17 @@ impl Default for Factor {
     fn default() -> Self {
         Self(1.0)
     }
+}
+
+/// How a model writes that it calls a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolSyntax {
+    /// `<tool_call>` and `</tool_call>` around an object with `name` and `arguments`, for every call: Hermes, Qwen.
+    Tagged,
+    /// An answer that is an object with `name` and `parameters`: Llama 3.
+    Object,
+    /// `[TOOL_CALLS]` before an array of objects with `name` and `arguments`: Mistral.
+    Array,
 }
 
 /// What an answer must look like; tokens that would lead away from it are never chosen.
@@ -297,6 +310,24 @@ pub trait Tokenizer: Send + Sync {
     /// Fails when the template refuses the conversation.
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, Error>;
 
+    /// How the model writes that it calls a tool; `None` where its chat template knows no tools.
+    fn tool_syntax(&self) -> Option<ToolSyntax> {
+        None
+    }
+
+    /// As [`Self::encode_prompt`], for messages with any keys that the template may read, such as `tool_calls`, and the
+    /// JSON schemas of tools that the model may call.
+    ///
+    /// # Errors
+    /// Fails when the template refuses the conversation or knows no tools.
+    fn encode_tool_prompt(
+        &self,
+        _messages: &[serde_json::Map<String, serde_json::Value>],
+        _tools: Option<&serde_json::Value>,
+    ) -> Result<Vec<u32>, Error> {
+        Err(Error::Tokenizer("the chat template of the model knows no tools".to_owned()))
+    }
+
     /// Renders a whole conversation and marks the tokens of the assistant turns.
     ///
     /// # Errors
@@ -387,6 +418,30 @@ pub struct TokenScore {
     pub is_greedy: bool,
 }
 
+/// A correction of a model's weights that sequences can be opened with. It is in memory for as long as somebody holds it.
+#[derive(Clone)]
+pub struct Adapter {
+    /// Which loading of an adapter this is; no number is given twice.
+    pub generation: u64,
+    /// What the model knows it by.
+    pub weights: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adapter").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+/// Loads adapters for one model, while that model is at work.
+pub trait AdapterLoader: Send + Sync {
+    /// Loads the adapter in a folder.
+    ///
+    /// # Errors
+    /// Fails when the folder holds no adapter that fits the model, naming the file or tensor.
+    fn load_adapter(&self, folder: &std::path::Path) -> Result<Adapter, Error>;
+}
+
 /// A decoder with its weights. Its only user at a time is an engine's thread.
 pub trait LanguageModel: Send {
     /// What the model is.
@@ -395,8 +450,19 @@ pub trait LanguageModel: Send {
     /// The tokenizer that belongs to the weights.
     fn tokenizer(&self) -> Arc<dyn Tokenizer>;
 
-    /// Opens a sequence that will be fed a prompt; at least its last token remains to be fed.
-    fn open(&mut self, prompt: &[u32]) -> Opened;
+    /// What loads adapters for this model; none where it takes none.
+    fn adapter_loader(&self) -> Option<Arc<dyn AdapterLoader>> {
+        None
+    }
+
+    /// Opens a sequence that will be fed a prompt; at least its last token remains to be fed. It is computed with an
+    /// adapter that this model's loader has loaded, or without any.
+    fn open_with(&mut self, prompt: &[u32], adapter: Option<&Adapter>) -> Opened;
+
+    /// Opens a sequence without an adapter.
+    fn open(&mut self, prompt: &[u32]) -> Opened {
+        self.open_with(prompt, None)
+    }
 
     /// Whether there is memory for some feeds now.
     fn fits(&self, _feeds: &[Feed<'_>]) -> bool {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use nexa_core::artifact::ArtifactId;
 use nexa_core::lineage::Node;
+use nexa_core::lm::Adapter;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,10 +45,12 @@ pub struct Loaded {
     pub engine: Engine,
     /// What is known of its model.
     pub about: About,
+    /// Adapters that are served from the beginning, by their names.
+    pub adapters: Vec<(String, Adapter)>,
 }
 
 impl From<Engine> for Loaded {
     fn from(engine: Engine) -> Self {
-        Self { engine, about: About::default() }
+        Self { engine, about: About::default(), adapters: Vec::new() }
     }
 }

@@ -1,6 +1,7 @@
 //! The server's life: bind, answer, drain, end.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub keep_alive: Duration,
     /// Further names of the model.
     pub aliases: Vec<String>,
+    /// The folder from which requests may load adapters; without one, none can be loaded.
+    pub lora_folder: Option<PathBuf>,
     /// The largest body of a request.
     pub max_body_bytes: usize,
     /// Pages of other origins whose scripts may read replies.
@@ -57,6 +60,7 @@ impl Default for ServerConfig {
             read_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(10),
             aliases: Vec::new(),
+            lora_folder: None,
             max_body_bytes: 4 << 20,
             cors_origins: Vec::new(),
         }

@@ -6,8 +6,10 @@
 //! that a sequence's logits would depend on its neighbours. Here they do not, bit for bit: every kernel computes a
 //! row from that row and its own sequence alone. A test holds this pass against the one that is trained.
 //!
-//! `host` arranges weights, in single precision or in few bits, `network` computes, `pages` is the memory of sequences.
+//! `host` arranges weights, in single precision or in few bits, and `adapters` what corrects them for some sequences;
+//! `network` computes, `pages` is the memory of sequences.
 
+mod adapters;
 mod host;
 mod network;
 mod pages;
@@ -17,12 +19,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nexa_core::lm::{
-    self, CacheUse, Feed, LanguageModel, ModelInfo, Opened, SequenceId, TokenScore, Tokenizer,
+    self, Adapter, AdapterLoader, CacheUse, Feed, LanguageModel, ModelInfo, Opened, SequenceId, TokenScore,
+    Tokenizer,
 };
 
+use self::adapters::{HostAdapter, Loader};
 pub use self::host::Quantisation;
 use self::host::{Numbers, Rounded};
-use self::network::{HostNetwork, Input, Sequence};
+use self::network::{HostNetwork, Input, Sequence, root};
 use self::pages::Pool;
 use crate::config::RopeScaling;
 pub use crate::kernels::cache::CacheNumber;
@@ -194,11 +198,6 @@ impl LocalModel {
     }
 }
 
-/// Runs the forward pass on a thread of the pool, so that its many small parallel parts need not each enter it.
-fn compute(network: &HostNetwork, inputs: Vec<Input<'_>>) -> Vec<f32> {
-    rayon::scope(|_| network.forward(inputs))
-}
-
 /// What is known of a model besides its numbers.
 struct About {
     name: String,
@@ -235,15 +234,23 @@ impl LanguageModel for LocalModel {
         self.tokenizer.clone()
     }
 
-    fn open(&mut self, prompt: &[u32]) -> Opened {
+    fn adapter_loader(&self) -> Option<Arc<dyn AdapterLoader>> {
+        Some(Arc::new(Loader::new(&self.network.config, &self.info.weights_hash)))
+    }
+
+    fn open_with(&mut self, prompt: &[u32], adapter: Option<&Adapter>) -> Opened {
+        let adapter = adapter.map(|adapter| {
+            let weights = Arc::clone(&adapter.weights).downcast::<HostAdapter>();
+            weights.expect("an adapter comes from this model's loader")
+        });
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         // The logits after the last token are not kept, so that one is always fed.
         let known = &prompt[..prompt.len().saturating_sub(1)];
-        let (pages, last_full) = self.pool.find(known);
+        let (pages, last_full) = self.pool.find(root(adapter.as_deref()), known);
         let cached_tokens = pages.len() * PAGE_TOKENS;
         let (token_ids, remembered) = (prompt[..cached_tokens].to_vec(), pages.len());
-        self.sequences.insert(id, Sequence { pages, token_ids, last_full, remembered });
+        self.sequences.insert(id, Sequence { pages, token_ids, last_full, remembered, adapter });
         Opened { sequence: id, cached_tokens }
     }
 
@@ -282,7 +289,7 @@ impl LanguageModel for LocalModel {
             Input { sequence, token_ids, wanted }
         };
         let inputs = fed.into_iter().map(input).collect();
-        let logits = compute(&self.network, inputs);
+        let logits = self.network.forward(inputs);
         let mut rest = logits.as_slice();
         let rows = feeds.iter().map(|feed| {
             let (own, tail) = rest.split_at(feed.wanted * self.network.config.vocab_size);
@@ -341,7 +348,7 @@ impl LanguageModel for LocalModel {
             let inputs = fresh.iter_mut().zip(now).filter(|(_, ids)| !ids.is_empty());
             let inputs =
                 inputs.map(|(sequence, token_ids)| Input { sequence, token_ids, wanted: token_ids.len() });
-            let logits = compute(&self.network, inputs.collect());
+            let logits = self.network.forward(inputs.collect());
             let mut rows = logits.chunks_exact(vocab);
             for token_ids in now {
                 let rows = rows.by_ref().take(token_ids.len());
@@ -358,7 +365,7 @@ impl LanguageModel for LocalModel {
 impl LocalModel {
     /// A sequence with room for some tokens, outside of the budget: it is gone after one step.
     fn apart(&self, tokens: usize) -> Sequence {
-        let mut sequence = Sequence::empty();
+        let mut sequence = Sequence::empty(None);
         let page = || Arc::new(Page::new(self.pool.shape()));
         sequence.pages.extend((0..tokens.div_ceil(PAGE_TOKENS)).map(|_| page()));
         sequence

@@ -1,22 +1,23 @@
 //! The forward pass of inference: host kernels over arranged weights, many sequences in one step.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
+use super::adapters::{HostAdapter, HostCorrection};
 use super::host::{HostWeights, Numbers};
-use super::pages::{PageId, Pool, ROOT};
+use super::pages::{PageId, Pool};
 use crate::kernels::cache::{self, CacheNumber, PAGE_TOKENS, Page, PageShape, Queries};
 use crate::kernels::head_norm::{self, Norms};
 use crate::kernels::rope::RopeTable;
-use crate::kernels::{gather, rms_norm, swiglu};
+use crate::kernels::{gather, rms_norm, swiglu, team};
+use crate::lora::PerProjection;
 use crate::rope::Rope;
 use crate::{DecoderConfig, Error};
 
 /// Tokens of one sequence whose attention one task computes.
 const TOKENS_PER_TASK: usize = 8;
 /// Multiply-adds of an attention below which a second thread costs more than it brings.
-const WORTH_A_THREAD: usize = 1 << 17;
+const WORTH_A_THREAD: usize = 1 << 15;
 
 /// What a sequence leaves behind for its next tokens.
 #[derive(Debug)]
@@ -28,12 +29,15 @@ pub(super) struct Sequence {
     pub(super) last_full: PageId,
     /// Pages that are remembered, which others may read.
     pub(super) remembered: usize,
+    /// What corrects the weights for this sequence.
+    pub(super) adapter: Option<Arc<HostAdapter>>,
 }
 
 impl Sequence {
     /// A sequence without tokens.
-    pub(super) fn empty() -> Self {
-        Self { pages: Vec::new(), token_ids: Vec::new(), last_full: ROOT, remembered: 0 }
+    pub(super) fn empty(adapter: Option<Arc<HostAdapter>>) -> Self {
+        let last_full = root(adapter.as_deref());
+        Self { pages: Vec::new(), token_ids: Vec::new(), last_full, remembered: 0, adapter }
     }
 
     /// Remembers the pages that have become full. What was guessed wrong is taken back before the next step, so they
@@ -50,6 +54,11 @@ impl Sequence {
     pub(super) fn lacks(&self, tokens: usize) -> usize {
         (self.token_ids.len() + tokens).div_ceil(PAGE_TOKENS) - self.pages.len()
     }
+}
+
+/// What comes before the first page of sequences with an adapter.
+pub(super) fn root(adapter: Option<&HostAdapter>) -> PageId {
+    PageId::Root(adapter.map_or(0, HostAdapter::generation))
 }
 
 /// Tokens that a sequence grows by, and how many rows of logits are wanted, counted from its end.
@@ -110,26 +119,37 @@ impl HostNetwork {
         let token_ids: Vec<u32> = inputs.iter().flat_map(|input| input.token_ids.iter().copied()).collect();
         let rows = wanted_rows(&inputs);
         let tables = [&self.rope, &self.still].map(|rope| tables(rope, &inputs));
+        let (all, wanted) =
+            (Spans::new(&inputs, |input| input.token_ids.len()), Spans::new(&inputs, |input| input.wanted));
 
         let mut x = self.weights.embed(hidden, &token_ids); // [tokens, hidden]
         for (layer, block) in self.weights.blocks.iter().enumerate() {
             let normed = rms_norm::forward(&x, &block.input_norm, epsilon);
             let mut qkv = block.qkv.forward(&normed); // [tokens, qkv_width]
+            all.correct(layer, |block| block.qkv.as_ref(), &normed, &mut qkv);
             if let Some([query, key]) = &block.qk_norm {
                 qkv = head_norm::forward(&qkv, self.config.heads(), Norms { query, key, epsilon });
             }
             let tables = &tables[usize::from(!self.config.is_rotated(layer))];
             self.push(&mut inputs, layer, tables, &mut qkv);
             let mut mixed = self.attend(&inputs, layer, &qkv); // [tokens, heads * head_dim]
+            let mut spans = &all;
             if layer + 1 == self.weights.blocks.len() {
                 // No later operation mixes rows, so only the wanted ones go on.
                 mixed = gather::forward(&mixed, self.config.heads().output_width(), &rows);
                 x = gather::forward(&x, hidden, &rows);
+                spans = &wanted;
             }
-            add(&mut x, &block.output.forward(&mixed));
+            let mut output = block.output.forward(&mixed);
+            spans.correct(layer, |block| block.output.as_ref(), &mixed, &mut output);
+            add(&mut x, &output);
             let normed = rms_norm::forward(&x, &block.mlp_norm, epsilon);
-            let gated = swiglu::forward(&block.gate_up.forward(&normed), self.config.intermediate_size);
-            add(&mut x, &block.down.forward(&gated));
+            let mut gate_up = block.gate_up.forward(&normed);
+            spans.correct(layer, |block| block.gate_up.as_ref(), &normed, &mut gate_up);
+            let gated = swiglu::forward(&gate_up, self.config.intermediate_size);
+            let mut down = block.down.forward(&gated);
+            spans.correct(layer, |block| block.down.as_ref(), &gated, &mut down);
+            add(&mut x, &down);
         }
         for input in inputs {
             input.sequence.token_ids.extend(input.token_ids);
@@ -186,16 +206,54 @@ impl HostNetwork {
         if work < WORTH_A_THREAD {
             tasks.into_iter().for_each(attend);
         } else {
-            tasks.into_par_iter().for_each(attend);
+            team::tasks(tasks.into_iter(), |_, task| attend(task));
         }
         output
+    }
+}
+
+/// The rows of a matrix that adapters correct.
+struct Spans {
+    rows: usize,
+    adapted: Vec<(Range<usize>, Arc<HostAdapter>)>,
+}
+
+impl Spans {
+    /// Of a matrix that holds some rows of every input, end to end.
+    fn new(inputs: &[Input<'_>], rows: impl Fn(&Input<'_>) -> usize) -> Self {
+        let mut spans = Self { rows: 0, adapted: Vec::new() };
+        for input in inputs {
+            let first = spans.rows;
+            spans.rows += rows(input);
+            if let Some(adapter) = &input.sequence.adapter {
+                spans.adapted.push((first..spans.rows, Arc::clone(adapter)));
+            }
+        }
+        spans
+    }
+
+    /// Adds to the product of some rows what the adapters correct in one projection of a block.
+    fn correct(
+        &self,
+        layer: usize,
+        projection: impl Fn(&PerProjection<Option<HostCorrection>>) -> Option<&HostCorrection>,
+        rows: &[f32],
+        product: &mut [f32],
+    ) {
+        for (own, adapter) in &self.adapted {
+            if let Some(correction) = projection(&adapter.blocks[layer]) {
+                let [inputs, outputs] = [rows.len(), product.len()].map(|numbers| numbers / self.rows);
+                let product = &mut product[own.start * outputs..own.end * outputs];
+                correction.add(&rows[own.start * inputs..own.end * inputs], product);
+            }
+        }
     }
 }
 
 /// Queries that attend with some heads, and where the results go.
 struct Task<'a> {
     queries: Queries<'a>,
-    heads: std::ops::Range<usize>,
+    heads: Range<usize>,
     output: &'a mut [f32],
 }
 

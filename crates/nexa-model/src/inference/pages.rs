@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use crate::kernels::cache::{PAGE_TOKENS, Page, PageShape};
 
-/// What comes before the first page of every sequence.
-pub(super) const ROOT: PageId = PageId(0);
-
-/// Names a full page together with all before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct PageId(u64);
+/// Names a full page together with all before it, and the weights that computed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum PageId {
+    /// What comes before the first page of sequences of one adapter; of 0, for those without.
+    Root(u64),
+    /// A full page.
+    Full(u64),
+}
 
 /// A full page by what it holds: the page before it and its tokens.
 type Key = (PageId, [u32; PAGE_TOKENS]);
@@ -32,6 +34,8 @@ pub(super) struct Pool {
     /// Whether full pages are remembered.
     remembers: bool,
     known: HashMap<Key, Known>,
+    /// Remembered pages that no sequence holds. Whoever holds a page holds those before it, so all of them can go.
+    idle: usize,
     /// Where a page stands in `known`.
     keys: HashMap<PageId, Key>,
     next_id: u64,
@@ -65,6 +69,7 @@ impl Pool {
             free: Vec::new(),
             remembers,
             known: HashMap::new(),
+            idle: 0,
             keys: HashMap::new(),
             next_id: 1,
             clock: 0,
@@ -83,27 +88,23 @@ impl Pool {
 
     /// Pages that sequences hold now.
     pub(super) fn held(&self) -> usize {
-        self.used - self.idle()
+        self.used - self.idle
     }
 
     /// Pages that could be had now.
     pub(super) fn available(&self) -> usize {
-        self.budget - self.used + self.idle()
+        self.budget - self.used + self.idle
     }
 
-    /// Remembered pages that no sequence holds. Whoever holds a page holds those before it, so all of them can go.
-    fn idle(&self) -> usize {
-        self.known.values().filter(|known| known.is_idle()).count()
-    }
-
-    /// Finds the pages that the beginning of a prompt fills, and the name of the last.
-    pub(super) fn find(&mut self, tokens: &[u32]) -> (Vec<Arc<Page>>, PageId) {
+    /// Finds the pages that the beginning of a prompt fills under a root, and the name of the last.
+    pub(super) fn find(&mut self, root: PageId, tokens: &[u32]) -> (Vec<Arc<Page>>, PageId) {
         self.clock += 1;
         self.asked_tokens += tokens.len() as u64;
-        let (mut pages, mut last) = (Vec::new(), ROOT);
+        let (mut pages, mut last) = (Vec::new(), root);
         for tokens in tokens.as_chunks::<PAGE_TOKENS>().0 {
             let Some(known) = self.known.get_mut(&(last, *tokens)) else { break };
             known.used_at = self.clock;
+            self.idle -= usize::from(known.is_idle());
             last = known.id;
             pages.push(Arc::clone(&known.page));
         }
@@ -128,9 +129,13 @@ impl Pool {
 
     /// Takes back a page that a sequence held.
     pub(super) fn give_back(&mut self, page: Arc<Page>) {
-        if let Ok(page) = Arc::try_unwrap(page) {
-            self.used -= 1;
-            self.free.push(page);
+        match Arc::try_unwrap(page) {
+            Ok(page) => {
+                self.used -= 1;
+                self.free.push(page);
+            }
+            // The other holder is the memory of this pool.
+            Err(page) => self.idle += usize::from(Arc::strong_count(&page) == 2),
         }
     }
 
@@ -146,17 +151,18 @@ impl Pool {
         let clock = self.clock;
         if let Some(known) = self.known.get_mut(&(before, tokens)) {
             known.used_at = clock;
+            self.idle -= usize::from(known.is_idle());
             let (id, same) = (known.id, Arc::clone(&known.page));
             self.give_back(std::mem::replace(page, same));
             return id;
         }
-        let id = PageId(self.next_id);
+        let id = PageId::Full(self.next_id);
         self.next_id += 1;
         if !self.remembers {
             return id;
         }
         // A page whose predecessor was forgotten can never be found, so it is not remembered either.
-        if before != ROOT {
+        if let PageId::Full(_) = before {
             let Some(key) = self.keys.get(&before) else { return id };
             if let Some(parent) = self.known.get_mut(key) {
                 parent.children += 1;
@@ -171,8 +177,9 @@ impl Pool {
     /// Forgets the page that was used longest ago, of those that nobody holds and that none follows.
     fn forget_oldest(&mut self) -> Option<()> {
         let idle = self.known.iter().filter(|(_, known)| known.is_idle() && known.children == 0);
-        let key = *idle.min_by_key(|(_, known)| (known.used_at, known.id.0))?.0;
+        let key = *idle.min_by_key(|(_, known)| (known.used_at, known.id))?.0;
         let known = self.known.remove(&key)?;
+        self.idle -= 1;
         self.keys.remove(&known.id);
         if let Some(parent) = self.keys.get(&key.0).and_then(|key| self.known.get_mut(key)) {
             parent.children -= 1;
@@ -196,6 +203,17 @@ mod tests {
         std::array::from_fn(|i| first + i as u32)
     }
 
+    /// What comes before the first page of every sequence without an adapter.
+    const ROOT: PageId = PageId::Root(0);
+
+    /// How many pages of a prompt are found, and the name of the last.
+    fn found(pool: &mut Pool, prompt: &[u32]) -> (usize, PageId) {
+        let (pages, id) = pool.find(ROOT, prompt);
+        let count = pages.len();
+        pages.into_iter().for_each(|page| pool.give_back(page));
+        (count, id)
+    }
+
     #[test]
     fn what_was_filled_is_found_by_who_begins_the_same() {
         let mut pool = pool(4);
@@ -204,8 +222,7 @@ mod tests {
         let second = pool.remember(first, tokens(100), &mut pages[1]);
         let prompt = [tokens(0), tokens(100), tokens(200)].concat();
         let check = |pool: &mut Pool, prompt: &[u32], expected: usize, last: PageId| {
-            let (found, id) = pool.find(prompt);
-            assert_eq!((found.len(), id), (expected, last));
+            assert_eq!(found(pool, prompt), (expected, last));
         };
         check(&mut pool, &prompt, 2, second);
         check(&mut pool, &prompt[..31], 1, first);
@@ -214,6 +231,19 @@ mod tests {
         assert_eq!((pool.held(), pool.available()), (2, 2));
         pages.into_iter().for_each(|page| pool.give_back(page));
         assert_eq!((pool.held(), pool.available()), (0, 4));
+    }
+
+    #[test]
+    fn adapters_share_no_pages() {
+        let mut pool = pool(3);
+        let mut page = pool.take().expect("room");
+        pool.remember(PageId::Root(7), tokens(0), &mut page);
+        assert_eq!(found(&mut pool, &tokens(0)), (0, ROOT));
+        let (pages, _) = pool.find(PageId::Root(7), &tokens(0));
+        assert!(Arc::ptr_eq(&pages[0], &page));
+        assert_eq!((pool.held(), pool.available()), (1, 2));
+        pages.into_iter().chain([page]).for_each(|page| pool.give_back(page));
+        assert_eq!((pool.held(), pool.available()), (0, 3));
     }
 
     #[test]
@@ -236,10 +266,10 @@ mod tests {
         pool.remember(root, tokens(40), &mut pages[2]);
         pages.into_iter().for_each(|page| pool.give_back(page));
         // The first of the two that follow is used again, so the other is the oldest.
-        drop(pool.find(&[tokens(0), tokens(20)].concat()));
+        found(&mut pool, &[tokens(0), tokens(20)].concat());
         let held = pool.take().expect("room");
-        assert_eq!(pool.find(&[tokens(0), tokens(40)].concat()).0.len(), 1);
-        assert_eq!(pool.find(&[tokens(0), tokens(20)].concat()).0.len(), 2);
+        assert_eq!(found(&mut pool, &[tokens(0), tokens(40)].concat()).0, 1);
+        assert_eq!(found(&mut pool, &[tokens(0), tokens(20)].concat()).0, 2);
         let more = [pool.take().expect("room"), pool.take().expect("room")];
         assert!(pool.take().is_none() && pool.known.is_empty() && pool.keys.is_empty());
         pool.give_back(held);
@@ -255,6 +285,6 @@ mod tests {
         assert!(pool.take().is_none());
         pool.give_back(page);
         assert!(pool.take().is_some());
-        assert_eq!(pool.find(&tokens(0)).0.len(), 0);
+        assert_eq!(found(&mut pool, &tokens(0)).0, 0);
     }
 }

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::attention::Heads;
 use super::rms_norm::{backward_rows, forward_rows};
+use super::team;
 
 /// Rows of one task; the weights' gradients are summed over tasks in their order.
 const ROWS_PER_TASK: usize = 64;
@@ -27,21 +28,14 @@ pub(crate) struct Norms<'a> {
 pub(crate) fn forward(qkv: &[f32], heads: Heads, norms: Norms<'_>) -> Vec<f32> {
     let width = heads.qkv_width();
     let mut output = qkv.to_vec();
-    let normalise = |(output, qkv): (&mut [f32], &[f32])| {
-        for (output, row) in output.chunks_exact_mut(width).zip(qkv.chunks_exact(width)) {
+    team::chunks(&mut output, ROWS_PER_TASK * width, |index, output| {
+        let rows = qkv[index * ROWS_PER_TASK * width..].chunks_exact(width);
+        for (output, row) in output.chunks_exact_mut(width).zip(rows) {
             let (queries, keys) = (heads.queries(), heads.keys());
             forward_rows(&row[queries.clone()], norms.query, norms.epsilon, &mut output[queries]);
             forward_rows(&row[keys.clone()], norms.key, norms.epsilon, &mut output[keys]);
         }
-    };
-    if qkv.len() <= ROWS_PER_TASK * width {
-        normalise((&mut output, qkv));
-        return output;
-    }
-    output
-        .par_chunks_mut(ROWS_PER_TASK * width)
-        .zip(qkv.par_chunks(ROWS_PER_TASK * width))
-        .for_each(normalise);
+    });
     output
 }
 

@@ -25,3 +25,4 @@ pub(crate) mod rms_norm;
 pub(crate) mod rope;
 pub(crate) mod simd;
 pub(crate) mod swiglu;
+pub(crate) mod team;

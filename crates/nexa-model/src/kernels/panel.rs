@@ -7,9 +7,8 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::simd::{LANES, vectorised};
+use super::team;
 
 /// Rows of a tile: 6 x 16 sums fill 12 of the 16 vector registers of AVX2.
 pub(crate) const ROWS: usize = 6;
@@ -172,49 +171,43 @@ impl PackedLinear {
     /// # Shapes
     /// `rows` is `[n, inputs]`; returns `[n, outputs]`.
     pub(crate) fn forward(&self, rows: &[f32]) -> Vec<f32> {
-        /// Multiply-adds below which a second thread costs more than it brings.
-        const WORTH_A_THREAD: usize = 1 << 18;
-        /// Rows that one task takes at most.
-        const ROWS_PER_TASK: usize = 8 * ROWS;
+        /// Multiply-adds below which a part costs more than it brings.
+        const WORTH_A_PART: usize = 1 << 16;
+        /// Parts that a thread takes, so that one that is held up delays no other.
+        const PARTS_PER_THREAD: usize = 4;
+        /// Rows up to which threads share the panels of the weight; above, they share the rows, this many a part.
+        const FEW_ROWS: usize = 8 * ROWS;
 
         let count = rows.len() / self.inputs;
         let mut output = vec![0.0; count * self.outputs];
-        let tasks = if count * self.inputs * self.outputs < WORTH_A_THREAD {
-            1
-        } else {
-            rayon::current_num_threads()
-        };
-        let rows_per_task = count.div_ceil(tasks).next_multiple_of(ROWS).clamp(ROWS, ROWS_PER_TASK);
-        if tasks == 1 {
-            linear_rows(rows, &self.panels, self.inputs, self.outputs, &mut output);
-        } else if count <= ROWS {
-            // Few rows wait for the weight to be read, so threads share its panels. A task's columns lie apart from
-            // each other in the result, so it has a place of its own for them.
-            let panels_per_task = self.outputs.div_ceil(LANES).div_ceil(tasks);
-            let columns = panels_per_task * LANES;
-            let shares: Vec<Vec<f32>> = self
-                .panels
-                .par_chunks(panels_per_task * self.inputs)
-                .map(|panels| {
-                    let width = panels.len() / self.inputs * LANES;
-                    let mut share = vec![0.0; count * width];
-                    linear_rows(rows, panels, self.inputs, width, &mut share);
-                    share
-                })
-                .collect();
-            for (share, first) in shares.iter().zip((0..).step_by(columns)) {
-                let width = share.len() / count;
-                let kept = width.min(self.outputs - first);
-                for (row, share) in output.chunks_exact_mut(self.outputs).zip(share.chunks_exact(width)) {
-                    row[first..first + kept].copy_from_slice(&share[..kept]);
-                }
+        if count > FEW_ROWS {
+            let rows_per_part = count.div_ceil(team::threads()).next_multiple_of(ROWS).min(FEW_ROWS);
+            team::chunks(&mut output, rows_per_part * self.outputs, |index, output| {
+                let count = output.len() / self.outputs;
+                let rows = &rows[index * rows_per_part * self.inputs..][..count * self.inputs];
+                linear_rows(rows, &self.panels, self.inputs, self.outputs, output);
+            });
+            return output;
+        }
+        // Few rows wait for the weight to be read, so threads share its panels. A part's columns lie apart from each
+        // other in the result, so it has a place of its own for them.
+        let work = count * self.inputs * self.outputs;
+        let parts = (work / WORTH_A_PART).clamp(1, PARTS_PER_THREAD * team::threads());
+        let panels_per_part = self.outputs.div_ceil(LANES).div_ceil(parts);
+        let columns = panels_per_part * LANES;
+        let mut shares = vec![0.0; self.panels.len() / self.inputs * LANES * count];
+        team::chunks(&mut shares, columns * count, |index, share| {
+            let first = index * panels_per_part * self.inputs;
+            let width = share.len() / count;
+            let panels = &self.panels[first..][..width / LANES * self.inputs];
+            linear_rows(rows, panels, self.inputs, width, share);
+        });
+        for (share, first) in shares.chunks(columns * count).zip((0..).step_by(columns)) {
+            let width = share.len() / count;
+            let kept = width.min(self.outputs - first);
+            for (row, share) in output.chunks_exact_mut(self.outputs).zip(share.chunks_exact(width)) {
+                row[first..first + kept].copy_from_slice(&share[..kept]);
             }
-        } else {
-            rows.par_chunks(rows_per_task * self.inputs)
-                .zip(output.par_chunks_mut(rows_per_task * self.outputs))
-                .for_each(|(rows, output)| {
-                    linear_rows(rows, &self.panels, self.inputs, self.outputs, output)
-                });
         }
         output
     }

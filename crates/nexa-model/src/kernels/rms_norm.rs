@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::simd::{dot, vectorised};
+use super::team;
 
 /// Rows of one task. The weight's gradient is summed within a task and then over tasks in their order, so it must
 /// not depend on the number of threads.
@@ -17,14 +18,9 @@ const ROWS_PER_TASK: usize = 64;
 pub(crate) fn forward(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let width = weight.len();
     let mut output = vec![0.0; x.len()];
-    if x.len() <= ROWS_PER_TASK * width {
-        forward_rows(x, weight, epsilon, &mut output);
-        return output;
-    }
-    output
-        .par_chunks_mut(ROWS_PER_TASK * width)
-        .zip(x.par_chunks(ROWS_PER_TASK * width))
-        .for_each(|(output, x)| forward_rows(x, weight, epsilon, output));
+    team::chunks(&mut output, ROWS_PER_TASK * width, |index, output| {
+        forward_rows(&x[index * ROWS_PER_TASK * width..][..output.len()], weight, epsilon, output);
+    });
     output
 }
 

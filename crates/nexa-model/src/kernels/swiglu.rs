@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::simd::{exp, vectorised};
+use super::team;
 
 /// Rows of one task.
 const ROWS_PER_TASK: usize = 32;
@@ -15,14 +16,9 @@ const ROWS_PER_TASK: usize = 32;
 /// `gate_up` is `[rows, 2 * width]`, the gate first; returns `[rows, width]`.
 pub(crate) fn forward(gate_up: &[f32], width: usize) -> Vec<f32> {
     let mut output = vec![0.0; gate_up.len() / 2];
-    if output.len() <= ROWS_PER_TASK * width {
-        forward_rows(gate_up, width, &mut output);
-        return output;
-    }
-    output
-        .par_chunks_mut(ROWS_PER_TASK * width)
-        .zip(gate_up.par_chunks(ROWS_PER_TASK * 2 * width))
-        .for_each(|(output, gate_up)| forward_rows(gate_up, width, output));
+    team::chunks(&mut output, ROWS_PER_TASK * width, |index, output| {
+        forward_rows(&gate_up[index * ROWS_PER_TASK * 2 * width..][..2 * output.len()], width, output);
+    });
     output
 }
 

@@ -151,6 +151,21 @@ impl Lora {
         blocks
     }
 
+    /// Arranges every correction with its `A` and `B`, by block and projection.
+    pub(crate) fn arrange<T>(
+        &self,
+        layers: usize,
+        arrange: impl Fn(&Correction, &[f32], &[f32]) -> T,
+    ) -> Vec<PerProjection<Option<T>>> {
+        let mut blocks: Vec<_> = (0..layers).map(|_| PerProjection::default()).collect();
+        for (place, values) in self.places.iter().zip(self.values.chunks_exact(2)) {
+            let PerProjection { qkv, output, gate_up, down } = &mut blocks[place.layer];
+            *[qkv, output, gate_up, down][place.projection] =
+                Some(arrange(&self.correction(place), &values[0], &values[1]));
+        }
+        blocks
+    }
+
     fn correction(&self, place: &Place) -> Correction {
         let parts = place.parts.iter().map(|(_, rows)| rows.clone()).collect();
         let LoraConfig { r: rank, dropout, .. } = self.config;

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use chrono::NaiveDate;
 use nexa_core::files::write_atomic;
-use nexa_core::lm::{self, ChatMessage, EncodedChat};
+use nexa_core::lm::{self, ChatMessage, EncodedChat, ToolSyntax};
 use serde_json::{Map, Value};
 
 pub use self::conversation::{
@@ -389,6 +389,34 @@ impl lm::Tokenizer for ChatTokenizer {
 
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, lm::Error> {
         self.encode_conversation_prompt(&messages.into(), false)
+    }
+
+    fn tool_syntax(&self) -> Option<ToolSyntax> {
+        let template = self.config.template(true).filter(|template| template.contains("tools"))?;
+        Some(if template.contains("[TOOL_CALLS]") {
+            ToolSyntax::Array
+        } else if template.contains("<tool_call>") {
+            ToolSyntax::Tagged
+        } else {
+            ToolSyntax::Object
+        })
+    }
+
+    fn encode_tool_prompt(
+        &self,
+        messages: &[Map<String, Value>],
+        tools: Option<&Value>,
+    ) -> Result<Vec<u32>, lm::Error> {
+        if self.tool_syntax().is_none() {
+            return Err(lm::Error::Tokenizer("the chat template of the model knows no tools".to_owned()));
+        }
+        let message = |message: &Map<String, Value>| {
+            serde_json::from_value(Value::Object(message.clone()))
+                .map_err(|error| lm::Error::Tokenizer(format!("a message: {error}")))
+        };
+        let messages = messages.iter().map(message).collect::<Result<_, _>>()?;
+        let conversation = Conversation { messages, tools: tools.cloned(), ..Conversation::default() };
+        self.encode_conversation_prompt(&conversation, false)
     }
 
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<EncodedChat, lm::Error> {

@@ -13,12 +13,12 @@ use super::reply::{Echo, Form, Reply};
 use super::sampling::{
     Defaults, Delivery, take_count, take_delivery, take_logprobs, take_prompt_logprobs, take_sampling,
 };
-use super::state::{Model, Served};
+use super::state::{Model, Named, Served};
 use crate::Prompt;
 
 /// A request, taken apart.
 pub(super) struct Request {
-    model: Option<String>,
+    model: Named,
     prompt: Prompt,
     sampling: Sampling,
     count: usize,
@@ -32,7 +32,8 @@ pub(super) struct Request {
 pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Response, ApiError> {
     let deadline = served.deadline();
     let Request { model, mut prompt, mut sampling, count, delivery, echo, echo_only } = take(fields)?;
-    let mut reply = Reply::new(Form::Completion, served.model(model)?, &served);
+    let target = served.target(model)?;
+    let mut reply = Reply::new(Form::Completion, &target, &served);
     reply.prompt_top = sampling.prompt_logprobs;
     if echo {
         let echo = read(&served, prompt, sampling.logprobs, echo_only).await?;
@@ -45,12 +46,13 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Respo
         sampling.prompt_logprobs = sampling.prompt_logprobs.max(sampling.logprobs);
         reply.echo = Some(echo);
     }
-    answer(&served, Order { reply, prompt, sampling, count, delivery, deadline }).await
+    let engine = target.engine;
+    answer(&served, Order { reply, engine, prompt, sampling, count, delivery, deadline }).await
 }
 
 /// Takes a request apart.
 pub(super) fn take(mut fields: Fields) -> Result<Request, ApiError> {
-    let model = fields.string("model")?;
+    let model = Named::take(&mut fields)?;
     let prompt = take_prompt(&mut fields)?;
     let echo = fields.flag("echo")?;
     let echo_only = echo && fields.take_zero("max_tokens");
@@ -96,14 +98,14 @@ async fn read(
                 let token_ids = tokenizer.encode(&text)?;
                 (text, token_ids)
             }
-            Prompt::Messages(messages) => {
-                let token_ids = tokenizer.encode_prompt(&messages)?;
+            prompt @ (Prompt::Messages(_) | Prompt::Conversation { .. }) => {
+                let token_ids = served.engine.encode(&prompt)?;
                 (text_of(&token_ids, tokenizer), token_ids)
             }
         };
         Ok(Echo { text, token_ids, top, is_all })
     };
-    served.tokenising(read).await.map_err(|error| ApiError::from_engine(error, "prompt"))
+    served.blocking(read).await.map_err(|error| ApiError::from_engine(error, "prompt"))
 }
 
 fn text_of(token_ids: &[u32], tokenizer: &dyn Tokenizer) -> String {

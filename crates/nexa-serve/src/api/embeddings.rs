@@ -48,7 +48,7 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Json<
     let deadline = served.deadline();
     let Request { model, inputs, encoding, dimensions } = take(fields)?;
     let model = served.model(model)?;
-    let encoded = served.tokenising(move |served| encode(served, inputs)).await;
+    let encoded = served.blocking(move |served| encode(served, inputs)).await;
     let sequences = encoded.map_err(|error| ApiError::from_engine(error, "input"))?;
     let tokens: usize = sequences.iter().map(Vec::len).sum();
     let vectors = deadline.bound(async {

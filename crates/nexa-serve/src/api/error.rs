@@ -72,6 +72,20 @@ impl ApiError {
             .with_param("model")
     }
 
+    /// A server whose adapters are chosen where it is started.
+    pub(super) fn no_adapter_folder() -> Self {
+        let message =
+            "this server loads no adapters for requests; it is started with `--lora-folder` for that";
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "adapters_fixed", message)
+    }
+
+    /// An adapter that was loaded anew since the client learnt of it.
+    pub(super) fn other_generation(name: &str, found: u64, expected: u64) -> Self {
+        let message = format!("adapter `{name}` is of generation {found}, not {expected}");
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", "lora_generation_mismatch", message)
+            .with_param("lora_generation")
+    }
+
     pub(super) fn no_route(method: &Method, path: &str) -> Self {
         let message = format!("no route for {method} {path}");
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)

@@ -34,14 +34,11 @@ const UNSUPPORTED: &[(&str, IsNeutral)] = &[
     ("echo", is_false),
     ("function_call", is_no_choice),
     ("functions", is_empty),
-    ("guided_json", never),
-    ("guided_regex", never),
     ("logprobs", is_false),
     ("modalities", is_text_only),
     ("n", is_one),
     ("prediction", never),
     ("reasoning_effort", never),
-    ("response_format", is_text_format),
     ("suffix", is_empty),
     ("tool_choice", is_no_choice),
     ("tools", is_empty),
@@ -233,8 +230,4 @@ fn is_no_choice(value: &Value) -> bool {
 
 fn is_text_only(value: &Value) -> bool {
     value == &serde_json::json!(["text"])
-}
-
-fn is_text_format(value: &Value) -> bool {
-    value.get("type").and_then(Value::as_str) == Some("text")
 }

@@ -44,9 +44,11 @@ pub(super) fn take(mut fields: Fields) -> Result<(String, Sampling), ApiError> {
 
 async fn submit(served: &Arc<Served>, prompt: String, sampling: Sampling) -> Result<Answer, Error> {
     let turn = Prompt::Messages(vec![ChatMessage::new(Role::User, prompt.clone())]);
-    match served.submit(turn, sampling.clone()).await {
+    match served.submit(&served.engine, turn, sampling.clone()).await {
         // A tokenizer without a template refuses every conversation.
-        Err(Error::Model(lm::Error::Tokenizer(_))) => served.submit(Prompt::Text(prompt), sampling).await,
+        Err(Error::Model(lm::Error::Tokenizer(_))) => {
+            served.submit(&served.engine, Prompt::Text(prompt), sampling).await
+        }
         other => other,
     }
 }

@@ -7,6 +7,7 @@
 //! | `POST /v1/embeddings` | texts as vectors: mean-pooled, of length 1 |
 //! | `GET /v1/models`, `/v1/models/{id}` | the served model under each of its names |
 //! | `GET /v1/model/info`, `/model/info` | what the model is, what it descends from, what it was measured at |
+//! | `POST /v1/load_lora_adapter`, `/v1/unload_lora_adapter` | adapters beside the model, at run time |
 //! | `POST /infer` | one prompt in, one text out |
 //! | `POST /tokenize`, `/detokenize` | a prompt or a conversation as token ids, and back |
 //! | `GET /health` | 200 while there is a model that answers what it was given, else 503; needs no key |
@@ -20,15 +21,18 @@
 //! is asked for, requests for foreign hosts are refused; see [`nexa_core::hosts`].
 
 mod access;
+mod adapters;
 mod chat;
 mod completions;
 pub(crate) mod cors;
 mod embeddings;
 mod error;
 mod fields;
+mod form;
 mod health;
 mod infer;
 mod logprobs;
+mod messages;
 mod models;
 mod openapi;
 mod parse;
@@ -37,6 +41,7 @@ mod sampling;
 mod state;
 mod stream;
 mod tokens;
+mod tools;
 
 use std::sync::Arc;
 
@@ -61,6 +66,8 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Arc<Door>>)> {
         ("get", "/v1/models/{id}", get(models::retrieve)),
         ("get", "/v1/model/info", get(models::info)),
         ("get", "/model/info", get(models::info)),
+        ("post", "/v1/load_lora_adapter", post(adapters::load)),
+        ("post", "/v1/unload_lora_adapter", post(adapters::unload)),
         ("post", "/infer", post(infer::create)),
         ("post", "/tokenize", post(tokens::tokenize)),
         ("post", "/detokenize", post(tokens::detokenize)),

@@ -12,12 +12,18 @@ use crate::About;
 
 /// `GET /v1/models`.
 pub(super) async fn list(Model(served): Model) -> Json<Value> {
-    let data: Vec<Value> = served.names.iter().map(|name| model(&served, name)).collect();
+    let names = served.names.iter().map(|name| model(&served, name));
+    let adapters =
+        served.adapters.list().into_iter().map(|(name, generation)| adapter(&served, &name, generation));
+    let data: Vec<Value> = names.chain(adapters).collect();
     Json(json!({"object": "list", "data": data}))
 }
 
 /// `GET /v1/models/{id}`.
 pub(super) async fn retrieve(Model(served): Model, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+    if let Some(found) = served.adapters.get(&id) {
+        return Ok(Json(adapter(&served, &id, found.generation)));
+    }
     if served.names.contains(&id) { Ok(Json(model(&served, &id))) } else { Err(ApiError::no_model(&id)) }
 }
 
@@ -59,4 +65,12 @@ fn model(served: &Served, name: &str) -> Value {
         "weights_hash": info.weights_hash,
         "manifest": served.about.manifest,
     })
+}
+
+/// An adapter, as a model whose parent is the one that it corrects.
+fn adapter(served: &Served, name: &str, generation: u64) -> Value {
+    let mut adapter = model(served, name);
+    adapter["parent"] = served.names[0].as_str().into();
+    adapter["lora_generation"] = generation.into();
+    adapter
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexa_core::lm::{FinishReason, Tokenizer};
+use nexa_core::lm::{FinishReason, Tokenizer, ToolSyntax};
 use serde_json::{Value, json};
 
 use super::logprobs::{self, Place};
-use super::state::{Served, unix_seconds};
+use super::state::{Served, Target, unix_seconds};
+use super::tools::{Calls, Told};
 use crate::{Completion, TokenLogprob, Usage};
 
 /// Which of the two APIs a reply belongs to.
@@ -39,10 +40,12 @@ pub(super) struct Reply {
     pub(super) echo: Option<Echo>,
     /// How many of the most probable tokens are told for each token of the prompt, in vLLM's form.
     pub(super) prompt_top: Option<usize>,
+    /// How the model writes calls of tools, where some are offered.
+    pub(super) tools: Option<ToolSyntax>,
 }
 
 impl Reply {
-    pub(super) fn new(form: Form, model: String, served: &Served) -> Self {
+    pub(super) fn new(form: Form, target: &Target, served: &Served) -> Self {
         let prefix = match form {
             Form::Chat => "chatcmpl",
             Form::Completion => "cmpl",
@@ -51,12 +54,13 @@ impl Reply {
             form,
             id: format!("{prefix}-{}", random_hex()),
             created: unix_seconds(),
-            model,
-            fingerprint: served.fingerprint.clone(),
+            model: target.name.clone(),
+            fingerprint: target.fingerprint.clone(),
             tokenizer: Arc::clone(served.engine.tokenizer()),
             keep_alive: served.keep_alive(),
             echo: None,
             prompt_top: None,
+            tools: None,
         }
     }
 
@@ -77,12 +81,15 @@ impl Reply {
         let choice = |(index, completion): (usize, &Completion)| {
             let reason = self.reason(completion.finish_reason).as_str();
             match self.form {
-                Form::Chat => json!({
-                    "index": index,
-                    "message": {"role": "assistant", "content": completion.text, "refusal": null},
-                    "logprobs": self.logprobs(&completion.logprobs, 0),
-                    "finish_reason": reason,
-                }),
+                Form::Chat => {
+                    let (message, has_calls) = self.message(&completion.text);
+                    json!({
+                        "index": index,
+                        "message": message,
+                        "logprobs": self.logprobs(&completion.logprobs, 0),
+                        "finish_reason": with_calls(reason, has_calls),
+                    })
+                }
                 Form::Completion => {
                     let (text, logprobs) = self.echoed(completion);
                     json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
@@ -109,6 +116,31 @@ impl Reply {
             reply["prompt_logprobs"] = of_prompt;
         }
         reply
+    }
+
+    /// What the assistant says, and whether it calls tools.
+    fn message(&self, text: &str) -> (Value, bool) {
+        let mut message = json!({"role": "assistant", "content": text, "refusal": null});
+        let Some(syntax) = self.tools else { return (message, false) };
+        let mut calls = Calls::new(syntax);
+        let (mut content, mut entries) = (String::new(), Vec::new());
+        for told in calls.push(text).into_iter().chain(calls.finish()) {
+            match told {
+                Told::Text(text) => content.push_str(&text),
+                Told::Call(mut call) => {
+                    if let Some(call) = call.as_object_mut() {
+                        call.remove("index");
+                    }
+                    entries.push(call);
+                }
+            }
+        }
+        if entries.is_empty() {
+            return (message, false);
+        }
+        message["content"] = if content.trim().is_empty() { Value::Null } else { content.into() };
+        message["tool_calls"] = entries.into();
+        (message, true)
     }
 
     /// The text and the probabilities of a completion, after those of the prompt where it is echoed.
@@ -188,9 +220,14 @@ impl Reply {
         }
     }
 
+    /// A chunk with a call of a tool.
+    pub(super) fn call(&self, index: usize, call: Value, logprobs: &[TokenLogprob]) -> Value {
+        self.chat_chunk(index, json!({"tool_calls": [call]}), self.logprobs(logprobs, 0), None)
+    }
+
     /// The chunk that says why an answer ends.
-    pub(super) fn ending(&self, index: usize, reason: FinishReason) -> Value {
-        let reason = self.reason(reason);
+    pub(super) fn ending(&self, index: usize, reason: FinishReason, has_calls: bool) -> Value {
+        let reason = with_calls(self.reason(reason).as_str(), has_calls);
         match self.form {
             Form::Chat => self.chat_chunk(index, json!({}), Value::Null, Some(reason)),
             Form::Completion => self.text_chunk(index, "", Value::Null, Some(reason)),
@@ -229,13 +266,11 @@ impl Reply {
         })
     }
 
-    fn chat_chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<FinishReason>) -> Value {
-        let reason = reason.map(FinishReason::as_str);
+    fn chat_chunk(&self, index: usize, delta: Value, logprobs: Value, reason: Option<&str>) -> Value {
         self.chunk(json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}]))
     }
 
-    fn text_chunk(&self, index: usize, text: &str, logprobs: Value, reason: Option<FinishReason>) -> Value {
-        let reason = reason.map(FinishReason::as_str);
+    fn text_chunk(&self, index: usize, text: &str, logprobs: Value, reason: Option<&str>) -> Value {
         self.chunk(json!([{"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}]))
     }
 
@@ -257,6 +292,11 @@ impl Reply {
             "choices": choices,
         })
     }
+}
+
+/// Why an answer ends that is complete where it calls tools.
+fn with_calls(reason: &str, has_calls: bool) -> &str {
+    if has_calls && reason == FinishReason::Stop.as_str() { "tool_calls" } else { reason }
 }
 
 /// 24 random hex digits, for ids.

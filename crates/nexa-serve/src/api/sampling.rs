@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
+use super::form::take_form;
 use super::logprobs;
 
 /// Stop strings that one request may have.
@@ -51,6 +52,7 @@ pub(super) fn take_sampling(fields: &mut Fields, defaults: &Defaults) -> Result<
         min_tokens: fields.integer("min_tokens", 0)?.map_or(0, |tokens| usize::try_from(tokens).unwrap_or(0)),
         ignore_eos: fields.flag("ignore_eos")?,
         stop: take_stops(fields)?,
+        form: take_form(fields)?,
         ..Sampling::default()
     })
 }

@@ -1,5 +1,6 @@
 //! What handlers know: the door, which is there from the beginning, and the model behind it once it is loaded.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,8 +12,10 @@ use nexa_core::hosts::AllowedHosts;
 use nexa_core::lm::Sampling;
 use tokio::time::Instant;
 
+use super::adapters::{self, Adapters};
 use super::cors::Origin;
 use super::error::ApiError;
+use super::fields::Fields;
 use crate::keys::Keys;
 use crate::{About, Answer, Engine, Error, Loaded, Prompt, ServerConfig};
 
@@ -29,6 +32,7 @@ pub(crate) struct Door {
     pub(super) read_timeout: Duration,
     times: Times,
     aliases: Vec<String>,
+    lora_folder: Option<PathBuf>,
     served: OnceLock<Arc<Served>>,
     closing: AtomicBool,
 }
@@ -43,6 +47,7 @@ impl Door {
             read_timeout: config.read_timeout,
             times: Times { request: config.request_timeout, keep_alive: config.keep_alive },
             aliases: config.aliases.clone(),
+            lora_folder: config.lora_folder.clone(),
             served: OnceLock::new(),
             closing: AtomicBool::new(false),
         }
@@ -50,7 +55,12 @@ impl Door {
 
     /// Lets requests through to a model. Only the first that is given counts.
     pub(crate) fn open(&self, loaded: Loaded) {
-        self.served.get_or_init(|| Arc::new(Served::new(loaded, &self.aliases, self.times)));
+        self.served.get_or_init(|| Arc::new(self.serve(loaded)));
+    }
+
+    fn serve(&self, mut loaded: Loaded) -> Served {
+        let adapters = Adapters::new(std::mem::take(&mut loaded.adapters), self.lora_folder.clone());
+        Served::new(loaded, &self.aliases, adapters, self.times)
     }
 
     /// Lets no more requests through, and gives the engine that ends what was let through.
@@ -104,6 +114,7 @@ pub(super) struct Served {
     pub(super) about: About,
     /// The model's own name first, then its aliases.
     pub(super) names: Vec<String>,
+    pub(super) adapters: Adapters,
     /// Seconds since 1970 when the model was loaded.
     pub(super) started: u64,
     /// What bodies carry: the id of the checkpoint's manifest, else the beginning of the weights' hash.
@@ -114,8 +125,8 @@ pub(super) struct Served {
 }
 
 impl Served {
-    fn new(loaded: Loaded, aliases: &[String], times: Times) -> Self {
-        let Loaded { engine, about } = loaded;
+    fn new(loaded: Loaded, aliases: &[String], adapters: Adapters, times: Times) -> Self {
+        let Loaded { engine, about, .. } = loaded;
         let info = engine.info();
         let mut names = vec![info.name.clone()];
         for alias in aliases {
@@ -134,12 +145,30 @@ impl Served {
             manifest: manifest.as_deref().and_then(|id| HeaderValue::from_str(id).ok()),
             fingerprint: manifest.unwrap_or_else(of_weights),
             about,
+            adapters,
             times,
             engine,
         }
     }
 
-    /// The name of the model that a request asks for; one that names none means the model that there is.
+    /// The model that a request asks for, or one of its adapters; one that names none means the model that there is.
+    pub(super) fn target(&self, named: Named) -> Result<Target, ApiError> {
+        let Named { name, generation } = named;
+        let name = name.unwrap_or_else(|| self.names[0].clone());
+        if let Some(adapter) = self.adapters.get(&name) {
+            adapters::check_generation(&name, adapter.generation, generation)?;
+            let fingerprint = format!("{}+{name}#{}", self.fingerprint, adapter.generation);
+            return Ok(Target { name, fingerprint, engine: self.engine.with_adapter(adapter) });
+        }
+        let name = self.model(Some(name))?;
+        if generation.is_some() {
+            let message = format!("`lora_generation` is for adapters, but `{name}` is the model itself");
+            return Err(ApiError::bad_param("lora_generation", message));
+        }
+        Ok(Target { name, fingerprint: self.fingerprint.clone(), engine: self.engine.clone() })
+    }
+
+    /// The name of the model that a request asks for, where it can be asked of no adapter.
     pub(super) fn model(&self, named: Option<String>) -> Result<String, ApiError> {
         match named {
             None => Ok(self.names[0].clone()),
@@ -161,14 +190,16 @@ impl Served {
     /// Hands a prompt to the engine, off the threads that serve connections: tokenising a long text takes a while.
     pub(super) async fn submit(
         self: &Arc<Self>,
+        engine: &Engine,
         prompt: Prompt,
         sampling: Sampling,
     ) -> Result<Answer, Error> {
-        self.tokenising(move |served| served.engine.submit(&prompt, sampling)).await
+        let engine = engine.clone();
+        self.blocking(move |_| engine.submit(&prompt, sampling)).await
     }
 
-    /// Does work of the tokenizer on a thread where it may take its time.
-    pub(super) async fn tokenising<T: Send + 'static>(
+    /// Does work on a thread where it may take its time.
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -176,11 +207,34 @@ impl Served {
         tokio::task::spawn_blocking(move || work(&served)).await.unwrap_or_else(|panic| {
             Err(nexa_core::lm::Error::Failed {
                 model: self.names[0].clone(),
-                message: format!("the tokenizer failed: {panic}"),
+                message: format!("work for a request failed: {panic}"),
             }
             .into())
         })
     }
+}
+
+/// What a request calls the model that it asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) name: Option<String>,
+    /// The loading of the adapter that the request expects.
+    pub(super) generation: Option<u64>,
+}
+
+impl Named {
+    /// Takes `model` and `lora_generation`.
+    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        Ok(Self { name: fields.string("model")?, generation: adapters::take_generation(fields)? })
+    }
+}
+
+/// What a request is answered by.
+pub(super) struct Target {
+    pub(super) name: String,
+    /// What bodies carry.
+    pub(super) fingerprint: String,
+    pub(super) engine: Engine,
 }
 
 /// When a request must have been answered, if ever.

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::reply::Reply;
 use super::state::Deadline;
-use crate::{Answer, Event, Usage};
+use super::tools::{Calls, Told};
+use crate::{Answer, Event, TokenLogprob, Usage};
 
 /// Streams answers as they come, until the deadline. Dropping the response, as when the client goes away, drops the answers
 /// and so cancels them.
@@ -27,7 +28,9 @@ pub(super) fn respond(
         .collect();
     let characters = vec![reply.offset(); answers.len()];
     let keep_alive = KeepAlive::new().interval(reply.keep_alive);
-    let mut told = Told { reply, include_usage, characters, usages: Vec::new() };
+    let calls = answers.iter().map(|_| reply.tools.map(Calls::new)).collect();
+    let held = vec![Vec::new(); answers.len()];
+    let mut told = Telling { reply, include_usage, characters, calls, held, usages: Vec::new() };
     let events =
         answers.into_iter().enumerate().map(|(index, answer)| answer.map(move |event| (index, event)));
     let rest = until_failure(stream::select_all(events), deadline);
@@ -66,16 +69,20 @@ fn until_failure(
 }
 
 /// A stream, and what it has said so far.
-struct Told {
+struct Telling {
     reply: Reply,
     include_usage: bool,
     /// Characters of each answer.
     characters: Vec<usize>,
+    /// The calls of each answer, where tools are offered.
+    calls: Vec<Option<Calls>>,
+    /// Probabilities of each answer whose text may yet become a call.
+    held: Vec<Vec<TokenLogprob>>,
     /// The usage of each answer that is complete.
     usages: Vec<Usage>,
 }
 
-impl Told {
+impl Telling {
     /// What stands after `data:` for what has happened.
     fn chunks(&mut self, happened: Happened) -> Vec<String> {
         let (index, event) = match happened {
@@ -87,13 +94,19 @@ impl Told {
                 self.reply.prompt(index, &logprobs).map(|chunk| self.shown(chunk)).into_iter().collect()
             }
             Event::Delta { .. } if self.reply.is_silent() => Vec::new(),
-            Event::Delta { text, logprobs } => {
-                let offset = self.characters[index];
-                self.characters[index] += text.chars().count();
-                vec![self.shown(self.reply.delta(index, &text, &logprobs, offset))]
-            }
+            Event::Delta { text, logprobs } => match &mut self.calls[index] {
+                None => vec![self.text(index, &text, &logprobs)],
+                Some(calls) => {
+                    self.held[index].extend(logprobs);
+                    let told = calls.push(&text);
+                    self.told(index, told)
+                }
+            },
             Event::Done { finish_reason, usage } => {
-                let mut chunks = vec![self.shown(self.reply.ending(index, finish_reason))];
+                let told = self.calls[index].as_mut().map(Calls::finish).unwrap_or_default();
+                let mut chunks = self.told(index, told);
+                let has_calls = self.calls[index].as_ref().is_some_and(Calls::have_any);
+                chunks.push(self.shown(self.reply.ending(index, finish_reason, has_calls)));
                 self.usages.push(usage);
                 if self.usages.len() == self.characters.len() {
                     if self.include_usage {
@@ -107,6 +120,25 @@ impl Told {
                 vec![ApiError::from_model(error, self.reply.prompt_param()).body().to_string()]
             }
         }
+    }
+
+    /// A chunk with more text of an answer.
+    fn text(&mut self, index: usize, text: &str, logprobs: &[TokenLogprob]) -> String {
+        let offset = self.characters[index];
+        self.characters[index] += text.chars().count();
+        self.shown(self.reply.delta(index, text, logprobs, offset))
+    }
+
+    /// Chunks with text and calls of an answer; the first has the probabilities that were held back.
+    fn told(&mut self, index: usize, told: Vec<Told>) -> Vec<String> {
+        let told = told.into_iter().map(|told| {
+            let logprobs = std::mem::take(&mut self.held[index]);
+            match told {
+                Told::Text(text) => self.text(index, &text, &logprobs),
+                Told::Call(call) => self.shown(self.reply.call(index, call, &logprobs)),
+            }
+        });
+        told.collect()
     }
 
     fn shown(&self, chunk: Value) -> String {

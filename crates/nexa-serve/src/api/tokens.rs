@@ -5,13 +5,12 @@
 //! tokenizer. With it, the token that begins a sequence stands before the text.
 
 use axum::Json;
-use nexa_core::lm::ChatMessage;
 use serde_json::{Value, json};
 
-use super::chat::take_messages;
 use super::error::ApiError;
 use super::fields::{Fields, token_ids};
-use super::state::{Model, Served};
+use super::messages::{Conversation, take_messages};
+use super::state::{Model, Named, Served};
 use crate::Error;
 
 /// A request of `/tokenize`, taken apart.
@@ -24,18 +23,18 @@ pub(super) struct Encode {
 /// What is to be encoded.
 enum Source {
     Text { text: String, begins: bool },
-    Chat { messages: Vec<ChatMessage>, opens_answer: bool },
+    Chat { conversation: Conversation, opens_answer: bool },
 }
 
 /// Encodes a text, or a conversation with the chat template.
 pub(super) async fn tokenize(Model(served): Model, fields: Fields) -> Result<Json<Value>, ApiError> {
     let Encode { model, source, with_texts } = take_encode(fields)?;
-    served.model(model)?;
+    served.target(Named { name: model, generation: None })?;
     let param = match &source {
         Source::Text { .. } => "prompt",
         Source::Chat { .. } => "messages",
     };
-    let encoded = served.tokenising(move |served| encode(served, &source)).await;
+    let encoded = served.blocking(move |served| encode(served, &source)).await;
     let tokens = encoded.map_err(|error| ApiError::from_engine(error, param))?;
     let tokenizer = served.engine.tokenizer();
     let text =
@@ -52,7 +51,7 @@ pub(super) async fn tokenize(Model(served): Model, fields: Fields) -> Result<Jso
 /// Puts the texts of tokens together; special tokens are written by their names.
 pub(super) async fn detokenize(Model(served): Model, fields: Fields) -> Result<Json<Value>, ApiError> {
     let (model, tokens) = take_decode(fields)?;
-    served.model(model)?;
+    served.target(Named { name: model, generation: None })?;
     let tokenizer = served.engine.tokenizer();
     let mut bytes = Vec::new();
     for &id in &tokens {
@@ -86,11 +85,11 @@ pub(super) fn take_decode(mut fields: Fields) -> Result<(Option<String>, Vec<u32
 
 fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
     if fields.has("messages") {
-        let messages = take_messages(fields)?;
+        let conversation = take_messages(fields)?;
         let opens_answer = fields.optional_flag("add_generation_prompt")?.unwrap_or(true);
         // The template writes the special tokens of a conversation.
         fields.flag("add_special_tokens")?;
-        return Ok(Source::Chat { messages, opens_answer });
+        return Ok(Source::Chat { conversation, opens_answer });
     }
     match fields.string("prompt")? {
         Some(text) => Ok(Source::Text { text, begins: fields.flag("add_special_tokens")? }),
@@ -101,8 +100,12 @@ fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
 fn encode(served: &Served, source: &Source) -> Result<Vec<u32>, Error> {
     let tokenizer = served.engine.tokenizer();
     Ok(match source {
-        Source::Chat { messages, opens_answer: true } => tokenizer.encode_prompt(messages)?,
-        Source::Chat { messages, opens_answer: false } => tokenizer.encode_chat(messages)?.token_ids,
+        Source::Chat { conversation, opens_answer: true } => {
+            served.engine.encode(&conversation.clone().prompt(None))?
+        }
+        Source::Chat { conversation, opens_answer: false } => {
+            tokenizer.encode_chat(conversation.messages())?.token_ids
+        }
         Source::Text { text, begins } => {
             let begin = begins.then(|| tokenizer.prefix_token());
             begin.into_iter().chain(tokenizer.encode(text)?).collect()

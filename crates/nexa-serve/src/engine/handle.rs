@@ -1,12 +1,17 @@
 //! What callers hold.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nexa_core::lm::{self, ChatMessage, LanguageModel, LoadedModel, ModelInfo, Sampling, Tokenizer};
+use nexa_core::lm::{
+    self, Adapter, AdapterLoader, ChatMessage, LanguageModel, LoadedModel, ModelInfo, Sampling, Tokenizer,
+};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::answer::Sink;
+use super::form::Forms;
 use super::queue::{Phase, Queue, Request, WhenFull};
 use super::{Answer, EngineConfig, Event, worker};
 use crate::Error;
@@ -18,6 +23,13 @@ pub enum Prompt {
     Messages(Vec<ChatMessage>),
     /// Plain text, encoded as it is. Empty text stands for the tokenizer's prefix token.
     Text(String),
+    /// A conversation with what else the chat template reads of its messages, and the tools that the model may call.
+    Conversation {
+        /// The messages, each with `role`, `content` and whatever the template knows.
+        messages: Vec<Map<String, Value>>,
+        /// The tools, as OpenAI's requests give them.
+        tools: Option<Value>,
+    },
     /// Token ids, taken as they are.
     Tokens(Vec<u32>),
 }
@@ -26,11 +38,15 @@ pub enum Prompt {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// What the requests of this handle are computed with.
+    adapter: Option<Adapter>,
 }
 
 struct Inner {
     info: ModelInfo,
     tokenizer: Arc<dyn Tokenizer>,
+    forms: Forms,
+    adapters: Option<Arc<dyn AdapterLoader>>,
     window: usize,
     queue: Arc<Queue>,
 }
@@ -49,7 +65,7 @@ impl Engine {
     pub fn start(model: Box<dyn LanguageModel>, config: EngineConfig) -> Result<Self, Error> {
         config.validate()?;
         let info = model.info().clone();
-        let tokenizer = model.tokenizer();
+        let (tokenizer, adapters) = (model.tokenizer(), model.adapter_loader());
         let queue = Arc::new(Queue::new(&info.name, config.clone()));
         let window = config.max_batch.saturating_mul(2);
         std::thread::Builder::new()
@@ -59,7 +75,9 @@ impl Engine {
                 move || worker::run(model, config, queue)
             })
             .map_err(|source| Error::Start { what: "the engine's thread", source })?;
-        Ok(Self { inner: Arc::new(Inner { info, tokenizer, window, queue }) })
+        let forms = Forms::new(Arc::clone(&tokenizer));
+        let inner = Inner { info, tokenizer, forms, adapters, window, queue };
+        Ok(Self { inner: Arc::new(inner), adapter: None })
     }
 
     /// What the model is.
@@ -83,6 +101,24 @@ impl Engine {
         let request = self.request(prompt, sampling, Sink::new(0, &sender))?;
         self.inner.queue.push(request, WhenFull::Refuse)?;
         Ok(Answer::new(events, Arc::clone(&self.inner.queue)))
+    }
+
+    /// Loads an adapter while requests are answered. It stays in memory until the last handle and the last request that
+    /// has it are gone.
+    ///
+    /// # Errors
+    /// Fails when the folder holds no adapter that fits the model, or the model takes none.
+    pub fn load_adapter(&self, folder: &Path) -> Result<Adapter, lm::Error> {
+        let Some(loader) = &self.inner.adapters else {
+            return Err(lm::Error::Invalid(format!("model `{}` takes no adapters", self.info().name)));
+        };
+        loader.load_adapter(folder)
+    }
+
+    /// A handle on the same engine whose requests are computed with an adapter that it has loaded.
+    #[must_use]
+    pub fn with_adapter(&self, adapter: Adapter) -> Self {
+        Self { inner: Arc::clone(&self.inner), adapter: Some(adapter) }
     }
 
     /// Where the engine stands in its life.
@@ -138,6 +174,22 @@ impl Engine {
         self.inner.window
     }
 
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// Fails when the prompt cannot be tokenised, or the chat template refuses the conversation.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, lm::Error> {
+        let tokenizer = &self.inner.tokenizer;
+        match prompt {
+            Prompt::Messages(messages) => tokenizer.encode_prompt(messages),
+            Prompt::Text(text) => tokenizer.encode(text),
+            Prompt::Conversation { messages, tools } => {
+                tokenizer.encode_tool_prompt(messages, tools.as_ref())
+            }
+            Prompt::Tokens(token_ids) => Ok(token_ids.clone()),
+        }
+    }
+
     /// Tokenises and checks a request.
     pub(super) fn request(
         &self,
@@ -147,11 +199,7 @@ impl Engine {
     ) -> Result<Request, lm::Error> {
         check_sampling(&sampling)?;
         let tokenizer = &self.inner.tokenizer;
-        let mut token_ids = match prompt {
-            Prompt::Messages(messages) => tokenizer.encode_prompt(messages)?,
-            Prompt::Text(text) => tokenizer.encode(text)?,
-            Prompt::Tokens(token_ids) => token_ids.clone(),
-        };
+        let mut token_ids = self.encode(prompt)?;
         if token_ids.is_empty() {
             token_ids.push(tokenizer.prefix_token());
         }
@@ -163,7 +211,9 @@ impl Engine {
         if tokens > context_length {
             return Err(lm::Error::TooLong { tokens, context_length });
         }
-        Ok(Request { prompt: token_ids, sampling, sink, arrived: Instant::now() })
+        let form = sampling.form.as_ref().map(|form| self.inner.forms.form(form)).transpose()?;
+        let adapter = self.adapter.clone();
+        Ok(Request { prompt: token_ids, sampling, form, adapter, sink, arrived: Instant::now() })
     }
 }
 
@@ -190,8 +240,9 @@ fn check_sampling(sampling: &Sampling) -> Result<(), lm::Error> {
         "a penalty is no finite number".to_owned()
     } else if sampling.logit_bias.values().any(|bias| bias.is_nan()) {
         "`logit_bias` holds what is no number".to_owned()
-    } else if sampling.form.is_some() {
-        "answers of a given form cannot be asked of a local model yet".to_owned()
+    } else if sampling.form.is_some() && (sampling.ignore_eos || sampling.min_tokens > 0) {
+        "an answer of a given form ends where the form does: `ignore_eos` and `min_tokens` are not for it"
+            .to_owned()
     } else if sampling.max_tokens == 0 {
         "`max_tokens` is 0, but must be at least 1".to_owned()
     } else if sampling.stop.iter().any(String::is_empty) {

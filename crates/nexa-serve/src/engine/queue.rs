@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use nexa_core::lm::{self, Sampling, TokenScore};
+use nexa_core::lm::{self, Adapter, Sampling, TokenScore};
 use tokio::sync::watch;
 
 use super::answer::Sink;
+use super::form::Form;
 use super::metrics::{Finished, Metrics};
 use super::{EngineConfig, Event, Usage};
 use crate::Error;
@@ -33,6 +34,8 @@ pub enum Phase {
 pub(super) struct Request {
     pub(super) prompt: Vec<u32>,
     pub(super) sampling: Sampling,
+    pub(super) form: Option<Form>,
+    pub(super) adapter: Option<Adapter>,
     pub(super) sink: Sink<Event>,
     pub(super) arrived: Instant,
 }

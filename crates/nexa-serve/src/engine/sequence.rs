@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use nexa_core::lm::{Error, FinishReason, Opened, Sampling, SequenceId, Tokenizer};
+use nexa_core::lm::{Adapter, Error, FinishReason, Opened, Sampling, SequenceId, Tokenizer};
 
 use super::answer::Sink;
 use super::detokenize::Detokenizer;
+use super::form::Form;
 use super::guess::guess;
 use super::metrics::Metrics;
 use super::queue::Request;
@@ -14,12 +15,17 @@ use super::sample::Sampler;
 use super::stop::StopStrings;
 use super::{Event, TokenLogprob, Usage};
 
+/// Tokens that the form of an answer may put before the model in one step.
+const MOST_FORCED: usize = 32;
+
 /// A request that the model works on, or that waits for memory to go on.
 pub(super) struct Sequence {
     /// The model's name for it, while it is open.
     pub(super) id: SequenceId,
     pub(super) sink: Sink<Event>,
     pub(super) arrived: Instant,
+    /// What corrects the model's weights for it.
+    pub(super) adapter: Option<Adapter>,
     /// The prompt and then the tokens of the answer.
     token_ids: Vec<u32>,
     prompt_tokens: usize,
@@ -34,6 +40,7 @@ pub(super) struct Sequence {
     limit: usize,
     sampling: Sampling,
     sampler: Sampler,
+    form: Option<Form>,
     detokenizer: Detokenizer,
     stops: StopStrings,
     /// Probabilities that wait for the text of their tokens.
@@ -44,12 +51,13 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub(super) fn new(request: Request, tokenizer: Arc<dyn Tokenizer>, context_length: usize) -> Self {
-        let Request { prompt, sampling, sink, arrived } = request;
+        let Request { prompt, sampling, form, adapter, sink, arrived } = request;
         let prompt_tokens = prompt.len();
         Self {
             id: SequenceId(u64::MAX),
             sink,
             arrived,
+            adapter,
             prompt_tokens,
             cached_tokens: 0,
             fed: 0,
@@ -60,6 +68,7 @@ impl Sequence {
             detokenizer: Detokenizer::new(tokenizer),
             stops: StopStrings::new(&sampling.stop),
             sampling,
+            form,
             token_ids: prompt,
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),
@@ -124,13 +133,25 @@ impl Sequence {
         self.sampling.prompt_logprobs.is_some() && self.prompt_logprobs.len() + 1 < self.prompt_tokens
     }
 
-    /// Guesses at most `most` tokens that the model checks along with the next step.
+    /// The form of the answer, where the next step may choose a token of it.
+    pub(super) fn form_to_prepare(&mut self, chunk: usize) -> Option<&mut Form> {
+        if self.wanted(chunk) == 0 { None } else { self.form.as_mut() }
+    }
+
+    /// Guesses tokens that the model checks along with the next step: those that the form of the answer demands, else at
+    /// most `most` that followed the last ones before.
     pub(super) fn guess(&mut self, most: usize) {
         self.guesses.clear();
         if !self.is_reading() {
             // The last token of an answer needs no guess after it.
-            let most = most.min(self.limit.saturating_sub(self.answer_len() + 1));
-            self.guesses.extend(guess(&self.token_ids, most));
+            let room = self.limit.saturating_sub(self.answer_len() + 1);
+            if let Some(form) = &mut self.form {
+                let forced = form.forced();
+                self.guesses.extend(forced.into_iter().take(room.min(MOST_FORCED)));
+            }
+            if self.guesses.is_empty() {
+                self.guesses.extend(guess(&self.token_ids, most.min(room)));
+            }
         }
     }
 
@@ -187,6 +208,11 @@ impl Sequence {
 
     fn choose(&mut self, logits: &[f32], tokenizer: &dyn Tokenizer) -> Result<u32, Error> {
         let none = || Error::Invalid("the logits hold no finite number".to_owned());
+        if let Some(form) = &mut self.form {
+            let mut logits = logits.to_vec();
+            form.restrict(&mut logits)?;
+            return self.sampler.sample(&logits).ok_or_else(none);
+        }
         if self.answer_len() >= self.sampling.min_tokens && !self.sampling.ignore_eos {
             return self.sampler.sample(logits).ok_or_else(none);
         }
@@ -211,6 +237,9 @@ impl Sequence {
         if tokenizer.stop_tokens().contains(&token_id) {
             return self.flush(FinishReason::Stop).map(Some);
         }
+        if let Some(form) = &mut self.form {
+            form.accept(token_id)?;
+        }
         if let Some(top) = self.sampling.logprobs {
             self.logprobs.push(TokenLogprob::new(logits, token_id, top));
         }
@@ -218,6 +247,9 @@ impl Sequence {
         if self.show(&text) {
             self.send_logprobs();
             return Ok(Some(FinishReason::Stop));
+        }
+        if self.form.as_ref().is_some_and(Form::is_complete) {
+            return self.flush(FinishReason::Stop).map(Some);
         }
         if self.answer_len() >= self.limit {
             return self.flush(FinishReason::Length).map(Some);

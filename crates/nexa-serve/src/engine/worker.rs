@@ -8,9 +8,11 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, TokenScore, Tokenizer};
 
+use super::form::Form;
 use super::metrics::Finished;
 use super::queue::{Queue, Work};
 use super::sequence::Sequence;
@@ -91,7 +93,7 @@ impl Worker {
             self.joining.push_back(Sequence::new(request, Arc::clone(&self.tokenizer), context_length));
         }
         while let Some(mut sequence) = self.joining.pop_front() {
-            sequence.open(self.model.open(sequence.known_prompt()));
+            sequence.open(self.model.open_with(sequence.known_prompt(), sequence.adapter.as_ref()));
             let token_ids = sequence.pending(usize::MAX);
             if self.model.fits(&[Feed { sequence: sequence.id, token_ids: &token_ids, wanted: 0 }]) {
                 self.live.push(sequence);
@@ -122,13 +124,13 @@ impl Worker {
     }
 
     fn step(&mut self) {
-        let planned = self.plan();
-        if planned.is_empty() {
+        let plan = self.plan();
+        if plan.positions.is_empty() {
             return;
         }
-        let rows = self.rows(&planned);
+        let rows = self.rows(&plan);
         let mut endings = Vec::new();
-        for (position, rows) in planned.into_iter().zip(rows) {
+        for (position, rows) in plan.positions.into_iter().zip(rows) {
             match rows.and_then(|rows| self.advance(position, &rows)) {
                 Ok(None) => {}
                 Ok(Some(reason)) => endings.push((position, Ending::Done(reason))),
@@ -161,31 +163,31 @@ impl Worker {
 
     /// Chooses the sequences of this step: all that write, and those that read whose chunks fit, in order. Where memory is
     /// short, guesses go first, then the youngest sequence waits.
-    fn plan(&mut self) -> Vec<usize> {
+    fn plan(&mut self) -> Plan {
         for sequence in &mut self.live {
             sequence.guess(self.config.guesses);
         }
         loop {
-            let planned = self.chosen();
-            if planned.is_empty() || self.fits(&planned) {
-                return planned;
+            let plan = self.chosen();
+            if plan.positions.is_empty() || self.model.fits(&self.feeds(&plan)) {
+                return plan;
             }
             if self.live.iter_mut().map(Sequence::drop_guesses).fold(false, |any, had| any | had) {
                 continue;
             }
-            let Some(youngest) = self.live.pop() else { return Vec::new() };
+            let Some(youngest) = self.live.pop() else { return Plan::default() };
             self.model.close(youngest.id);
             if self.live.is_empty() {
                 let error = self.cache_full();
                 self.leave(youngest, Ending::Failed(error));
-                return Vec::new();
+                return Plan::default();
             }
             self.queue.metrics.preempted();
             self.joining.push_front(youngest);
         }
     }
 
-    fn chosen(&self) -> Vec<usize> {
+    fn chosen(&self) -> Plan {
         let mut room = self.config.prefill_chunk;
         let mut fits = |sequence: &Sequence| {
             if !sequence.is_reading() {
@@ -197,24 +199,18 @@ impl Worker {
             room = if fits { room - chunk } else { 0 };
             fits
         };
-        (0..self.live.len()).filter(|&position| fits(&self.live[position])).collect()
+        let positions: Vec<_> = (0..self.live.len()).filter(|&position| fits(&self.live[position])).collect();
+        let pending =
+            positions.iter().map(|&position| self.live[position].pending(self.config.prefill_chunk));
+        Plan { pending: pending.collect(), positions }
     }
 
-    fn fits(&self, planned: &[usize]) -> bool {
-        let pending = self.pending(planned);
-        self.model.fits(&self.feeds(planned, &pending))
-    }
-
-    fn pending(&self, planned: &[usize]) -> Vec<Vec<u32>> {
-        planned.iter().map(|&position| self.live[position].pending(self.config.prefill_chunk)).collect()
-    }
-
-    fn feeds<'a>(&self, planned: &[usize], pending: &'a [Vec<u32>]) -> Vec<Feed<'a>> {
+    fn feeds<'a>(&self, plan: &'a Plan) -> Vec<Feed<'a>> {
         let feed = |(&position, token_ids): (&usize, &'a Vec<u32>)| {
             let sequence = &self.live[position];
             Feed { sequence: sequence.id, token_ids, wanted: sequence.wanted(self.config.prefill_chunk) }
         };
-        planned.iter().zip(pending).map(feed).collect()
+        plan.positions.iter().zip(&plan.pending).map(feed).collect()
     }
 
     fn cache_full(&self) -> Error {
@@ -224,10 +220,9 @@ impl Worker {
 
     /// The logits of the planned sequences. When a step fails, no sequence has grown: each is tried alone, so that only
     /// those fail that the model cannot feed.
-    fn rows(&mut self, planned: &[usize]) -> Vec<Result<Rows, Error>> {
-        let pending = self.pending(planned);
-        let feeds = self.feeds(planned, &pending);
-        match self.model.step(&feeds) {
+    fn rows(&mut self, plan: &Plan) -> Vec<Result<Rows, Error>> {
+        let feeds = self.feeds(plan);
+        match self.step_and_prepare(&plan.positions, &feeds) {
             Ok(rows) => complete(self.model.as_ref(), rows, &feeds),
             Err(error) if feeds.len() == 1 => vec![Err(error)],
             Err(_) => feeds
@@ -238,6 +233,25 @@ impl Worker {
                 })
                 .collect(),
         }
+    }
+
+    /// Makes a step, and meanwhile finds out which tokens the forms of answers allow after it.
+    fn step_and_prepare(&mut self, positions: &[usize], feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error> {
+        let chunk = self.config.prefill_chunk;
+        let live = self
+            .live
+            .iter_mut()
+            .enumerate()
+            .filter(|(position, _)| positions.binary_search(position).is_ok());
+        let forms: Vec<_> = live.filter_map(|(_, sequence)| sequence.form_to_prepare(chunk)).collect();
+        if forms.is_empty() {
+            return self.model.step(feeds);
+        }
+        let model = &mut self.model;
+        thread::scope(|scope| {
+            scope.spawn(|| forms.into_iter().for_each(Form::prepare));
+            model.step(feeds)
+        })
     }
 
     /// Takes sequences, given by ascending position, out of the batch, and tells their callers last: who has the answer
@@ -321,6 +335,13 @@ impl Worker {
             job.sink.send(Err(self.queue.why_stopped()));
         }
     }
+}
+
+/// The sequences of a step, by their places in the batch, and the tokens that each is fed.
+#[derive(Default)]
+struct Plan {
+    positions: Vec<usize>,
+    pending: Vec<Vec<u32>>,
 }
 
 /// The logits of one sequence after a step: so many rows, end to end.

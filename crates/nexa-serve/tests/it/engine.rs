@@ -380,3 +380,31 @@ fn a_chat_that_the_model_refuses_fails_the_call() {
     let error = engine.chat(&[request], &mut |_| {}).unwrap_err();
     assert_eq!(error.to_string(), "tokenize: the model has no chat template");
 }
+
+#[tokio::test]
+async fn requests_of_several_adapters_share_a_batch_and_each_is_as_alone() {
+    let together = engine(Fake::mixing());
+    let handles = |engine: &Engine| {
+        let adapted = ["7", "8"].map(|salt| {
+            engine.with_adapter(engine.load_adapter(salt.as_ref()).expect("a number is an adapter"))
+        });
+        [engine.clone()].into_iter().chain(adapted).collect::<Vec<_>>()
+    };
+    let sampling = |seed| Sampling { temperature: 1.0, seed, max_tokens: 12, ..Sampling::default() };
+    let handles_together = handles(&together);
+    let answers: Vec<_> = (0..9).map(|n| ask(&handles_together[n % 3], "one prompt", sampling(5))).collect();
+    // Who asked with an adapter keeps it after it was dropped.
+    drop(handles_together);
+    let mut texts = Vec::new();
+    for answer in answers {
+        texts.push(answer.complete().await.unwrap().text);
+    }
+    for (n, handle) in handles(&sized(Fake::mixing(), small(1, 8))).iter().enumerate() {
+        let alone = answered(handle, "one prompt", sampling(5)).await.text;
+        assert!(texts.iter().skip(n).step_by(3).all(|text| *text == alone), "{texts:?}");
+    }
+    assert!(texts[0] != texts[1] && texts[1] != texts[2] && texts[0] != texts[2], "{texts:?}");
+
+    let error = together.load_adapter("nothing".as_ref()).unwrap_err();
+    assert!(matches!(error, ModelError::Invalid(message) if message == "nothing is no adapter"));
+}

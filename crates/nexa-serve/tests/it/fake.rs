@@ -1,13 +1,16 @@
 //! A language model without weights: its logits are a function of the tokens that it was fed.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nexa_core::lm::{
-    CacheUse, ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo, Opened, Role, SequenceId,
-    TokenScore, Tokenizer,
+    Adapter, AdapterLoader, CacheUse, ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo,
+    Opened, Role, SequenceId, TokenScore, Tokenizer, ToolSyntax,
 };
+use serde_json::{Map, Value, json};
 
 /// Begins every text.
 pub(crate) const BEGIN: u32 = 256;
@@ -72,6 +75,19 @@ impl Tokenizer for ByteTokenizer {
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<EncodedChat, Error> {
         self.render(messages)
     }
+    fn tool_syntax(&self) -> Option<ToolSyntax> {
+        self.has_template.then_some(ToolSyntax::Tagged)
+    }
+    /// Shows what it is given as it is, so that tests can tell.
+    fn encode_tool_prompt(
+        &self,
+        messages: &[Map<String, Value>],
+        tools: Option<&Value>,
+    ) -> Result<Vec<u32>, Error> {
+        let mut token_ids = self.encode(&json!({"messages": messages, "tools": tools}).to_string())?;
+        token_ids.push(ASSISTANT);
+        Ok(token_ids)
+    }
     fn prefix_token(&self) -> u32 {
         BEGIN
     }
@@ -86,11 +102,24 @@ type Rule = Box<dyn Fn(&[Vec<u32>]) -> Vec<f32> + Send>;
 /// What happens before a step: it may block, fail or panic.
 type Hook = Box<dyn FnMut(&[Feed<'_>]) -> Result<(), Error> + Send>;
 
+/// Loads adapters: a folder is a number that changes all logits.
+struct Salts(AtomicU64);
+
+impl AdapterLoader for Salts {
+    fn load_adapter(&self, folder: &Path) -> Result<Adapter, Error> {
+        let salt = folder.to_str().and_then(|name| name.parse::<u32>().ok());
+        let salt = salt.ok_or_else(|| Error::Invalid(format!("{} is no adapter", folder.display())))?;
+        Ok(Adapter { generation: self.0.fetch_add(1, Ordering::Relaxed) + 1, weights: Arc::new(salt) })
+    }
+}
+
 /// The model.
 pub(crate) struct Fake {
     info: ModelInfo,
     tokenizer: Arc<ByteTokenizer>,
     sequences: HashMap<SequenceId, Vec<Vec<u32>>>,
+    /// What adapters put before the tokens of sequences.
+    salts: HashMap<SequenceId, u32>,
     opened: u64,
     rule: Rule,
     hook: Option<Hook>,
@@ -117,6 +146,7 @@ impl Fake {
             },
             tokenizer: Arc::new(ByteTokenizer { has_template: true }),
             sequences: HashMap::new(),
+            salts: HashMap::new(),
             opened: 0,
             rule: Box::new(rule),
             hook: None,
@@ -218,9 +248,15 @@ impl LanguageModel for Fake {
     fn tokenizer(&self) -> Arc<dyn Tokenizer> {
         self.tokenizer.clone()
     }
-    fn open(&mut self, _: &[u32]) -> Opened {
+    fn adapter_loader(&self) -> Option<Arc<dyn AdapterLoader>> {
+        Some(Arc::new(Salts(AtomicU64::new(0))))
+    }
+    fn open_with(&mut self, _: &[u32], adapter: Option<&Adapter>) -> Opened {
         self.opened += 1;
         let sequence = SequenceId(self.opened);
+        if let Some(adapter) = adapter {
+            self.salts.insert(sequence, *adapter.weights.downcast_ref::<u32>().expect("a salt"));
+        }
         self.sequences.insert(sequence, Vec::new());
         Opened { sequence, cached_tokens: 0 }
     }
@@ -259,8 +295,9 @@ impl LanguageModel for Fake {
             pieces.push(feed.token_ids.to_vec());
             assert!(pieces.concat().len() <= self.info.context_length, "more tokens than positions");
             let seen = feed.token_ids.len();
+            let salt = self.salts.get(&feed.sequence).map(|&salt| vec![salt]);
             let logits = (seen - feed.wanted + 1..=seen).map(|end| {
-                let mut pieces = before.clone();
+                let mut pieces: Vec<Vec<u32>> = salt.iter().chain(&before).cloned().collect();
                 pieces.push(feed.token_ids[..end].to_vec());
                 (self.rule)(&pieces)
             });
@@ -270,6 +307,7 @@ impl LanguageModel for Fake {
     }
     fn close(&mut self, sequence: SequenceId) {
         self.sequences.remove(&sequence);
+        self.salts.remove(&sequence);
         if let Some(closed) = &self.closed {
             let _ = closed.send(sequence.0);
         }

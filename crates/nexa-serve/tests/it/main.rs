@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod access;
+mod adapters;
 mod api;
 mod crowd;
 mod echo;
 mod embeddings;
 mod engine;
 mod fake;
+mod form;
 mod life;
 mod limits;
 mod mutated;
@@ -16,3 +18,4 @@ mod openapi;
 mod score;
 mod stream;
 mod tokens;
+mod tools;

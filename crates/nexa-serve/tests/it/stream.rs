@@ -11,7 +11,7 @@ use crate::fake::Fake;
 use crate::life::{Server, chat};
 
 /// The `data:` of a stream, without its end marker.
-async fn chunks(server: &Server, path: &str, body: Value) -> Vec<Value> {
+pub(crate) async fn chunks(server: &Server, path: &str, body: Value) -> Vec<Value> {
     let response = server.post(path, body).await;
     assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
     let text = response.text().await.unwrap();

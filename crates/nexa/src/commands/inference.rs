@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nexa_core::artifact::{Artifact, Kind};
-use nexa_core::{ExitCode, files, lineage};
+use nexa_core::{Error, ExitCode, files, lineage};
 use nexa_model::{CacheConfig, CacheNumber, Checkpoint, LocalModel, Quantisation};
 use nexa_serve::{About, Engine, EngineConfig, Evaluation, Life, Loaded, ServerConfig};
 
 use crate::app::App;
 use crate::args::{AccessArgs, Global, InferenceArgs, ServedModelArgs};
+use crate::models;
 use crate::render::{self, error::reported};
 
 /// The config of a checkpoint, in its folder.
@@ -31,12 +32,22 @@ pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
         ..EngineConfig::default()
     };
     engine.validate().map_err(reported)?;
-    let config =
-        ServerConfig { host: args.host.clone(), port: args.port, ..server_config(&app, &args.access)? };
+    let config = ServerConfig {
+        host: args.host.clone(),
+        port: args.port,
+        lora_folder: args.lora_folder.clone(),
+        ..server_config(&app, &args.access)?
+    };
+    let lora = args.lora.iter().map(|text| adapter(&app, text)).collect::<Result<Vec<_>>>()?;
     let load = move || {
         let model = found.load(&args.model)?;
         let engine = Engine::start(Box::new(model), engine).map_err(reported)?;
-        Ok::<_, Failure>(Loaded { engine, about })
+        let load = |(name, path): (String, PathBuf)| match engine.load_adapter(&path) {
+            Ok(adapter) => Ok((name, adapter)),
+            Err(error) => Err(anyhow::anyhow!("adapter `{name}`: {error}")),
+        };
+        let adapters = lora.into_iter().map(load).collect::<Result<_>>()?;
+        Ok::<_, Failure>(Loaded { engine, about, adapters })
     };
     let tell = |life| match life {
         Life::Listening(address) => render::note(&format!("loading {name}, listening on {address}")),
@@ -44,6 +55,15 @@ pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
     };
     nexa_serve::serve(load, &config, tell, &app.cancel).map_err(|Failure(error)| error)?;
     Ok(ExitCode::Success)
+}
+
+/// The name and the folder of an adapter that is served from the beginning.
+fn adapter(app: &App, text: &str) -> Result<(String, PathBuf)> {
+    let (name, path) =
+        text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty()).ok_or_else(
+            || Error::config("command line", format!("`--lora {text}` is not of the form NAME=PATH")),
+        )?;
+    Ok((name.to_owned(), models::adapter(app, path)?))
 }
 
 /// What ends a server, whoever says it.

@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("ureq", &["nexa-train"]),
     ("rustls", &["nexa-distill"]),
     ("hyper*", &["nexa-serve", "nexa-ui"]),
+    ("llguidance", &["nexa-serve"]),
     ("subtle", &["nexa-serve"]),
     ("whatlang", &["nexa-data", "nexa-distill"]),
     ("phonenumber", &["nexa-data"]),

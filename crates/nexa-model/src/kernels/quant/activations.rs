@@ -2,6 +2,10 @@
 
 use super::BLOCK;
 use crate::kernels::simd::vectorised;
+use crate::kernels::team;
+
+/// Blocks that one part quantises.
+const BLOCKS_PER_PART: usize = 1024;
 
 /// Rows that products with quantised weights take.
 #[derive(Debug)]
@@ -31,7 +35,10 @@ impl Activations {
     pub(crate) fn new(rows: &[f32], inputs: usize) -> Self {
         let empty = ActivationBlock { quants: [[0; 4]; BLOCK / 4], scale: 0.0, sums: [0; 2] };
         let mut blocks = vec![empty; rows.len() / BLOCK];
-        quantise(rows, &mut blocks);
+        team::chunks(&mut blocks, BLOCKS_PER_PART, |index, blocks| {
+            let first = index * BLOCKS_PER_PART * BLOCK;
+            quantise(&rows[first..first + blocks.len() * BLOCK], blocks);
+        });
         Self { blocks, per_row: inputs / BLOCK }
     }
 

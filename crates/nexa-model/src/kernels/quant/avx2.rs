@@ -6,7 +6,7 @@
 //! arrangements spend most of their instructions.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use self::x86_64::{is_supported, multiply, widened};
+pub(super) use self::x86_64::{is_supported, multiply, widen, widen_both};
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) use self::elsewhere::{is_supported, multiply};
@@ -47,19 +47,64 @@ mod x86_64 {
             && is_x86_feature_detected!("f16c")
     }
 
-    /// Widens eight halves.
-    #[inline]
-    pub(in super::super) fn widened(halves: &[f16; ROWS]) -> [f32; ROWS] {
+    /// How far ahead of the quants that are multiplied those are asked for that will be: what a thread computes until they
+    /// come from memory.
+    const AHEAD: usize = 2048;
+    /// Bytes that come from memory at a time.
+    const LINE: usize = 64;
+
+    /// Asks for memory that lies some bytes after what `what` points to.
+    #[inline(always)]
+    fn prefetch<T>(what: &T, bytes: usize) {
+        let place = std::ptr::from_ref(what).cast::<i8>().wrapping_add(bytes);
+        #[expect(unsafe_code, reason = "the instruction takes a pointer")]
+        // SAFETY: nothing is read or written, whatever the address: where nothing is mapped, nothing happens.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(place);
+        }
+    }
+
+    /// Widens eight halves each.
+    pub(in super::super) fn widen(halves: &[[f16; ROWS]], to: &mut Vec<[f32; ROWS]>) {
         #[target_feature(enable = "avx,f16c")]
-        #[inline]
-        fn widen(halves: [u16; ROWS]) -> [f32; ROWS] {
-            cast(_mm256_cvtph_ps(cast(halves)))
+        fn each(halves: &[[f16; ROWS]], to: &mut Vec<[f32; ROWS]>) {
+            to.resize(halves.len(), [0.0; ROWS]);
+            let panel = size_of_val(halves);
+            for (to, halves) in to.iter_mut().zip(halves) {
+                prefetch(halves, panel);
+                *to = cast(_mm256_cvtph_ps(cast(halves.map(f16::to_bits))));
+            }
         }
         assert!(is_supported(), "the caller has asked");
         #[expect(unsafe_code, reason = "code for optional processor features can only be called so")]
-        // SAFETY: the features that `widen` is compiled for were detected in the line above.
+        // SAFETY: the features that `each` is compiled for were detected in the line above.
         unsafe {
-            widen(halves.map(f16::to_bits))
+            each(halves, to);
+        }
+    }
+
+    /// Widens pairs of eight halves each.
+    pub(in super::super) fn widen_both(
+        both: &[[[f16; ROWS]; 2]],
+        first: &mut Vec<[f32; ROWS]>,
+        second: &mut Vec<[f32; ROWS]>,
+    ) {
+        #[target_feature(enable = "avx,f16c")]
+        fn each(both: &[[[f16; ROWS]; 2]], first: &mut Vec<[f32; ROWS]>, second: &mut Vec<[f32; ROWS]>) {
+            first.resize(both.len(), [0.0; ROWS]);
+            second.resize(both.len(), [0.0; ROWS]);
+            let panel = size_of_val(both);
+            for ((first, second), both) in first.iter_mut().zip(second).zip(both) {
+                prefetch(both, panel);
+                *first = cast(_mm256_cvtph_ps(cast(both[0].map(f16::to_bits))));
+                *second = cast(_mm256_cvtph_ps(cast(both[1].map(f16::to_bits))));
+            }
+        }
+        assert!(is_supported(), "the caller has asked");
+        #[expect(unsafe_code, reason = "code for optional processor features can only be called so")]
+        // SAFETY: the features that `each` is compiled for were detected in the line above.
+        unsafe {
+            each(both, first, second);
         }
     }
 
@@ -92,6 +137,9 @@ mod x86_64 {
         let mut sums = [_mm256_setzero_ps(); R];
         let quants = panel.quants.chunks_exact(ROWS * 32 / 8 * BITS);
         for (at, (quants, scales)) in quants.zip(panel.scales).enumerate() {
+            for line in quants.iter().step_by(LINE) {
+                prefetch(line, AHEAD);
+            }
             let blocks: [&ActivationBlock; R] = std::array::from_fn(|row| &rows[row][at]);
             let dots = match BITS {
                 4 => four_bits(quants, blocks),
@@ -119,6 +167,9 @@ mod x86_64 {
         let mut sums = [_mm256_setzero_ps(); R];
         let quants = panel.quants.chunks_exact(ROWS * 32 / 8 * 6);
         for (at, (quants, scales)) in quants.zip(panel.scales.as_chunks::<2>().0).enumerate() {
+            for line in quants.iter().step_by(LINE) {
+                prefetch(line, AHEAD);
+            }
             let blocks: [&ActivationBlock; R] = std::array::from_fn(|row| &rows[row][at]);
             let dots = six_bits(quants, blocks);
             for half in 0..2 {

@@ -21,21 +21,22 @@ mod panels;
 mod tests;
 mod tile;
 
-use rayon::prelude::*;
-
 use self::activations::Activations;
 use self::panels::{Panels, ROWS, Scratch};
 use self::tile::{Tile, TileRows};
+use super::team;
 use crate::gguf::TensorType;
 
 /// Weights of a block, and activations that share a scale.
 pub(crate) const BLOCK: usize = 32;
 /// Rows of activations up to which threads share the panels of a weight; above, they share the rows.
 const FEW_ROWS: usize = 48;
-/// Rows of activations that one task takes: they stay in the cache while the panels run past them.
-const ROWS_PER_TASK: usize = 64;
-/// Multiply-adds below which a second thread costs more than it brings.
-const WORTH_A_THREAD: usize = 1 << 18;
+/// Rows of activations that one part takes: they stay in the cache while the panels run past them.
+const ROWS_PER_PART: usize = 64;
+/// Multiply-adds below which a part costs more than it brings.
+const WORTH_A_PART: usize = 1 << 16;
+/// Parts that a thread takes of a product with few rows.
+const PARTS_PER_THREAD: usize = 4;
 
 /// A weight matrix `[outputs, inputs]` in few bits.
 #[derive(Debug)]
@@ -84,31 +85,25 @@ impl QuantLinear {
     /// `rows` is `[n, inputs]`, `output` is `[n, width]`.
     pub(crate) fn forward(&self, rows: &Activations, output: &mut [f32], width: usize, column: usize) {
         let count = rows.len();
-        let work = count * self.outputs * rows.inputs();
-        let threads = if work < WORTH_A_THREAD { 1 } else { rayon::current_num_threads() };
         if count <= FEW_ROWS {
+            let panels_per_part = self.panels.len().div_ceil(self.parts(rows));
             let mut tiles = vec![[0.0; ROWS]; self.panels.len() * count];
-            let panels_per_task = self.panels.len().div_ceil(threads);
-            let task = |(index, tiles): (usize, &mut [[f32; ROWS]])| {
+            team::chunks(&mut tiles, panels_per_part * count, |index, tiles| {
                 let mut scratch = Scratch::default();
-                for (panel, tiles) in (index * panels_per_task..).zip(tiles.chunks_exact_mut(count)) {
+                for (panel, tiles) in (index * panels_per_part..).zip(tiles.chunks_exact_mut(count)) {
                     self.panel(panel, rows, 0..count, &mut scratch, tiles);
                 }
-            };
-            if threads == 1 {
-                task((0, &mut tiles));
-            } else {
-                tiles.par_chunks_mut(panels_per_task * count).enumerate().for_each(task);
-            }
+            });
             for (panel, tiles) in tiles.chunks_exact(count).enumerate() {
                 self.store(panel, tiles, &mut output[column..], width);
             }
             return;
         }
-        let rows_per_task = count.div_ceil(threads).next_multiple_of(tile::MOST_ROWS).min(ROWS_PER_TASK);
-        output.par_chunks_mut(rows_per_task * width).enumerate().for_each(|(index, output)| {
-            let first = index * rows_per_task;
-            let own = first..(first + rows_per_task).min(count);
+        let rows_per_part =
+            count.div_ceil(team::threads()).next_multiple_of(tile::MOST_ROWS).min(ROWS_PER_PART);
+        team::chunks(output, rows_per_part * width, |index, output| {
+            let first = index * rows_per_part;
+            let own = first..(first + rows_per_part).min(count);
             let mut scratch = Scratch::default();
             let mut tiles = vec![[0.0; ROWS]; own.len()];
             for panel in 0..self.panels.len() {
@@ -116,6 +111,12 @@ impl QuantLinear {
                 self.store(panel, &tiles, &mut output[column..], width);
             }
         });
+    }
+
+    /// Into how many parts a product is split: more than there are threads, so that one that is held up delays no other.
+    fn parts(&self, rows: &Activations) -> usize {
+        let work = rows.len() * self.outputs * rows.inputs();
+        (work / WORTH_A_PART).clamp(1, PARTS_PER_THREAD * team::threads())
     }
 
     /// Multiplies one panel with some rows.

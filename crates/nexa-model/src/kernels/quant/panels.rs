@@ -56,6 +56,9 @@ pub(super) struct Panel<'a> {
 pub(super) struct Scratch {
     scales: Vec<[f32; ROWS]>,
     mins: Vec<[f32; ROWS]>,
+    /// What the scales and minima of super-blocks are counted in.
+    units: Vec<[f32; ROWS]>,
+    min_units: Vec<[f32; ROWS]>,
 }
 
 impl Bits {
@@ -197,16 +200,15 @@ impl Worths {
         scratch.mins.clear();
         let units = blocks.start / PER_UNIT..blocks.end / PER_UNIT;
         match self {
-            Self::Scales(scales) => scratch.scales.extend(scales[blocks].iter().map(widened)),
-            Self::ScalesAndMins(both) => {
-                scratch.scales.extend(both[blocks.clone()].iter().map(|[scales, _]| widened(scales)));
-                scratch.mins.extend(both[blocks].iter().map(|[_, mins]| widened(mins)));
-            }
+            Self::Scales(scales) => widen(&scales[blocks], &mut scratch.scales),
+            Self::ScalesAndMins(both) => widen_both(&both[blocks], &mut scratch.scales, &mut scratch.mins),
             Self::Grouped(all_units, both) => {
-                for ([unit, min_unit], both) in
-                    all_units[units].iter().zip(both[blocks].as_chunks::<PER_UNIT>().0)
-                {
-                    let (unit, min_unit) = (widened(unit), widened(min_unit));
+                let Scratch { units: scale_units, min_units, .. } = scratch;
+                scale_units.clear();
+                min_units.clear();
+                widen_both(&all_units[units], scale_units, min_units);
+                let all_units = scratch.units.iter().zip(&scratch.min_units);
+                for ((unit, min_unit), both) in all_units.zip(both[blocks].as_chunks::<PER_UNIT>().0) {
                     for [scales, mins] in both {
                         scratch.scales.push(std::array::from_fn(|row| unit[row] * f32::from(scales[row])));
                         scratch.mins.push(std::array::from_fn(|row| -min_unit[row] * f32::from(mins[row])));
@@ -214,8 +216,9 @@ impl Worths {
                 }
             }
             Self::Halved(all_units, scales) => {
-                for (unit, scales) in all_units[units].iter().zip(scales[blocks].as_chunks::<PER_UNIT>().0) {
-                    let unit = widened(unit);
+                scratch.units.clear();
+                widen(&all_units[units], &mut scratch.units);
+                for (unit, scales) in scratch.units.iter().zip(scales[blocks].as_chunks::<PER_UNIT>().0) {
                     for scales in scales.iter().flatten() {
                         scratch.scales.push(std::array::from_fn(|row| unit[row] * f32::from(scales[row])));
                     }
@@ -225,14 +228,23 @@ impl Worths {
     }
 }
 
-/// Widens eight halves, by the processor where it can.
-#[inline(always)]
-fn widened(halves: &[f16; ROWS]) -> [f32; ROWS] {
+/// Widens scales, by the processor where it can.
+fn widen(halves: &[[f16; ROWS]], to: &mut Vec<[f32; ROWS]>) {
     #[cfg(target_arch = "x86_64")]
     if super::avx2::is_supported() {
-        return super::avx2::widened(halves);
+        return super::avx2::widen(halves, to);
     }
-    halves.map(f16::to_f32)
+    to.extend(halves.iter().map(|halves| halves.map(f16::to_f32)));
+}
+
+/// Widens scales and minima that lie side by side.
+fn widen_both(both: &[[[f16; ROWS]; 2]], scales: &mut Vec<[f32; ROWS]>, mins: &mut Vec<[f32; ROWS]>) {
+    #[cfg(target_arch = "x86_64")]
+    if super::avx2::is_supported() {
+        return super::avx2::widen_both(both, scales, mins);
+    }
+    scales.extend(both.iter().map(|[scales, _]| scales.map(f16::to_f32)));
+    mins.extend(both.iter().map(|[_, mins]| mins.map(f16::to_f32)));
 }
 
 /// Puts the quants of a block of eight rows into their places.
