@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_json::writer::{EncoderOptions, JsonArray, LineDelimited, WriterBuilder, make_encoder};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, IntervalUnit, SchemaRef};
 use nexa_core::Error;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -76,17 +76,13 @@ impl<W: Write + Send> Sink<W> {
                 Writer::JsonLines(json().build(encoder(out, compression)?))
             }
             OutputFormat::Parquet => {
+                check_storable(schema)?;
                 // A reader that knows Arrow would else be given the types by which this query happened to run.
-                let options = || {
-                    ArrowWriterOptions::new()
-                        .with_properties(tables::properties())
-                        .with_skip_arrow_metadata(true)
-                };
+                let options = ArrowWriterOptions::new()
+                    .with_properties(tables::properties())
+                    .with_skip_arrow_metadata(true);
+                let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options);
                 let failed = |e| tables::failed("write", name, e);
-                // A type that Parquet lacks is told by a writer that has written the head of the file already.
-                ArrowWriter::try_new_with_options(io::sink(), Arc::clone(schema), options())
-                    .map_err(failed)?;
-                let writer = ArrowWriter::try_new_with_options(out, Arc::clone(schema), options());
                 Writer::Parquet(Box::new(writer.map_err(failed)?))
             }
         };
@@ -133,6 +129,25 @@ impl<W: Write + Send> Sink<W> {
                 let mut out = writer.into_inner().map_err(|e| tables::failed("write", name, e))?;
                 out.flush().map_err(failed)
             }
+        }
+    }
+}
+
+/// Refuses intervals of months, days and fractions of a second, for which Parquet has no type, before anything is written.
+fn check_storable(schema: &SchemaRef) -> Result<()> {
+    fn is_interval(holds: &DataType) -> bool {
+        match holds {
+            DataType::Interval(IntervalUnit::MonthDayNano) => true,
+            DataType::List(inner) => is_interval(inner.data_type()),
+            DataType::Struct(fields) => fields.iter().any(|field| is_interval(field.data_type())),
+            _ => false,
+        }
+    }
+    match schema.fields().iter().find(|field| is_interval(field.data_type())) {
+        None => Ok(()),
+        Some(field) => {
+            let message = format!("Parquet has no type for the interval in column `{}`", field.name());
+            Err(query(message, Some("write it as text: `CAST(… AS VARCHAR)`".to_owned())))
         }
     }
 }

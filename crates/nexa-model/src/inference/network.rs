@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::adapters::{HostAdapter, HostCorrection};
 use super::host::{HostWeights, Numbers};
 use super::pages::{PageId, Pool};
+use crate::kernels::attention::Heads;
 use crate::kernels::cache::{self, CacheNumber, PAGE_TOKENS, Page, PageShape, Queries};
 use crate::kernels::head_norm::{self, Norms};
 use crate::kernels::rope::RopeTable;
+use crate::kernels::simd::LANES;
 use crate::kernels::{gather, rms_norm, swiglu, team};
 use crate::lora::PerProjection;
 use crate::rope::Rope;
@@ -169,13 +171,13 @@ impl HostNetwork {
         }
     }
 
-    /// Attends within every sequence: some tokens of one are a task, or a head where it is one token that sees many.
+    /// Attends within every sequence: some tokens of one are a task; a single token that sees many is split further.
     fn attend(&self, inputs: &[Input<'_>], layer: usize, qkv: &[f32]) -> Vec<f32> {
         let heads = self.config.heads();
         let (width, group_width) = (heads.output_width(), heads.group() * heads.head_dim);
         let window = self.config.window(layer);
         let mut output = vec![0.0; qkv.len() / heads.qkv_width() * width];
-        let mut tasks = Vec::new();
+        let (mut tasks, mut singles) = (Vec::new(), Vec::new());
         let mut work = 0;
         let (mut rest_qkv, mut rest) = (qkv, output.as_mut_slice());
         for input in inputs {
@@ -187,28 +189,76 @@ impl HostNetwork {
                 let (own, tail) = rest.split_at_mut(tokens * width);
                 (rest_qkv, rest) = (tail_qkv, tail);
                 let queries = Queries { pages: &input.sequence.pages, layer, first, window, qkv: own_qkv };
-                if tokens == 1 {
-                    let heads = own.chunks_exact_mut(group_width).enumerate();
-                    tasks.extend(heads.map(|(head, output)| Task { queries, heads: head..head + 1, output }));
+                if tokens == 1 && first * width >= WORTH_A_THREAD {
+                    singles.push((queries, own));
                 } else {
-                    tasks.push(Task { queries, heads: 0..heads.key_value, output: own });
+                    tasks.push((queries, own));
+                    work += tokens * (first + tokens) * width;
                 }
-                work += tokens * (first + tokens) * width;
                 (first, left) = (first + tokens, left - tokens);
             }
         }
-        let attend = |Task { queries, heads, output }: Task<'_>| {
-            let width = heads.len() * group_width;
-            for (column, head) in heads.enumerate() {
-                queries.attend(head, output, width, column * group_width);
+        let attend = |_, (queries, output): (Queries<'_>, &mut [f32])| {
+            for head in 0..heads.key_value {
+                queries.attend(head, output, width, head * group_width);
             }
         };
         if work < WORTH_A_THREAD {
-            tasks.into_iter().for_each(attend);
+            tasks.into_iter().for_each(|task| attend(0, task));
         } else {
-            team::tasks(tasks.into_iter(), |_, task| attend(task));
+            team::tasks(tasks.into_iter(), attend);
         }
+        attend_singles(heads, singles);
         output
+    }
+}
+
+/// Attends with single tokens, of which each sees many: first the scores of their pages are shared by all threads, then
+/// the dimensions of what is mixed.
+fn attend_singles(heads: Heads, singles: Vec<(Queries<'_>, &mut [f32])>) {
+    /// Pages that one part scores.
+    const PAGES_PER_PART: usize = 8;
+    /// Blocks of dimensions that one part mixes.
+    const BLOCKS_PER_PART: usize = 2;
+
+    let group = heads.group();
+    let blocks = heads.head_dim.div_ceil(LANES);
+    let empty = |length: usize| vec![[0.0; LANES]; heads.key_value * length * group];
+    let mut scores: Vec<_> = singles.iter().map(|(queries, _)| empty(queries.seen_pages().len())).collect();
+    let parts = singles.iter().zip(&mut scores).flat_map(|((queries, _), scores)| {
+        let seen = queries.seen_pages();
+        let of_heads = scores.chunks_exact_mut(seen.len() * group).enumerate();
+        of_heads.flat_map(move |(head, scores)| {
+            let firsts = seen.clone().step_by(PAGES_PER_PART);
+            firsts.zip(scores.chunks_mut(PAGES_PER_PART * group)).map(move |part| (queries, head, part))
+        })
+    });
+    team::tasks(parts, |_, (queries, head, (first, scores))| {
+        queries.score(head, first..first + scores.len() / group, scores);
+    });
+
+    let mut mixed: Vec<_> = singles.iter().map(|_| empty(blocks)).collect();
+    let parts = singles.iter().zip(&scores).zip(&mut mixed).flat_map(|(((queries, _), scores), mixed)| {
+        let of_heads = scores.chunks_exact(queries.seen_pages().len() * group).enumerate();
+        of_heads.zip(mixed.chunks_exact_mut(blocks * group)).flat_map(move |((head, scores), mixed)| {
+            let firsts = (0..blocks).step_by(BLOCKS_PER_PART);
+            firsts
+                .zip(mixed.chunks_mut(BLOCKS_PER_PART * group))
+                .map(move |part| (queries, head, scores, part))
+        })
+    });
+    team::tasks(parts, |_, (queries, head, scores, (first, mixed))| {
+        queries.mix(head, scores, first..first + mixed.len() / group, mixed);
+    });
+
+    for ((_, output), mixed) in singles.into_iter().zip(&mixed) {
+        for (query, output) in output.chunks_exact_mut(heads.head_dim).enumerate() {
+            let (head, member) = (query / group, query % group);
+            let own = mixed[head * blocks * group..].iter().skip(member).step_by(group);
+            for (output, mixed) in output.chunks_mut(LANES).zip(own) {
+                output.copy_from_slice(&mixed[..output.len()]);
+            }
+        }
     }
 }
 
@@ -248,13 +298,6 @@ impl Spans {
             }
         }
     }
-}
-
-/// Queries that attend with some heads, and where the results go.
-struct Task<'a> {
-    queries: Queries<'a>,
-    heads: Range<usize>,
-    output: &'a mut [f32],
 }
 
 /// Returns the rotations of the tokens that are fed to every sequence.

@@ -29,6 +29,24 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
+/// Asks for memory that lies some bytes after what `what` points to, so that it is there when it is needed.
+#[inline(always)]
+pub(crate) fn prefetch<T>(what: &T, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+        let place = std::ptr::from_ref(what).cast::<i8>().wrapping_add(bytes);
+        #[expect(unsafe_code, reason = "the instruction takes a pointer")]
+        // SAFETY: nothing is read or written, whatever the address: where nothing is mapped, nothing happens.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(place);
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (what, bytes);
+}
+
 /// Adds the lanes pairwise, in an order that is the same for every caller.
 #[inline(always)]
 pub(crate) fn sum_lanes(mut lanes: [f32; LANES]) -> f32 {

@@ -38,6 +38,7 @@ mod x86_64 {
     use super::super::activations::ActivationBlock;
     use super::super::groups::Bits;
     use super::super::panels::{Panel, ROWS};
+    use crate::kernels::simd::prefetch;
 
     /// Whether the processor has what the kernels of this module are compiled for.
     #[inline]
@@ -52,17 +53,6 @@ mod x86_64 {
     const AHEAD: usize = 2048;
     /// Bytes that come from memory at a time.
     const LINE: usize = 64;
-
-    /// Asks for memory that lies some bytes after what `what` points to.
-    #[inline(always)]
-    fn prefetch<T>(what: &T, bytes: usize) {
-        let place = std::ptr::from_ref(what).cast::<i8>().wrapping_add(bytes);
-        #[expect(unsafe_code, reason = "the instruction takes a pointer")]
-        // SAFETY: nothing is read or written, whatever the address: where nothing is mapped, nothing happens.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(place);
-        }
-    }
 
     /// Widens eight halves each.
     pub(in super::super) fn widen(halves: &[[f16; ROWS]], to: &mut Vec<[f32; ROWS]>) {

@@ -3,7 +3,9 @@
 //! A page holds 16 successive tokens in every layer. Within it they are stored as the panels that
 //! [`super::panel::tile`] multiplies with, so that nothing is packed again when a token comes. A query's scores, their
 //! softmax and the mix of the values depend on that query and on the tokens before it alone, whatever stands in the
-//! same step, in whichever pages the tokens lie and whoever else reads them.
+//! same step, in whichever pages the tokens lie and whoever else reads them. [`one`] is the same for a single token.
+
+mod one;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -115,7 +117,9 @@ impl Page {
 /// A number of a page.
 trait Number: Copy {
     fn narrow(value: f32) -> Self;
-    fn widen(panel: &[Self; LANES]) -> RightPanel;
+
+    /// Panels in single precision: as they are, else in a buffer that is as long.
+    fn widen<'a>(panels: &'a [[Self; LANES]], buffer: &'a mut [RightPanel]) -> &'a [RightPanel];
 }
 
 impl Number for f32 {
@@ -125,8 +129,8 @@ impl Number for f32 {
     }
 
     #[inline(always)]
-    fn widen(panel: &[Self; LANES]) -> RightPanel {
-        *panel
+    fn widen<'a>(panels: &'a [[Self; LANES]], _: &'a mut [RightPanel]) -> &'a [RightPanel] {
+        panels
     }
 }
 
@@ -137,19 +141,27 @@ impl Number for u16 {
         f16::from_f32(value.clamp(-65_504.0, 65_504.0)).to_bits()
     }
 
-    /// Moves exponent and fraction into place and multiplies by 2^112, which mends the bias of the exponent and the
-    /// numbers that are subnormal in halves: exact for all that are finite, in operations that compilers vectorise.
     #[inline(always)]
-    fn widen(panel: &[Self; LANES]) -> RightPanel {
-        const BIAS: f32 = f32::from_bits((127 + 112) << 23);
-        let mut widened = [0.0; LANES];
-        for lane in 0..LANES {
-            let half = u32::from(panel[lane]);
-            let magnitude = f32::from_bits((half & 0x7fff) << 13) * BIAS;
-            widened[lane] = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+    fn widen<'a>(panels: &'a [[Self; LANES]], buffer: &'a mut [RightPanel]) -> &'a [RightPanel] {
+        for (wide, panel) in buffer.iter_mut().zip(panels) {
+            *wide = widened(panel);
         }
-        widened
+        &buffer[..panels.len()]
     }
+}
+
+/// Moves exponent and fraction into place and multiplies by 2^112, which mends the bias of the exponent and the numbers
+/// that are subnormal in halves: exact for all that are finite, in operations that compilers vectorise.
+#[inline(always)]
+fn widened(panel: &[u16; LANES]) -> RightPanel {
+    const BIAS: f32 = f32::from_bits((127 + 112) << 23);
+    let mut widened = [0.0; LANES];
+    for lane in 0..LANES {
+        let half = u32::from(panel[lane]);
+        let magnitude = f32::from_bits((half & 0x7fff) << 13) * BIAS;
+        widened[lane] = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+    }
+    widened
 }
 
 fn put<N: Number>(panels: &mut [[N; LANES]], [keys, values, token]: [usize; 3], key: &[f32], value: &[f32]) {
@@ -219,21 +231,33 @@ impl Queries<'_> {
 
 vectorised! {
     fn attend_f32(queries: Queries<'_>, head: usize, output: &mut [f32], width: usize, column: usize) {
-        let panels = |page| match &Page::numbers(page) { Numbers::F32(panels) => panels.as_slice(), Numbers::F16(_) => &[] };
-        attend_group(queries, head, panels, &mut Output { values: output, width, column });
+        attend_group(queries, head, Page::singles, &mut Output { values: output, width, column });
     }
 }
 
 vectorised! {
     fn attend_f16(queries: Queries<'_>, head: usize, output: &mut [f32], width: usize, column: usize) {
-        let panels = |page| match &Page::numbers(page) { Numbers::F16(panels) => panels.as_slice(), Numbers::F32(_) => &[] };
-        attend_group(queries, head, panels, &mut Output { values: output, width, column });
+        attend_group(queries, head, Page::halves, &mut Output { values: output, width, column });
     }
 }
 
 impl Page {
-    fn numbers(&self) -> &Numbers {
-        &self.numbers
+    /// The panels, where they are in single precision.
+    #[inline(always)]
+    fn singles(&self) -> &[[f32; LANES]] {
+        match &self.numbers {
+            Numbers::F32(panels) => panels,
+            Numbers::F16(_) => &[],
+        }
+    }
+
+    /// The panels, where they are in half precision.
+    #[inline(always)]
+    fn halves(&self) -> &[[u16; LANES]] {
+        match &self.numbers {
+            Numbers::F16(panels) => panels,
+            Numbers::F32(_) => &[],
+        }
     }
 }
 
@@ -313,12 +337,10 @@ fn attend_strip<'a, N: Number + 'a, const R: usize>(
         }
     }
     let mut scores = vec![0.0; R * padded];
-    let mut widened = vec![[0.0; LANES]; dim.max(PAGE_TOKENS)];
+    let mut buffer = vec![[0.0; LANES]; dim.max(PAGE_TOKENS)];
     for (page, column) in pages.iter().zip((0..).step_by(PAGE_TOKENS)) {
-        for (wide, panel) in widened.iter_mut().zip(&panels(page)[keys.clone()]) {
-            *wide = N::widen(panel);
-        }
-        let sums = tile_onto([[0.0; LANES]; R], &left, &widened[..dim]);
+        let keys = N::widen(&panels(page)[keys.clone()], &mut buffer);
+        let sums = tile_onto([[0.0; LANES]; R], &left, keys);
         store(&sums, &mut scores, padded, 0, column);
     }
     for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
@@ -332,10 +354,8 @@ fn attend_strip<'a, N: Number + 'a, const R: usize>(
         let mut sums = [[0.0; LANES]; R];
         for (page, weights) in pages.iter().zip(weights.chunks_exact(PAGE_TOKENS)) {
             let place = values.start + index * PAGE_TOKENS;
-            for (wide, panel) in widened.iter_mut().zip(&panels(page)[place..place + PAGE_TOKENS]) {
-                *wide = N::widen(panel);
-            }
-            sums = tile_onto(sums, weights, &widened[..PAGE_TOKENS]);
+            let values = N::widen(&panels(page)[place..place + PAGE_TOKENS], &mut buffer);
+            sums = tile_onto(sums, weights, values);
         }
         let count = LANES.min(dim - first);
         for (row, sums) in sums.iter().enumerate() {
@@ -354,7 +374,7 @@ mod tests {
     #[test]
     fn halves_are_widened_exactly() {
         for bits in (0..=u16::MAX).filter(|&bits| f16::from_bits(bits).is_finite()) {
-            let widened = <u16 as Number>::widen(&[bits; LANES])[3];
+            let widened = widened(&[bits; LANES])[3];
             assert_eq!(widened.to_bits(), f16::from_bits(bits).to_f32().to_bits(), "{bits:#x}");
         }
         assert_eq!(f16::from_bits(<u16 as Number>::narrow(1e9)), f16::MAX);
