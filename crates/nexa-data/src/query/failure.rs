@@ -26,7 +26,11 @@ pub(super) fn failure(error: DataFusionError) -> Error {
         },
         DataFusionError::Shared(inner) => match std::sync::Arc::try_unwrap(inner) {
             Ok(inner) => failure(inner),
-            Err(inner) => query(inner.find_root().message().into_owned(), None),
+            // Other parts of the query still hold it.
+            Err(inner) => match inner.find_root() {
+                DataFusionError::ResourcesExhausted(_) => Error::QueryMemory { limit: 0 },
+                root => query(root.message().into_owned(), None),
+            },
         },
         DataFusionError::External(inner) => external(inner),
         DataFusionError::ArrowError(inner, _) => match *inner {
