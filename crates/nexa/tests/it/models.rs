@@ -185,7 +185,9 @@ fn a_plan_says_what_the_run_then_does() {
     std::fs::write(shell.path("nexa.yaml"), "project: tutor\nprices: {machine_usd_per_hour: 3600}\n")
         .unwrap();
     let planned = json(&done(&shell, &[&["plan", "--json"][..], &arguments].concat()));
-    assert_eq!(planned["usd"], planned["plan"]["time"]["total"], "a dollar a second");
+    let [dollars, seconds] =
+        [&planned["usd"], &planned["plan"]["time"]["total"]].map(|value| value.as_f64().unwrap());
+    assert!((dollars / seconds - 1.0).abs() < 1e-9, "a dollar a second: {dollars} {seconds}");
     let text = done(&shell, &[&["plan"][..], &arguments].concat());
     for line in ["parameters", "steps", "tokens", "memory", "time", "cost"] {
         assert!(text.lines().any(|found| found.starts_with(line)), "{line}: {text}");
