@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::check_error;
-use crate::fake::Fake;
+use crate::fake::{ASSISTANT, END, Fake, VOCAB};
 use crate::life::{Server, chat};
 use crate::stream::chunks;
 
@@ -30,9 +30,20 @@ fn tools() -> Value {
     ])
 }
 
+/// A model that answers with [`CALLING`].
+fn calling() -> Fake {
+    let model = Fake::new(|pieces| {
+        let all = pieces.concat();
+        let written = all.iter().rev().take_while(|&&id| id != ASSISTANT).count();
+        let next = CALLING.as_bytes().get(written).map_or(END, |&byte| u32::from(byte));
+        (0..VOCAB as u32).map(|id| if id == next { 99.0 } else { 0.0 }).collect()
+    });
+    model.with_context_length(4096)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_taken_out_of_the_text_whole_and_streamed() {
-    let server = Server::start(Fake::saying(CALLING).with_context_length(4096)).await;
+    let server = Server::start(calling()).await;
     let whole: Value = server.post(PATH, chat(json!({"tools": tools()}))).await.json().await.unwrap();
     let choice = &whole["choices"][0];
     assert_eq!(
