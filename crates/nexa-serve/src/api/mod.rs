@@ -17,7 +17,7 @@
 //!
 //! What the engine cannot do is refused with the name of the parameter, never left out in silence. Errors have OpenAI's
 //! form. Whatever a model answers carries the id of its checkpoint's manifest, in the header `x-nexa-manifest` and as
-//! `system_fingerprint`. Pages of other origins may read replies only where that was configured ([`cors`]), and where no key
+//! `system_fingerprint`. Pages of other origins may read replies only where that was configured, and where no key
 //! is asked for, requests for foreign hosts are refused; see [`nexa_core::hosts`].
 
 mod access;
