@@ -125,8 +125,8 @@ async def post(port: int, path: str, body: dict, leave_after: float | None = Non
     return told
 
 
-def body(seed: int, words: int, tokens: int, **more) -> dict:
-    return {"prompt": text(seed, words), "max_tokens": tokens, "temperature": 0, "stream": True, **more}
+def body(of: int, words: int, tokens: int, **more) -> dict:
+    return {"prompt": text(of, words), "max_tokens": tokens, "temperature": 0, "stream": True, **more}
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -153,7 +153,7 @@ async def streams(args) -> None:
         if args.peer:
             port = free_port()
             command = [args.peer, "-m", "llama_cpp.server", "--model", args.model, "--port", str(port), "--host", "127.0.0.1"]
-            command += ["--n_ctx", "2048", "--n_threads", str(os.cpu_count()), "--n_threads_batch", str(os.cpu_count()), "--verbose", "false"]
+            command += ["--n_ctx", "2048", "--n_threads", str(os.cpu_count()), "--n_threads_batch", str(os.cpu_count()), "--verbose", "false", "--interrupt_requests", "false"]
             servers["llama.cpp"] = Server(command, port, folder)
         try:
             for name, server in servers.items():
@@ -211,7 +211,8 @@ async def soak(args) -> None:
     sent = left = refused = finished = 0
     resident = []
     with tempfile.TemporaryDirectory() as folder:
-        server = ours(args, folder, ["--max-queued", "16"])
+        # Little memory for keys and values, so that what it takes is taken early.
+        server = ours(args, folder, ["--max-queued", "16", "--kv-cache", "256MiB"])
         try:
             await server.ready("/ready")
             until = time.monotonic() + 60 * args.minutes
