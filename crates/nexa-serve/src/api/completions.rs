@@ -91,17 +91,10 @@ async fn read(
     is_all: bool,
 ) -> Result<Echo, ApiError> {
     let read = move |served: &Served| {
-        let tokenizer = served.engine.tokenizer().as_ref();
-        let (text, token_ids) = match prompt {
-            Prompt::Tokens(token_ids) => (text_of(&token_ids, tokenizer), token_ids),
-            Prompt::Text(text) => {
-                let token_ids = tokenizer.encode(&text)?;
-                (text, token_ids)
-            }
-            prompt @ (Prompt::Messages(_) | Prompt::Conversation { .. }) => {
-                let token_ids = served.engine.encode(&prompt)?;
-                (text_of(&token_ids, tokenizer), token_ids)
-            }
+        let token_ids = served.engine.encode(&prompt)?;
+        let text = match prompt {
+            Prompt::Text(text) => text,
+            _ => text_of(&token_ids, served.engine.tokenizer().as_ref()),
         };
         Ok(Echo { text, token_ids, top, is_all })
     };

@@ -36,13 +36,10 @@ impl Engine {
 
     fn check_embedded(&self, token_ids: &[u32]) -> Result<(), lm::Error> {
         let (tokens, context_length) = (token_ids.len(), self.info().context_length);
-        let vocabulary = self.tokenizer().vocab_size();
         if tokens == 0 {
             return Err(lm::Error::Invalid("nothing to embed: the text has no token".to_owned()));
         }
-        if let Some(unknown) = token_ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(lm::Error::Invalid(format!("token id {unknown} is outside the vocabulary")));
-        }
+        self.check_ids(token_ids)?;
         if tokens > context_length { Err(lm::Error::TooLong { tokens, context_length }) } else { Ok(()) }
     }
 }

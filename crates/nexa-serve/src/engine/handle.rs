@@ -190,6 +190,15 @@ impl Engine {
         }
     }
 
+    /// Refuses ids that the model has no token for.
+    pub(super) fn check_ids(&self, token_ids: &[u32]) -> Result<(), lm::Error> {
+        let vocabulary = self.inner.tokenizer.vocab_size();
+        match token_ids.iter().find(|&&id| id as usize >= vocabulary) {
+            Some(unknown) => Err(lm::Error::Invalid(format!("token id {unknown} is outside the vocabulary"))),
+            None => Ok(()),
+        }
+    }
+
     /// Tokenises and checks a request.
     pub(super) fn request(
         &self,
@@ -203,9 +212,7 @@ impl Engine {
         if token_ids.is_empty() {
             token_ids.push(tokenizer.prefix_token());
         }
-        if let Some(unknown) = token_ids.iter().find(|&&id| id as usize >= tokenizer.vocab_size()) {
-            return Err(lm::Error::Invalid(format!("token id {unknown} is outside the vocabulary")));
-        }
+        self.check_ids(&token_ids)?;
         // The answer needs room for at least one token.
         let (tokens, context_length) = (token_ids.len() + 1, self.inner.info.context_length);
         if tokens > context_length {

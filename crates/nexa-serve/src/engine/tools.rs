@@ -52,10 +52,9 @@ pub(crate) fn demanded(syntax: ToolSyntax, tools: &[Tool], parallel: bool) -> An
     match syntax {
         ToolSyntax::Object => AnswerForm::JsonSchema(call),
         ToolSyntax::Array => {
-            let most = if parallel { Value::Null } else { json!(1) };
             let mut array = json!({"type": "array", "items": call, "minItems": 1});
-            if !most.is_null() {
-                array["maxItems"] = most;
+            if !parallel {
+                array["maxItems"] = json!(1);
             }
             AnswerForm::JsonSchema(array)
         }

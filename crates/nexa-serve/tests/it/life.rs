@@ -66,6 +66,18 @@ impl Server {
         Self { address: address.await.unwrap(), engine, client, shutdown: Some(shutdown), task }
     }
 
+    /// A server that loads its model for as long as the sender lives.
+    pub(crate) async fn held() -> (Self, std::sync::mpsc::Sender<()>) {
+        let (open, opened) = std::sync::mpsc::channel::<()>();
+        let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
+        let loaded = Loaded::from(engine.clone());
+        let load = move || {
+            let _ = opened.recv();
+            Ok(loaded)
+        };
+        (Self::loading(engine, load, ServerConfig::default()).await, open)
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
@@ -132,16 +144,7 @@ async fn shutting_down_ends_running_answers_and_refuses_new_ones() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_model_is_loaded_the_server_lives_and_says_so() {
-    let (open, opened) = std::sync::mpsc::channel::<()>();
-    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
-    let load = {
-        let engine = engine.clone();
-        move || {
-            let _ = opened.recv();
-            Ok(Loaded::from(engine))
-        }
-    };
-    let server = Server::loading(engine, load, ServerConfig::default()).await;
+    let (server, open) = Server::held().await;
     for path in ["/health", "/ready"] {
         let early = server.get(path).await;
         assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
@@ -190,14 +193,7 @@ async fn a_model_that_cannot_be_loaded_ends_the_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_can_be_stopped_while_its_model_is_loaded() {
-    let (open, opened) = std::sync::mpsc::channel::<()>();
-    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
-    let loaded = Loaded::from(engine.clone());
-    let load = move || {
-        let _ = opened.recv();
-        Ok(loaded)
-    };
-    let mut server = Server::loading(engine, load, ServerConfig::default()).await;
+    let (mut server, open) = Server::held().await;
     server.ask_to_stop();
     server.ended().await.unwrap();
     drop(open);

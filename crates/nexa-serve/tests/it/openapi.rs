@@ -95,14 +95,7 @@ async fn replies_have_the_fields_that_the_document_names() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_not_ready_says_so_in_the_documents_words() {
-    let (open, opened) = std::sync::mpsc::channel::<()>();
-    let engine = Engine::start(Box::new(Fake::saying("hi")), EngineConfig::default()).unwrap();
-    let loaded = Loaded::from(engine.clone());
-    let load = move || {
-        let _ = opened.recv();
-        Ok(loaded)
-    };
-    let server = Server::loading(engine, load, ServerConfig::default()).await;
+    let (server, open) = Server::held().await;
     let document: Value = server.get("/openapi.json").await.json().await.unwrap();
     for path in ["/health", "/ready", "/v1/models", "/v1/model/info"] {
         let reply: Value = server.get(path).await.json().await.unwrap();

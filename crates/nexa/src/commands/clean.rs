@@ -7,6 +7,7 @@ use nexa_data::clean::{self, Config, DATASET_ROLE, Flips, SCORES_ROLE, Threshold
 
 use crate::app::App;
 use crate::args::{Global, StageArgs, ThresholdsArgs};
+use crate::commands::data::newest_not_by;
 use crate::commands::stage;
 use crate::render::{self, error::reported, table};
 use crate::stages;
@@ -17,13 +18,11 @@ const CLEAN: &str = "data.clean";
 /// Measures a data set; by default the newest that is not itself the result of cleaning.
 pub(crate) fn score(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     let app = App::open(global)?;
-    if !names(&args, DATASET_ROLE) {
-        let datasets = app.store().of_kind(app.project()?.name(), Kind::Dataset)?;
-        let raw = datasets.iter().filter(|dataset| dataset.manifest.producer.stage != CLEAN);
-        if let Some(newest) = raw.max_by_key(|dataset| dataset.manifest.created_at) {
-            render::note(&format!("using {} as {DATASET_ROLE}", newest.id()));
-            args.inputs.push(format!("{DATASET_ROLE}={}", newest.id()));
-        }
+    if !names(&args, DATASET_ROLE)
+        && let Some(newest) = newest_not_by(&app, Kind::Dataset, CLEAN)?
+    {
+        render::note(&format!("using {} as {DATASET_ROLE}", newest.id()));
+        args.inputs.push(format!("{DATASET_ROLE}={}", newest.id()));
     }
     make(&app, global, "data.score", &args)
 }

@@ -51,7 +51,10 @@ fn sift(global: &Global, uses: &str, args: SiftArgs) -> Result<ExitCode> {
     let source = match from {
         Some(name) => Some(resolve(&app, &name)?),
         None if stage.inputs.iter().any(is_source) => None,
-        None => Some(newest(&app, uses)?),
+        None => match newest_not_by(&app, Kind::Dataset, uses)? {
+            Some(newest) => Some(newest),
+            None => Some(app.store().latest(app.project()?.name(), Kind::Dataset)?),
+        },
     };
     if let Some(source) = source {
         render::note(&format!("using {}", source.id()));
@@ -60,15 +63,11 @@ fn sift(global: &Global, uses: &str, args: SiftArgs) -> Result<ExitCode> {
     stage::run_in(&app, global, uses, (&stage, &[]))
 }
 
-/// The newest data set that a stage has not made itself, so that who repeats it makes nothing new.
-fn newest(app: &App, stage: &str) -> Result<Artifact> {
-    let project = app.project()?;
-    let datasets = app.store().of_kind(project.name(), Kind::Dataset)?;
-    let others = datasets.into_iter().filter(|artifact| artifact.manifest.producer.stage != stage);
-    match others.max_by_key(|artifact| artifact.manifest.created_at) {
-        Some(artifact) => Ok(artifact),
-        None => Ok(app.store().latest(project.name(), Kind::Dataset)?),
-    }
+/// The newest artifact of a kind that a stage has not made itself, so that who repeats the stage makes nothing new.
+pub(super) fn newest_not_by(app: &App, kind: Kind, stage: &str) -> Result<Option<Artifact>> {
+    let artifacts = app.store().of_kind(app.project()?.name(), kind)?.into_iter();
+    let others = artifacts.filter(|artifact| artifact.manifest.producer.stage != stage);
+    Ok(others.max_by_key(|artifact| artifact.manifest.created_at))
 }
 
 fn list(global: &Global) -> Result<ExitCode> {

@@ -15,6 +15,7 @@ use nexa_core::{Error, ExitCode};
 
 use crate::app::{self, App};
 use crate::args::{Global, ReviewArgs, StageArgs};
+use crate::commands::data::newest_not_by;
 use crate::commands::{stage, ui};
 use crate::{render, stages};
 
@@ -81,12 +82,9 @@ fn in_terminal(app: &App, artifact: &Artifact, reviewer: &str) -> Result<ExitCod
 
 /// The newest answers behind gates that are not the result of a review themselves, else the newest answers.
 fn newest(app: &App) -> Result<Artifact> {
-    let project = app.project()?;
-    let filtered = app.store().of_kind(project.name(), Kind::Filtered)?;
-    let gated = filtered.into_iter().filter(|artifact| artifact.manifest.producer.stage != APPLY);
-    let artifact = match gated.max_by_key(|artifact| artifact.manifest.created_at) {
+    let artifact = match newest_not_by(app, Kind::Filtered, APPLY)? {
         Some(artifact) => artifact,
-        None => app.store().latest(project.name(), Kind::TeacherOutputs)?,
+        None => app.store().latest(app.project()?.name(), Kind::TeacherOutputs)?,
     };
     render::note(&format!("using {}", artifact.id()));
     Ok(artifact)
