@@ -102,6 +102,8 @@ pub(crate) enum Command {
     /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
     #[command(after_help = FEEDBACK_KEYS)]
     Feedback(FeedbackArgs),
+    /// Measures guard rules on labelled texts: what they catch, and what they block for nothing.
+    Guard(GuardArgs),
     /// Serves a checkpoint over HTTP.
     #[command(alias = "serve")]
     Inference(InferenceArgs),
@@ -165,6 +167,20 @@ pub(crate) struct FeedbackArgs {
     pub(crate) inputs_output: Option<String>,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GuardArgs {
+    /// The rules, as `nexa inference --guard` takes them.
+    pub(crate) rules: PathBuf,
+    /// Texts (`text` or `prompt`) with a `label`: `unsafe` or `safe`; JSONL, CSV or Parquet.
+    pub(crate) data: PathBuf,
+    /// Exits with 1 where a smaller share of what should be blocked is caught.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_recall: Option<f64>,
+    /// Exits with 1 where a larger share of what should not be blocked is.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_false_positives: Option<f64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -486,6 +502,9 @@ pub(crate) struct TagArgs {
     /// Takes the tag away.
     #[arg(long, requires = "tag", conflicts_with = "moves")]
     pub(crate) delete: bool,
+    /// Gives the tag back to the version that had it before.
+    #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete"])]
+    pub(crate) rollback: bool,
     /// Lists every change that was made, and by whom.
     #[arg(long, conflicts_with = "tag")]
     pub(crate) history: bool,
@@ -749,6 +768,16 @@ pub(crate) struct InferenceArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8000)]
     pub(crate) port: u16,
+    /// What computes: our own engine, or `vllm serve`, which is started on the checkpoint and stood before with the same keys
+    /// and limits.
+    #[arg(long, default_value = "native", value_parser = ["native", "vllm"])]
+    pub(crate) engine: String,
+    /// The program of `--engine vllm`.
+    #[arg(long, value_name = "PATH", default_value = "vllm")]
+    pub(crate) vllm: PathBuf,
+    /// Further arguments of `vllm serve`, after `--`.
+    #[arg(last = true, value_name = "VLLM ARGUMENT")]
+    pub(crate) vllm_args: Vec<String>,
     /// Guesses so many tokens at a time from those before them; answers stay the same.
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     pub(crate) speculate: usize,
@@ -771,6 +800,9 @@ pub(crate) struct InferenceArgs {
     /// Lets requests load adapters from below a folder, with `POST /v1/load_lora_adapter`.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) lora_folder: Option<PathBuf>,
+    /// Holds prompts and answers against the rules of a file: phrases, patterns, sensitive values. `docs/guardrails.md` shows one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guard: Option<PathBuf>,
     /// Whom and how long the server answers.
     #[command(flatten)]
     pub(crate) access: AccessArgs,
