@@ -248,6 +248,9 @@ pub enum ScoreRequest {
         /// What is scored.
         continuation: String,
     },
+    /// A whole text. What is longer than the context is read in windows that do not overlap, each after the token before
+    /// it, so that every token is scored once.
+    Text(String),
 }
 
 /// The probability of a text under a model.
@@ -272,6 +275,36 @@ pub trait TextScorer: Send + Sync {
     fn score(&self, requests: &[ScoreRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<Score>, Error>;
 }
 
+/// A text that a [`TextCompleter`] goes on from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompletionRequest {
+    /// The text, encoded as [`Tokenizer::encode_text`] does. It loses its beginning where it leaves no room in the context
+    /// for `sampling.max_tokens`.
+    pub prompt: String,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// A model that goes on from plain text, as few-shot tasks need.
+pub trait TextCompleter: Send + Sync {
+    /// Completes every request and returns the replies in the order of the requests.
+    ///
+    /// # Errors
+    /// Fails when the model fails, or when an answer of `max_tokens` alone fills the context.
+    fn complete(
+        &self,
+        requests: &[CompletionRequest],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<ChatReply>, Error>;
+
+    /// Renders a conversation with the chat template of the model, to the opening of the next assistant turn; where the
+    /// assistant speaks last, that turn is left open to be gone on with.
+    ///
+    /// # Errors
+    /// Fails when the model has no template, or the template refuses the conversation.
+    fn render_prompt(&self, messages: &[ChatMessage]) -> Result<String, Error>;
+}
+
 /// A conversation as a model sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EncodedChat {
@@ -292,6 +325,15 @@ pub trait Tokenizer: Send + Sync {
     /// Fails when the tokenizer cannot encode the text.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error>;
 
+    /// Encodes text as the tokenizers of `transformers` do when nothing is said: special tokens that the text spells are
+    /// read as such, and what the tokenizer puts before every text stands before it, once.
+    ///
+    /// # Errors
+    /// Fails when the tokenizer cannot encode the text.
+    fn encode_text(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.encode(text)
+    }
+
     /// Decodes ids to text and leaves special tokens out. Incomplete UTF-8 shows as U+FFFD.
     ///
     /// # Errors
@@ -309,6 +351,14 @@ pub trait Tokenizer: Send + Sync {
     /// # Errors
     /// Fails when the template refuses the conversation.
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, Error>;
+
+    /// Renders a conversation to text, as [`TextCompleter::render_prompt`].
+    ///
+    /// # Errors
+    /// Fails when there is no template, or the template refuses the conversation.
+    fn render_prompt(&self, _messages: &[ChatMessage]) -> Result<String, Error> {
+        Err(Error::Tokenizer("the tokenizer has no chat template".to_owned()))
+    }
 
     /// How the model writes that it calls a tool; `None` where its chat template knows no tools.
     fn tool_syntax(&self) -> Option<ToolSyntax> {
@@ -409,6 +459,15 @@ pub struct CacheUse {
     pub found_tokens: u64,
 }
 
+/// A sequence whose last tokens are scored, each after all before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scored<'a> {
+    /// The whole sequence.
+    pub token_ids: &'a [u32],
+    /// How many of its last tokens are scored: fewer than it has.
+    pub wanted: usize,
+}
+
 /// How a model rates one token after those before it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TokenScore {
@@ -504,14 +563,15 @@ pub trait LanguageModel: Send {
         Err(Error::Invalid(format!("model `{}` gives no hidden states to embed texts by", self.info().name)))
     }
 
-    /// Scores every token but the first of each sequence.
+    /// Scores the last tokens of each sequence. Beginnings that neighbours share are computed once where the model can.
     ///
     /// # Shapes
-    /// A sequence of `n` tokens gives `n - 1` scores.
+    /// Gives [`Scored::wanted`] scores for each sequence.
     ///
     /// # Errors
-    /// Fails when a sequence is longer than the context length or holds an id outside the vocabulary.
-    fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error>;
+    /// Fails when a sequence without its last token, which is only predicted, is longer than the context length, when it
+    /// has no token before those that are wanted, or holds an id outside the vocabulary.
+    fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, Error>;
 }
 
 /// A checkpoint that is ready to answer and to score.
@@ -523,6 +583,8 @@ pub struct LoadedModel {
     pub chat: Arc<dyn ChatModel>,
     /// Gives probabilities; absent for models behind an API that does not tell them.
     pub scorer: Option<Arc<dyn TextScorer>>,
+    /// Goes on from plain text; absent for models behind an API that takes conversations alone.
+    pub completer: Option<Arc<dyn TextCompleter>>,
 }
 
 /// Opens checkpoints for stages that must not know how: the binary wires decoder and engine together here.
