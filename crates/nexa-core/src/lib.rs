@@ -16,6 +16,7 @@ pub mod format;
 pub mod hash;
 pub mod hosts;
 pub mod index;
+pub mod judging;
 pub mod lab;
 pub mod lineage;
 pub mod lm;
