@@ -6,7 +6,7 @@ use super::question::Question;
 use super::rubric::{LEVELS, Rubric, Rubrics};
 use super::subject::Subjects;
 use super::verdict::{self, Read};
-use super::{STAGE, Verdict, logprobs, mt_bench, tally};
+use super::{Verdict, logprobs, mt_bench, tally};
 use crate::collect::Asked;
 use crate::{Error, Result};
 
@@ -55,10 +55,10 @@ impl Instructions {
 
     fn rubric(&self, question: &Question, subjects: &Subjects) -> Result<&Rubric> {
         let id = subjects.all[question.subject].name();
-        self.rubrics.as_ref().and_then(|rubrics| rubrics.get(&id)).ok_or_else(|| Error::NothingLeft {
-            stage: STAGE,
-            rows: subjects.judged,
-            message: format!("there is no rubric for item `{id}`"),
+        let rubrics = self.rubrics.as_ref();
+        rubrics.and_then(|rubrics| rubrics.get(&id)).ok_or_else(|| Error::BadRubric {
+            place: format!("rubric `{}`", rubrics.map(Rubrics::name).unwrap_or_default()),
+            message: format!("there is none for item `{id}`"),
         })
     }
 

@@ -154,6 +154,14 @@ impl Subjects {
     pub(super) fn read(context: &Context<'_>, limit: Option<usize>) -> Result<Self> {
         let inputs = context.inputs;
         let limit = limit.unwrap_or(usize::MAX);
+        if inputs.get("versus").is_some() {
+            inputs.require("evaluation")?;
+        }
+        if inputs.get("evaluation").is_some() && inputs.get(OUTPUTS_ROLE).is_some() {
+            let message =
+                format!("both `evaluation` and `{OUTPUTS_ROLE}` are given, but one of them is judged");
+            return Err(nexa_core::Error::config(format!("inputs of {STAGE}"), message).into());
+        }
         let Some(evaluation) = inputs.get("evaluation") else {
             let outputs = inputs.require(OUTPUTS_ROLE)?;
             let place = outputs.file("parquet")?;

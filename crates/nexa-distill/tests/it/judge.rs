@@ -293,6 +293,33 @@ fn what_a_model_answered_in_an_evaluation_is_judged() {
 }
 
 #[test]
+fn a_rubric_for_each_item_is_that_of_its_item() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let score = if call.prompt.contains("about a?") { 5 } else { 2 };
+        good(&format!("{{\"explanation\": \"x\", \"scores\": {{\"score\": {score}}}}}"), 10)
+    });
+    let rubric = |id: &str| {
+        let mut rubric = json!({"criteria": format!("Is it about {id}?")});
+        (1..=5)
+            .for_each(|level| rubric[format!("score{level}_description")] = json!(format!("level {level}")));
+        json!({"id": id, "input": "q", "score_rubric": rubric})
+    };
+    let write = |rubrics: serde_json::Value| {
+        std::fs::write(lab.folder.path().join("each.json"), rubrics.to_string()).unwrap();
+    };
+    let judge = || {
+        let answers = evaluation(&lab, "one", &[("a", Some("1")), ("b", Some("2"))]);
+        let inputs = Inputs::none().with("evaluation", answers);
+        lab.execute(&stage(&lab, &[server.teacher("judge-1")], "rubric: each.json"), "verdicts", &inputs)
+    };
+    write(json!([rubric("a"), rubric("b")]));
+    assert_eq!(scores(&judge().unwrap()), [("a".to_owned(), Some(5.0)), ("b".to_owned(), Some(2.0))]);
+    write(json!([rubric("a")]));
+    assert_eq!(judge().unwrap_err().to_string(), "rubric `each`: there is none for item `b`");
+}
+
+#[test]
 fn two_models_are_compared_item_by_item_in_both_orders() {
     let lab = lab();
     let server = Server::start(|call| {
