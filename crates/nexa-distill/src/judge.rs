@@ -144,11 +144,12 @@ impl Judge {
     /// The mode: as it is set, else by the inputs.
     fn mode(&self, subjects: &Subjects) -> Result<Mode> {
         match (self.config.mode, subjects.is_versus) {
-            (Some(Mode::Single), true) => {
-                let message = "two evaluations are compared in pairs; leave `versus` or `mode` out";
-                check(STAGE, "mode", "single").that(false, message)?;
-                Ok(Mode::Single)
-            }
+            (Some(Mode::Single), true) => Err(Error::BadSetting {
+                stage: STAGE,
+                key: "mode".to_owned(),
+                value: "single".to_owned(),
+                message: "two evaluations are compared in pairs; leave `versus` or `mode` out".to_owned(),
+            }),
             (Some(mode), _) => Ok(mode),
             (None, true) => Ok(Mode::Pairs),
             (None, false) => Ok(Mode::Single),

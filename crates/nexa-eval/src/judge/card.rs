@@ -25,6 +25,9 @@ const ACCEPTED: f64 = 3.5;
 /// More different categories than this have no room in the tables of nominal agreement.
 const MAX_CATEGORIES: usize = 16;
 
+/// What is computed of pairs of a judge's number and a label.
+type Statistic<'a> = &'a dyn Fn(&[(f64, f64)]) -> Option<f64>;
+
 /// How a judge, or all of them together, compares with people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Card {
@@ -122,9 +125,8 @@ fn card(judge: Option<&str>, rated: &[Rated], labels: &Labels, seed: u64) -> Opt
     let judged: Vec<f64> = rated.iter().map(|item| number(item.score)).collect();
     let with_labels: Vec<Judged> =
         rated.iter().map(|item| Judged { judge: number(item.score), label: labels.get(&item.id) }).collect();
-    let estimate = |pairs: &[(f64, f64)], statistic: &dyn Fn(&[(f64, f64)]) -> Option<f64>| {
-        bootstrap(pairs, &clusters, seed, statistic)
-    };
+    let estimate =
+        |pairs: &[(f64, f64)], statistic: Statistic<'_>| bootstrap(pairs, &clusters, seed, statistic);
     Some(Card {
         judge: judge.map(str::to_owned),
         labels: kind,
@@ -176,7 +178,7 @@ fn bootstrap(
     pairs: &[(f64, f64)],
     clusters: &Clusters,
     seed: u64,
-    statistic: &dyn Fn(&[(f64, f64)]) -> Option<f64>,
+    statistic: Statistic<'_>,
 ) -> Option<Estimate> {
     let value = statistic(pairs)?;
     let mut drawn = Vec::with_capacity(pairs.len());

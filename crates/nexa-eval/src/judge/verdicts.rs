@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::Result;
 use crate::statistics::Clusters;
 
+/// The sum and the number of what each judge gave.
+type ByJudge<'a> = BTreeMap<&'a str, (f64, usize)>;
+
 /// The verdicts of one or several artifacts.
 #[derive(Debug, Clone, Default)]
 pub struct Verdicts {
@@ -56,7 +59,7 @@ impl Verdicts {
     /// What each item comes to by a number that is read of a verdict, in the order of the verdicts.
     pub fn items(&self, number: impl Fn(&Verdict) -> Option<f64>) -> Vec<ItemScore> {
         let mut known = HashMap::new();
-        let mut items: Vec<(ItemScore, BTreeMap<&str, (f64, usize)>)> = Vec::new();
+        let mut items: Vec<(ItemScore, ByJudge<'_>)> = Vec::new();
         for verdict in self.all.iter().filter(|verdict| verdict.order.is_none()) {
             let Some(number) = number(verdict) else { continue };
             let key = (&verdict.model, &verdict.task, &verdict.id);
@@ -68,7 +71,7 @@ impl Verdicts {
             *sum += number;
             *count += 1;
         }
-        let item = |(item, judges): (ItemScore, BTreeMap<&str, (f64, usize)>)| {
+        let item = |(item, judges): (ItemScore, ByJudge<'_>)| {
             // Each judge counts alike, however often it could be read.
             let means = judges.values().map(|(sum, count)| sum / *count as f64);
             ItemScore { score: means.sum::<f64>() / judges.len() as f64, ..item }

@@ -95,3 +95,20 @@ fn a_report_holds_a_judge_against_people() {
     check(&["judge", "--judges", "embedded", "--mt-bench"], 4, "evaluation");
     check(&["judge", "--versus", "x", "--judges", "embedded"], 2, "--evaluation");
 }
+
+/// Rounds follow the record of the verdicts, which names the rubric itself and not its file.
+#[test]
+fn answers_that_are_asked_for_again_are_judged_as_the_first_were() {
+    let shell = Shell::in_lab();
+    shell.write("rubric.yaml", RUBRIC);
+    let judged = "  verdicts: {uses: distill.judge, in: {outputs: outputs}, with: {judges: [embedded], rubric: rubric.yaml}}
+  passed: {uses: distill.filter, in: {outputs: outputs, verdicts: verdicts}}
+";
+    shell.write("small.yaml", &small_pipeline(judged));
+    let ran = shell.run(&["run", "small.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    std::fs::remove_file(shell.path("rubric.yaml")).unwrap();
+    let rounds = shell.run(&["distill", "regenerate", "--rounds", "1", "--in", "filtered=passed"]);
+    assert_eq!(rounds.code, 0, "{}", rounds.stderr);
+    assert!(rounds.stderr.contains("regenerated_verdicts_v1"), "{}", rounds.stderr);
+}

@@ -33,6 +33,7 @@ pub(super) fn report(report: &Report) {
             "against",
             "win rate",
             "95 % interval",
+            "by probabilities",
             "wins",
             "ties",
             "losses",
@@ -41,6 +42,11 @@ pub(super) fn report(report: &Report) {
             "decided after",
         ],
         report.win_rates.iter().map(win_rate),
+    );
+    section(
+        "win rates by domain",
+        &["model", "against", "domain", "win rate", "95 % interval", "items"],
+        report.win_rates.iter().flat_map(by_domain),
     );
     if report.incomplete_pairs > 0 {
         render::note(&format!(
@@ -170,6 +176,7 @@ fn win_rate(rate: &WinRate) -> Vec<String> {
         rate.other_model.clone(),
         percent(rate.win_rate.value),
         interval(&rate.win_rate, percent),
+        rate.expected_win_rate.map(|expected| percent(expected.value)).unwrap_or_default(),
         rate.wins.to_string(),
         rate.ties.to_string(),
         rate.losses.to_string(),
@@ -177,6 +184,19 @@ fn win_rate(rate: &WinRate) -> Vec<String> {
         controlled.map(|controlled| interval(&controlled.win_rate, percent)).unwrap_or_default(),
         decided.unwrap_or_else(|| format!("not (p {})", p_value(rate.sequential.p_value))),
     ]
+}
+
+fn by_domain(rate: &WinRate) -> impl Iterator<Item = Vec<String>> {
+    rate.by_domain.iter().map(|(domain, share)| {
+        vec![
+            rate.model.clone(),
+            rate.other_model.clone(),
+            domain.clone(),
+            percent(share.value),
+            interval(share, percent),
+            share.n.to_string(),
+        ]
+    })
 }
 
 fn show_ratings(found: &BradleyTerry) {
