@@ -17,6 +17,7 @@ pub mod guard;
 pub mod hash;
 pub mod hosts;
 pub mod index;
+pub mod judging;
 pub mod lab;
 pub mod lineage;
 pub mod lm;

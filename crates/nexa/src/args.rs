@@ -97,6 +97,9 @@ pub(crate) enum Command {
     Plan(StageArgs),
     /// Evaluates a checkpoint on the held-out split.
     Evaluate(EvaluateArgs),
+    /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
+    #[command(after_help = JUDGE_KEYS)]
+    Judge(Box<JudgeArgs>),
     /// Ranks the evaluated checkpoints of a project.
     Leaderboard,
     /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
@@ -727,6 +730,84 @@ pub(crate) struct EvaluateArgs {
     pub(crate) compare: Option<Vec<String>>,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+/// The settings of judging, for the help.
+const JUDGE_KEYS: &str = "\
+Judges are named as teachers are: `openai:gpt-4o`, `http://host:port/v1#model`, `local:CHECKPOINT`; `embedded` goes by rules.
+Settings: protocol, rubric, judges, mode, show_reference, samples, temperature, max_tokens, top_logprobs, seed, limit,
+max_unreadable_share, constrain, max_concurrent_requests, max_requests_per_minute, max_tokens_per_minute, max_retries,
+timeout_s, max_cost_usd.";
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JudgeArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<JudgeCommand>,
+    #[command(flatten)]
+    pub(crate) ask: JudgeAskArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeAskArgs {
+    /// The evaluation whose answers are judged; the newest where neither this nor --outputs is given.
+    #[arg(long, value_name = "EVALUATION")]
+    pub(crate) evaluation: Option<String>,
+    /// Another evaluation of the same items: judges compare the answers of both, in both orders.
+    #[arg(long, value_name = "EVALUATION", requires = "evaluation")]
+    pub(crate) versus: Option<String>,
+    /// Answers of a teacher, instead.
+    #[arg(long, value_name = "TEACHER_OUTPUTS", conflicts_with_all = ["evaluation", "versus"])]
+    pub(crate) outputs: Option<String>,
+    /// The judges; several are a jury.
+    #[arg(long, value_name = "JUDGE", value_delimiter = ',')]
+    pub(crate) judges: Vec<String>,
+    /// The rubric: criteria with five levels, a checklist, or in the form of BiGGen-Bench.
+    #[arg(long, value_name = "FILE", conflicts_with = "mt_bench")]
+    pub(crate) rubric: Option<PathBuf>,
+    /// Judges as MT-bench does, turn by turn, from 1 to 10.
+    #[arg(long)]
+    pub(crate) mt_bench: bool,
+    /// Verdicts of each judge on each answer or pair.
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<u32>,
+    /// Judges only the first so many items.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Spends at most this many US dollars.
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_cost: Option<f64>,
+    /// Ends with exit code 1 where a mean score, of the whole or of a criterion, is below this; of two models, where the
+    /// win rate of the first one is, from 0 to 1.
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) fail_below: Option<f64>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JudgeCommand {
+    /// Tells what verdicts come to: scores, win rates, ratings, and how far judges can be trusted.
+    Report(JudgeReportArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeReportArgs {
+    /// The verdicts: artifacts by id, name or path; the newest where none is named. Pairs of several give one rating.
+    pub(crate) verdicts: Vec<String>,
+    /// All verdicts of the project.
+    #[arg(long, conflicts_with = "verdicts")]
+    pub(crate) all: bool,
+    /// What people said of the same items: a table with `id` and `score` or `preference` (`first`, `second`, `tie`), or
+    /// `review` for the decisions of reviewers.
+    #[arg(long, value_name = "FILE|review")]
+    pub(crate) labels: Option<PathBuf>,
+    /// As in `nexa judge`.
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) fail_below: Option<f64>,
+    /// The seed of resampling.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// A model that answers, and how it is kept in memory.

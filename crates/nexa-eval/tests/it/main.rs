@@ -9,4 +9,5 @@ mod bench;
 mod compare;
 mod evaluate;
 mod feedback;
+mod judge;
 mod leaderboard;
