@@ -4,6 +4,7 @@
 //! the test set stands for. Nothing here knows models or files, and the same input gives the same bits everywhere.
 
 mod bootstrap;
+mod clustered;
 mod holm;
 mod mcnemar;
 mod mean;
@@ -15,6 +16,7 @@ mod random;
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{DRAWS, Ratio, ratio};
+pub use clustered::clustered_standard_error;
 pub use holm::holm;
 pub use mcnemar::mcnemar;
 pub use mean::{Mean, mean};
@@ -58,6 +60,20 @@ pub struct Difference {
     pub p_value: f64,
     /// Number of items.
     pub n: usize,
+}
+
+impl Estimate {
+    /// A value with the interval of a normal distribution around it.
+    pub fn normal(value: f64, standard_error: Option<f64>, n: usize) -> Self {
+        let half = standard_error.map(|error| Z * error);
+        Self {
+            value,
+            standard_error,
+            ci_low: half.map(|half| value - half),
+            ci_high: half.map(|half| value + half),
+            n,
+        }
+    }
 }
 
 #[cfg(test)]

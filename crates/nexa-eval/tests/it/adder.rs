@@ -95,7 +95,7 @@ impl TextScorer for Adder {
     fn score(&self, requests: &[ScoreRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<Score>, Error> {
         let turn = |request: &ScoreRequest| match request {
             ScoreRequest::Chat(messages) => (messages[0].content.clone(), messages[1].content.len()),
-            ScoreRequest::Continuation { .. } => unreachable!("evaluation scores conversations"),
+            other => unreachable!("a held-out split asks for conversations, not {other:?}"),
         };
         let turns: Vec<(String, usize)> = requests.iter().map(turn).collect();
         self.enter("score", &turns.iter().map(|(prompt, _)| prompt.as_str()).collect::<Vec<_>>())?;
@@ -129,6 +129,7 @@ impl ModelLoader for Adder {
             },
             chat: Arc::new(self.clone()),
             scorer: self.has_scorer.then(|| Arc::new(self.clone()) as Arc<dyn TextScorer>),
+            completer: None,
         })
     }
 }

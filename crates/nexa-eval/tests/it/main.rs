@@ -9,4 +9,6 @@ mod bench;
 mod compare;
 mod evaluate;
 mod feedback;
+mod harness;
 mod leaderboard;
+mod parrot;
