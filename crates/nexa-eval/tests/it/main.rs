@@ -10,5 +10,6 @@ mod compare;
 mod evaluate;
 mod feedback;
 mod harness;
+mod layouts;
 mod leaderboard;
 mod parrot;
