@@ -147,7 +147,9 @@ pub enum Error {
         evaluation: String,
     },
     /// An evaluation of a newer version.
-    #[error("{evaluation} was made by version {found} of the stage, and this program reads up to {supported}")]
+    #[error(
+        "{evaluation} was made by version {found} of the stage, and this program reads up to {supported}"
+    )]
     TooNew {
         /// The evaluation.
         evaluation: String,
@@ -245,26 +247,36 @@ impl Diagnose for Error {
             Self::MissingReferences { .. } => Some(
                 "package the data set with references, or evaluate with `tasks: [perplexity]`".to_owned(),
             ),
-            Self::NoScorer { .. } => Some(
-                "evaluate with tasks that generate answers, such as `exact_match` or `gsm8k`".to_owned(),
-            ),
-            Self::NoCompletions { .. } => Some("leave `apply_chat_template` out: the model applies its own".to_owned()),
+            Self::NoScorer { .. } => {
+                Some("evaluate with tasks that generate answers, such as `exact_match` or `gsm8k`".to_owned())
+            }
+            Self::NoCompletions { .. } => {
+                Some("leave `apply_chat_template` out: the model applies its own".to_owned())
+            }
             Self::UnknownTask { nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean `{nearest}`? `nexa evaluate --list-tasks` shows all"),
-                None => "`nexa evaluate --list-tasks` shows all; `--include-path` adds a folder of task files".to_owned(),
+                None => {
+                    "`nexa evaluate --list-tasks` shows all; `--include-path` adds a folder of task files"
+                        .to_owned()
+                }
             }),
-            Self::PythonHook { .. } => {
-                Some("write the key as a template, or prepare the data so that the task needs no function".to_owned())
-            }
+            Self::PythonHook { .. } => Some(
+                "write the key as a template, or prepare the data so that the task needs no function"
+                    .to_owned(),
+            ),
             Self::Document { .. } => Some("see the task's file and the fields of its documents".to_owned()),
-            Self::DocumentTooLong { .. } => Some("evaluate a model with a longer context, or leave the task out".to_owned()),
+            Self::DocumentTooLong { .. } => {
+                Some("evaluate a model with a longer context, or leave the task out".to_owned())
+            }
             Self::NoDocuments { task, .. } => Some(format!(
                 "nothing is downloaded: put the files into the last of these folders, or name them by `--data {task}=PATH`"
             )),
             Self::NoDocument { .. } => Some("see whether the file is the right one".to_owned()),
             Self::ChatTemplate { .. } => Some("evaluate without `apply_chat_template`".to_owned()),
             Self::NoDataset { .. } => Some("name one: `--in sft_dataset=NAME`".to_owned()),
-            Self::NoHeldOut { .. } => Some("evaluate with `exact_match` or `perplexity` among the tasks".to_owned()),
+            Self::NoHeldOut { .. } => {
+                Some("evaluate with `exact_match` or `perplexity` among the tasks".to_owned())
+            }
             Self::TooNew { .. } => Some("install a newer version of this program".to_owned()),
             Self::NotFinite { .. } => Some(
                 "the weights may hold NaN: train with a lower learning rate or take an earlier checkpoint"

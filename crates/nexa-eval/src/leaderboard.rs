@@ -131,7 +131,9 @@ fn is_same_test(a: &Evaluation, b: &Evaluation) -> bool {
 fn groups(evaluations: Vec<Evaluation>) -> Vec<Vec<Evaluation>> {
     let mut groups: Vec<Vec<Evaluation>> = Vec::new();
     for evaluation in evaluations {
-        let same = |group: &&mut Vec<Evaluation>| group.first().is_some_and(|first| is_same_test(first, &evaluation));
+        let same = |group: &&mut Vec<Evaluation>| {
+            group.first().is_some_and(|first| is_same_test(first, &evaluation))
+        };
         match groups.iter_mut().find(same) {
             Some(group) => group.push(evaluation),
             None => groups.push(vec![evaluation]),

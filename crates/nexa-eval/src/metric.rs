@@ -205,12 +205,15 @@ pub fn measure(predictions: &[Prediction], too_long: &BTreeMap<Task, usize>, see
 
 /// The clustered error of a share of right answers, where every item names its group and some share one.
 fn clustered(name: &Name, predictions: &[&Prediction]) -> Option<(f64, usize)> {
-    let is_right = if *name == Name::EXACT_MATCH { |one: &Prediction| one.correct } else { is_flexibly_right };
+    let is_right =
+        if *name == Name::EXACT_MATCH { |one: &Prediction| one.correct } else { is_flexibly_right };
     if name.held_out_task() != Some(Task::ExactMatch) {
         return None;
     }
-    let values: Vec<f64> =
-        predictions.iter().map(|one| is_right(one).map(|right| f64::from(u8::from(right)))).collect::<Option<_>>()?;
+    let values: Vec<f64> = predictions
+        .iter()
+        .map(|one| is_right(one).map(|right| f64::from(u8::from(right))))
+        .collect::<Option<_>>()?;
     let groups: Vec<&str> = predictions.iter().map(|one| one.group.as_deref()).collect::<Option<_>>()?;
     clustered_standard_error(&values, &groups).filter(|(_, clusters)| *clusters < values.len())
 }

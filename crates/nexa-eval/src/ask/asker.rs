@@ -231,7 +231,9 @@ impl<'a> Asker<'a> {
         };
         let requests: Vec<&Request> = open.iter().map(|open| &open.asked.request).collect();
         match ask(&requests, &mut progress) {
-            Ok(results) if results.len() == open.len() => Ok(results.into_iter().map(Sample::Result).collect()),
+            Ok(results) if results.len() == open.len() => {
+                Ok(results.into_iter().map(Sample::Result).collect())
+            }
             Ok(results) => Err(Error::WrongCount {
                 model: self.model.info.name.clone(),
                 task: task.to_owned(),

@@ -66,7 +66,8 @@ impl<'a> HeldOut<'a> {
             let task = ExactMatch { max_tokens: self.config.max_tokens, seed: self.config.seed };
             let found = task.answers(asker, &self.items)?;
             note(Task::ExactMatch, too_long_items(&self.items, &found));
-            predictions.extend(self.items.iter().zip(&found).map(|(item, one)| Prediction::of_answer(item, one)));
+            predictions
+                .extend(self.items.iter().zip(&found).map(|(item, one)| Prediction::of_answer(item, one)));
         }
         if self.tasks.contains(&Task::Perplexity) {
             let model = asker.model();
@@ -78,7 +79,8 @@ impl<'a> HeldOut<'a> {
             } else {
                 let found = Perplexity.scores(asker, &self.items)?;
                 note(Task::Perplexity, too_long_items(&self.items, &found));
-                predictions.extend(self.items.iter().zip(&found).map(|(item, one)| Prediction::of_score(item, one)));
+                predictions
+                    .extend(self.items.iter().zip(&found).map(|(item, one)| Prediction::of_score(item, one)));
             }
         }
         let metrics = metric::measure(&predictions, &too_long, self.config.seed);

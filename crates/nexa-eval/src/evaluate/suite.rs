@@ -47,11 +47,15 @@ pub(super) fn run(
         }
         too_long.insert(name.clone(), count);
         summaries.push((Summary::of_task(task, &outcomes, config)?, task.total));
-        JsonLines.write(&context.output.join(harness::samples_file(name)), &harness::samples(task, &outcomes))?;
+        JsonLines
+            .write(&context.output.join(harness::samples_file(name)), &harness::samples(task, &outcomes))?;
         found.questions.insert(name.clone(), questions(task, &outcomes));
-        found.predictions.extend(task.documents.iter().zip(&outcomes).map(|(document, outcome)| {
-            prediction(&task.task.spec, document, outcome, &names(task))
-        }));
+        found.predictions.extend(
+            task.documents
+                .iter()
+                .zip(&outcomes)
+                .map(|(document, outcome)| prediction(&task.task.spec, document, outcome, &names(task))),
+        );
     }
     let tasks: Vec<Summary> = summaries.iter().map(|(summary, _)| summary.clone()).collect();
     let groups = harness::groups(plan, &tasks);
@@ -123,7 +127,12 @@ fn questions(task: &Loaded<'_>, outcomes: &[Outcome]) -> Questions {
     Questions { documents: outcomes.len(), num_fewshot: task.task.shots, hash }
 }
 
-fn prediction(spec: &Spec, document: &harness::Document, outcome: &Outcome, names: &[Vec<String>]) -> Prediction {
+fn prediction(
+    spec: &Spec,
+    document: &harness::Document,
+    outcome: &Outcome,
+    names: &[Vec<String>],
+) -> Prediction {
     let column = |name: &Option<String>| name.as_deref().and_then(|name| document.field(name));
     let mut row = Prediction {
         task: spec.task.clone(),
@@ -136,7 +145,8 @@ fn prediction(spec: &Spec, document: &harness::Document, outcome: &Outcome, name
     };
     for (graded, names) in outcome.graded.iter().zip(names) {
         let numbers = graded.grades.iter().map(Grade::number);
-        row.metrics.extend(names.iter().cloned().zip(numbers).filter_map(|(name, number)| Some((name, number?))));
+        row.metrics
+            .extend(names.iter().cloned().zip(numbers).filter_map(|(name, number)| Some((name, number?))));
     }
     let first = outcome.graded.first().and_then(|graded| graded.grades.first()).and_then(Grade::number);
     row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
@@ -158,7 +168,10 @@ fn prediction(spec: &Spec, document: &harness::Document, outcome: &Outcome, name
                 _ => Some(TOO_LONG.to_owned()),
             };
             for (graded, names) in outcome.graded.iter().zip(names) {
-                let filter = names.first().and_then(|name| name.split_once(',')).map_or(NO_FILTER, |(_, filter)| filter);
+                let filter = names
+                    .first()
+                    .and_then(|name| name.split_once(','))
+                    .map_or(NO_FILTER, |(_, filter)| filter);
                 row.answers.insert(filter.to_owned(), graded.found.clone());
             }
             let first = outcome.graded.first().map(|graded| &graded.found);
@@ -173,7 +186,9 @@ fn prediction(spec: &Spec, document: &harness::Document, outcome: &Outcome, name
 
 /// The first of the most probable choices.
 fn most_probable(choices: &[Choice]) -> Option<&Choice> {
-    choices.iter().reduce(|best, one| if one.score.logprob_nats > best.score.logprob_nats { one } else { best })
+    choices
+        .iter()
+        .reduce(|best, one| if one.score.logprob_nats > best.score.logprob_nats { one } else { best })
 }
 
 /// What was asked, as text.
@@ -185,7 +200,8 @@ fn prompt(request: &Request) -> String {
         Request::Chat { messages, .. } | Request::ScoreChat { messages } => match messages.as_slice() {
             [only] => only.content.clone(),
             turns => {
-                let turn = |turn: &nexa_core::lm::ChatMessage| format!("{}: {}", turn.role.as_str(), turn.content);
+                let turn =
+                    |turn: &nexa_core::lm::ChatMessage| format!("{}: {}", turn.role.as_str(), turn.content);
                 turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")
             }
         },

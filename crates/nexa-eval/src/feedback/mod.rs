@@ -101,7 +101,8 @@ impl Feedback {
         tables.write(&context.output.join("jsonl"), &rows)?;
         let rows = clusters.iter().map(|cluster| to_row(cluster, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join(CLUSTERS_FILE), &rows)?;
-        let report = Report { facts: &evaluation.facts, test_set, overall, bar, slices: &slices, clusters: &clusters };
+        let report =
+            Report { facts: &evaluation.facts, test_set, overall, bar, slices: &slices, clusters: &clusters };
         files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
         let domains: Vec<&str> = weak.iter().map(|slice| slice.domain.as_str()).collect();

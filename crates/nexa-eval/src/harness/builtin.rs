@@ -85,7 +85,9 @@ const FAMILIES: [&str; 2] = ["blimp", "mmlu"];
 
 /// Whether a group makes do with those of its parts that there is data for.
 pub(crate) fn is_family(group: &str) -> bool {
-    FAMILIES.iter().any(|family| group == *family || group.strip_prefix(family).is_some_and(|rest| rest.starts_with('_')))
+    FAMILIES.iter().any(|family| {
+        group == *family || group.strip_prefix(family).is_some_and(|rest| rest.starts_with('_'))
+    })
 }
 
 /// Every task and group that is built in, by name.
@@ -185,7 +187,8 @@ mod tests {
 
     #[test]
     fn families_have_parts() {
-        for (group, expected) in [("blimp", true), ("mmlu_stem", true), ("gsm8k", false), ("blimpish", false)] {
+        for (group, expected) in [("blimp", true), ("mmlu_stem", true), ("gsm8k", false), ("blimpish", false)]
+        {
             assert_eq!(is_family(group), expected, "{group}");
         }
     }

@@ -104,7 +104,8 @@ mod tests {
     fn a_document_is_not_its_own_example() {
         let found = choose("{fewshot_split: test, test_split: test}", 20, 4).unwrap();
         assert_eq!(found[0], [14, 3, 2, 1]);
-        let first = choose("{fewshot_split: test, test_split: test, fewshot_config: {sampler: first_n}}", 5, 2);
+        let first =
+            choose("{fewshot_split: test, test_split: test, fewshot_config: {sampler: first_n}}", 5, 2);
         assert_eq!(first.unwrap(), [[1, 2], [0, 2]]);
     }
 

@@ -126,12 +126,20 @@ impl Fields {
             return Err(error("doc_to_text", message));
         }
         let plain = |key: &'static str, field: Option<&Compiled>| match field {
-            Some(field) => field.value(document).map(|value| python::text(&value)).map_err(|text| error(key, text)),
+            Some(field) => {
+                field.value(document).map(|value| python::text(&value)).map_err(|text| error(key, text))
+            }
             None => Ok(String::new()),
         };
         let prefix = plain("gen_prefix", self.prefix.as_ref())?;
         let description = plain("description", self.description.as_ref())?;
-        Ok(Question { text, target, choices, prefix: Some(prefix).filter(|prefix| !prefix.is_empty()), description })
+        Ok(Question {
+            text,
+            target,
+            choices,
+            prefix: Some(prefix).filter(|prefix| !prefix.is_empty()),
+            description,
+        })
     }
 
     fn text(&self, document: &Row) -> Result<Text, String> {
@@ -188,7 +196,9 @@ impl Compiled {
             Field::Index(index) => Self::Constant(Value::from(*index)),
             Field::List(items) => Self::Constant(Value::Array(items.clone())),
             Field::Text(text) if columns.contains_key(text) => Self::Column(text.clone()),
-            Field::Text(text) => Self::Template(Template::new(text).map_err(|message| spec.error(key, message))?),
+            Field::Text(text) => {
+                Self::Template(Template::new(text).map_err(|message| spec.error(key, message))?)
+            }
         })
     }
 
@@ -245,9 +255,27 @@ mod tests {
             json!("rest"),
             Some(&["it's", "b"]),
         );
-        check("{doc_to_text: '', doc_to_target: '{{a}}'}", json!({"a": ["x", "y"]}), prompt(""), json!(["x", "y"]), None);
-        check("{doc_to_text: '12', doc_to_target: '[not a list'}", json!({}), prompt("12"), json!("[not a list"), None);
-        check("{doc_to_choice: {a: one, b: two}, doc_to_target: 0}", json!({}), prompt(""), json!(0), Some(&["one", "two"]));
+        check(
+            "{doc_to_text: '', doc_to_target: '{{a}}'}",
+            json!({"a": ["x", "y"]}),
+            prompt(""),
+            json!(["x", "y"]),
+            None,
+        );
+        check(
+            "{doc_to_text: '12', doc_to_target: '[not a list'}",
+            json!({}),
+            prompt("12"),
+            json!("[not a list"),
+            None,
+        );
+        check(
+            "{doc_to_choice: {a: one, b: two}, doc_to_target: 0}",
+            json!({}),
+            prompt(""),
+            json!(0),
+            Some(&["one", "two"]),
+        );
     }
 
     #[test]
@@ -256,7 +284,10 @@ mod tests {
             let error = question(task, json!({"q": null, "n": 1})).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
-        check("{task: t, doc_to_text: '{{question}}'}", "task `t`: `doc_to_text` of document 7: there is no field `question`");
+        check(
+            "{task: t, doc_to_text: '{{question}}'}",
+            "task `t`: `doc_to_text` of document 7: there is no field `question`",
+        );
         check("{task: t, doc_to_text: q}", "`doc_to_text` of document 7: None is no text");
         check("{task: t, doc_to_choice: '{{n}}'}", "`doc_to_choice` of document 7: 1 is no list of choices");
         check("{task: t, doc_to_choice: 'a b'}", "the template prints no list");

@@ -128,10 +128,13 @@ fn read_split(task: &PlannedTask, split: &str, tables: &dyn Tables) -> Result<Ve
 /// What names each document: a column that tells all of them apart, else their numbers.
 fn ids(rows: &[Row]) -> Vec<String> {
     let of = |column: &str| {
-        let value = |row: &Row| row.get(column).filter(|value| value.is_string() || value.is_u64()).map(python::text);
+        let value =
+            |row: &Row| row.get(column).filter(|value| value.is_string() || value.is_u64()).map(python::text);
         let ids: Vec<String> = rows.iter().map(value).collect::<Option<_>>()?;
         let unique: std::collections::HashSet<&String> = ids.iter().collect();
         (unique.len() == ids.len()).then_some(ids)
     };
-    IDS.iter().find_map(|column| of(column)).unwrap_or_else(|| (0..rows.len()).map(|at| at.to_string()).collect())
+    IDS.iter()
+        .find_map(|column| of(column))
+        .unwrap_or_else(|| (0..rows.len()).map(|at| at.to_string()).collect())
 }

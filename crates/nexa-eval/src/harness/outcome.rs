@@ -68,7 +68,10 @@ impl Said {
 pub(crate) fn run(loaded: &Loaded<'_>, asker: &mut Asker<'_>, config: &Config) -> Result<Vec<Outcome>> {
     let spec = &loaded.task.spec;
     let style = requests::style(config, asker.model(), spec.output_type);
-    if config.apply_chat_template && asker.model().completer.is_none() && spec.output_type != OutputType::GenerateUntil {
+    if config.apply_chat_template
+        && asker.model().completer.is_none()
+        && spec.output_type != OutputType::GenerateUntil
+    {
         return Err(Error::NoCompletions { task: spec.task.clone(), model: asker.model().info.name.clone() });
     }
     let mut requests = Vec::with_capacity(loaded.documents.len());
@@ -84,7 +87,9 @@ pub(crate) fn run(loaded: &Loaded<'_>, asker: &mut Asker<'_>, config: &Config) -
     outcomes
         .map(|((document, requests), said)| {
             let graded = loaded.task.chains.iter();
-            let graded = graded.map(|chain| grade(loaded, document, (&requests, &said), chain)).collect::<Result<_>>()?;
+            let graded = graded
+                .map(|chain| grade(loaded, document, (&requests, &said), chain))
+                .collect::<Result<_>>()?;
             Ok(Outcome { requests, said, graded })
         })
         .collect()
@@ -169,10 +174,15 @@ fn grade(
             let grades = metrics.map(|metric| grade_scores(loaded, document, metric, (with_context, alone)));
             let pair = |score: &Score| json!([score.logprob_nats, score.is_greedy]);
             let found = match spec.output_type {
-                OutputType::LoglikelihoodRolling => scores.iter().map(|score| json!(score.logprob_nats)).collect(),
+                OutputType::LoglikelihoodRolling => {
+                    scores.iter().map(|score| json!(score.logprob_nats)).collect()
+                }
                 _ => scores.iter().map(pair).collect(),
             };
-            Ok(Graded { found: Value::Array(found), grades: grades.collect::<Result<_, _>>().map_err(failed)? })
+            Ok(Graded {
+                found: Value::Array(found),
+                grades: grades.collect::<Result<_, _>>().map_err(failed)?,
+            })
         }
         Said::Replies(_) => {
             let texts = said.texts();
@@ -192,7 +202,8 @@ fn grade_scores(
 ) -> Result<Grade, String> {
     let spec = &loaded.task.spec;
     let first = scores.first().ok_or_else(|| "the model said nothing".to_owned())?;
-    let weighted = |weight: usize| Grade::Weighted { logprob_nats: first.logprob_nats, weight: weight as f64 };
+    let weighted =
+        |weight: usize| Grade::Weighted { logprob_nats: first.logprob_nats, weight: weight as f64 };
     let counted = || {
         let native = spec.native.and_then(|native| native.counted_text(&document.row));
         native.unwrap_or_else(|| python::text(&document.question.target))
@@ -213,7 +224,12 @@ fn grade_scores(
     }
 }
 
-fn grade_text(loaded: &Loaded<'_>, document: &Document, metric: &Metric, found: &Value) -> Result<Grade, String> {
+fn grade_text(
+    loaded: &Loaded<'_>,
+    document: &Document,
+    metric: &Metric,
+    found: &Value,
+) -> Result<Grade, String> {
     let question = &document.question;
     match (metric.kind, loaded.task.spec.native) {
         (Kind::Bypass, _) => Ok(Grade::Nothing),
@@ -221,7 +237,9 @@ fn grade_text(loaded: &Loaded<'_>, document: &Document, metric: &Metric, found: 
             let found = python::text(found);
             let references: Vec<String> = match (&question.choices, &question.target) {
                 (Some(_), _) => vec![question.answer().map(str::to_owned).ok_or("the target is no choice")?],
-                (None, Value::Array(many)) if loaded.has_many_targets => many.iter().map(python::text).collect(),
+                (None, Value::Array(many)) if loaded.has_many_targets => {
+                    many.iter().map(python::text).collect()
+                }
                 (None, one) => vec![python::text(one)],
             };
             let mut is_right = false;

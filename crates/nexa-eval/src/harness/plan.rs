@@ -72,7 +72,11 @@ impl Plan {
         }
         plan.groups = choice.groups;
         for (group, (count, error)) in missing {
-            let total = plan.groups.iter().find(|known| known.group.group == group).map_or(0, |known| known.tasks.len());
+            let total = plan
+                .groups
+                .iter()
+                .find(|known| known.group.group == group)
+                .map_or(0, |known| known.tasks.len());
             if count == total {
                 return Err(error);
             }
@@ -84,7 +88,8 @@ impl Plan {
 
     /// Takes out of the groups what has no documents.
     fn forget_absent(&mut self) {
-        let is_there = |tasks: &[PlannedTask], name: &String| tasks.iter().any(|task| task.spec.task == *name);
+        let is_there =
+            |tasks: &[PlannedTask], name: &String| tasks.iter().any(|task| task.spec.task == *name);
         for group in &mut self.groups {
             group.tasks.retain(|name| is_there(&self.tasks, name));
         }
@@ -103,7 +108,8 @@ impl Plan {
     /// What decides the results, besides the content of the files.
     pub(crate) fn key(&self) -> Value {
         let task = |task: &PlannedTask| {
-            let files: BTreeMap<_, _> = task.files.iter().map(|(split, files)| (split, files.len())).collect();
+            let files: BTreeMap<_, _> =
+                task.files.iter().map(|(split, files)| (split, files.len())).collect();
             json!({"spec": task.spec, "num_fewshot": task.shots, "files": files})
         };
         let group = |group: &ChosenGroup| json!({"group": group.group, "tasks": group.tasks});

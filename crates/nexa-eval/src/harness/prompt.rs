@@ -99,7 +99,8 @@ impl<'a> Prompter<'a> {
 
     /// The turns of an example: question and answer.
     fn example(&self, example: &Question) -> Result<Vec<Turn>> {
-        let no_words = |what: &str| self.spec.error("doc_to_target", format!("{what} of an example is no text"));
+        let no_words =
+            |what: &str| self.spec.error("doc_to_target", format!("{what} of an example is no text"));
         let prompt = match (&example.text, &example.choices) {
             (Text::Prompt(prompt), _) => prompt.as_str(),
             (Text::Choice(index), Some(choices)) => &choices[*index],
@@ -146,7 +147,8 @@ impl<'a> Prompter<'a> {
 fn question_turns(prompt: &str, prefix: Option<&str>, delimiter: &str) -> Vec<Turn> {
     let needed = prefix.is_some_and(|prefix| is_delimiter_needed(prompt, prefix));
     let delimiter = if needed { delimiter } else { "" };
-    let mut turns = vec![Turn { role: Role::User, content: prompt.to_owned(), delimiter: delimiter.to_owned() }];
+    let mut turns =
+        vec![Turn { role: Role::User, content: prompt.to_owned(), delimiter: delimiter.to_owned() }];
     turns.extend(prefix.map(|prefix| Turn {
         role: Role::Assistant,
         content: prefix.to_owned(),

@@ -138,12 +138,18 @@ impl Registry {
         }
         let spec = definition.task()?;
         let name = spec.task.clone();
-        let owner = Owner { groups: groups.iter().rev().cloned().collect(), folder: definition.folder.clone() };
+        let owner =
+            Owner { groups: groups.iter().rev().cloned().collect(), folder: definition.folder.clone() };
         add_task(Chosen { spec, owner, path: None }, choice)?;
         Ok(vec![name])
     }
 
-    fn add_group(&self, definition: &Definition, groups: &mut Vec<String>, choice: &mut Choice) -> Result<Vec<String>> {
+    fn add_group(
+        &self,
+        definition: &Definition,
+        groups: &mut Vec<String>,
+        choice: &mut Choice,
+    ) -> Result<Vec<String>> {
         let group = definition.group()?;
         if groups.contains(&group.group) || groups.len() == MAX_DEPTH {
             let message = format!("group `{}` stands in itself", group.group);
@@ -213,7 +219,12 @@ fn project_files(root: &Path) -> Result<Vec<PathBuf>> {
     for project in scan::entries(&root.join("projects"))? {
         let configs = project.join("configs");
         if configs.is_dir() {
-            found.extend(files::walk(&configs)?.into_iter().filter(|file| is_yaml(file)).map(|file| configs.join(file)));
+            found.extend(
+                files::walk(&configs)?
+                    .into_iter()
+                    .filter(|file| is_yaml(file))
+                    .map(|file| configs.join(file)),
+            );
         }
     }
     Ok(found)
@@ -271,8 +282,12 @@ mod tests {
         assert_eq!(names(&choose(&files, &["both"]).unwrap()), ["a", "b"]);
         let found = choose(&files, &["g"]).unwrap();
         assert_eq!(names(&found), ["b", "a", "gsm8k"]);
-        assert_eq!((found.tasks[1].spec.num_fewshot, &found.tasks[2].owner.groups), (Some(2), &vec!["h".to_owned(), "g".to_owned()]));
-        let groups: Vec<_> = found.groups.iter().map(|group| (group.group.group.as_str(), group.tasks.len())).collect();
+        assert_eq!(
+            (found.tasks[1].spec.num_fewshot, &found.tasks[2].owner.groups),
+            (Some(2), &vec!["h".to_owned(), "g".to_owned()])
+        );
+        let groups: Vec<_> =
+            found.groups.iter().map(|group| (group.group.group.as_str(), group.tasks.len())).collect();
         assert_eq!(groups, [("h", 1), ("g", 3)]);
         assert_eq!(choose(&[], &["mmlu"]).unwrap().tasks.len(), 57);
         assert_eq!(names(&choose(&[], &["text:data/a.txt", "piqa", "piqa"]).unwrap()), ["text_a", "piqa"]);
@@ -286,7 +301,14 @@ mod tests {
         };
         check(&[], &["gsm8"], "there is no task `gsm8`");
         check(&[("g.yaml", "group: g\ntask: g")], &["g"], "group `g` stands in itself");
-        check(&[("a.yaml", "task: a\ntest_split: t"), ("g.yaml", "group: g\ntask: [a, {task: a, num_fewshot: 1}]")], &["g"], "another task of this name");
+        check(
+            &[
+                ("a.yaml", "task: a\ntest_split: t"),
+                ("g.yaml", "group: g\ntask: [a, {task: a, num_fewshot: 1}]"),
+            ],
+            &["g"],
+            "another task of this name",
+        );
         check(&[("g.yaml", "group: g\ntasks: [a]")], &["g"], "unknown key `tasks`");
     }
 }

@@ -30,7 +30,9 @@ pub(crate) struct Requests {
 pub(crate) fn style<'a>(config: &Config, model: &'a LoadedModel, output: OutputType) -> Style<'a> {
     let multiturn = config.fewshot_as_multiturn.unwrap_or(true);
     match &model.completer {
-        Some(completer) if config.apply_chat_template => Style::Template { completer: completer.as_ref(), multiturn },
+        Some(completer) if config.apply_chat_template => {
+            Style::Template { completer: completer.as_ref(), multiturn }
+        }
         None if output == OutputType::GenerateUntil => Style::Conversation { multiturn },
         _ => Style::Plain,
     }
@@ -41,7 +43,12 @@ impl Requests {
     ///
     /// # Errors
     /// Fails with task and key where a field cannot be asked for.
-    pub(crate) fn of(loaded: &Loaded<'_>, document: &Document, config: &Config, style: Style<'_>) -> Result<Self> {
+    pub(crate) fn of(
+        loaded: &Loaded<'_>,
+        document: &Document,
+        config: &Config,
+        style: Style<'_>,
+    ) -> Result<Self> {
         let spec = &loaded.task.spec;
         let question = &document.question;
         if spec.native == Some(Native::MtBench) {
@@ -56,7 +63,10 @@ impl Requests {
         };
         if spec.output_type == OutputType::LoglikelihoodRolling {
             let text = question.target.as_str().ok_or_else(|| no_text("doc_to_target"))?;
-            return Ok(Self { requests: vec![Request::ScoreText { text: text.to_owned() }], with_context: 1 });
+            return Ok(Self {
+                requests: vec![Request::ScoreText { text: text.to_owned() }],
+                with_context: 1,
+            });
         }
         let system = config.system_instruction.as_deref().unwrap_or("");
         let prompter = Prompter::new(spec, system, style);
@@ -78,9 +88,13 @@ impl Requests {
                 let choices = question.choices.as_deref().unwrap_or_default();
                 if matches!(question.text, Text::Choice(_)) {
                     let rest = question.target.as_str().ok_or_else(|| no_text("doc_to_target"))?;
-                    requests.extend(contexts.iter().map(|context| continuation(context, format!("{delimiter}{rest}"))));
+                    requests.extend(
+                        contexts.iter().map(|context| continuation(context, format!("{delimiter}{rest}"))),
+                    );
                 } else if let Some(context) = contexts.first() {
-                    requests.extend(choices.iter().map(|choice| continuation(context, format!("{delimiter}{choice}"))));
+                    requests.extend(
+                        choices.iter().map(|choice| continuation(context, format!("{delimiter}{choice}"))),
+                    );
                 }
             }
         }
@@ -119,13 +133,14 @@ pub(crate) fn conversation(
     }
     let mut sampling = sampling(loaded, document, config, answers.len());
     sampling.temperature = mt_bench::temperature(&document.row);
-    sampling.seed = if sampling.temperature == 0.0 { 0 } else { seed(loaded, document, config, answers.len()) };
+    sampling.seed =
+        if sampling.temperature == 0.0 { 0 } else { seed(loaded, document, config, answers.len()) };
     Ok(Request::Chat { messages, sampling })
 }
 
 fn sampling(loaded: &Loaded<'_>, document: &Document, config: &Config, repeat: usize) -> Sampling {
     let seed = seed(loaded, document, config, repeat);
-    loaded.task.generation.sampling(&loaded.task.spec, seed)
+    loaded.task.generation.sampling(seed)
 }
 
 /// The seed of an answer, which depends on nothing but the evaluation's seed, the document and the answer's number.

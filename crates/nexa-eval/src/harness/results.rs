@@ -3,7 +3,6 @@
 //! # Departures
 //! What changes from run to run without changing the numbers is left out: dates, durations, paths, the machine.
 
-use nexa_core::lm::Sampling;
 use nexa_core::table::Row;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +12,8 @@ use crate::harness::load::{Document, Loaded};
 use crate::harness::outcome::{Outcome, Said};
 use crate::harness::plan::Plan;
 use crate::harness::python;
-use crate::harness::summary::Summary;
+use crate::harness::requests::Requests;
+use crate::harness::summary::{Summary, Summed};
 
 /// The name of the file with all numbers.
 pub(crate) const RESULTS_FILE: &str = "results.json";
@@ -23,8 +23,10 @@ const UNKNOWN: &str = "N/A";
 
 /// The name of the file with a task's samples.
 pub(crate) fn samples_file(task: &str) -> String {
-    let name: String =
-        task.chars().map(|c| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' }).collect();
+    let name: String = task
+        .chars()
+        .map(|c| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.') { c } else { '_' })
+        .collect();
     format!("samples_{name}.jsonl")
 }
 
@@ -48,6 +50,13 @@ impl Results<'_> {
         let mut groups = Map::new();
         for (chosen, summary) in self.plan.groups.iter().zip(self.groups) {
             let mut entry = of_summary(summary, chosen.group.alias());
+            if let Some(entry) = entry.as_object_mut().filter(|_| !summary.metrics.is_empty()) {
+                let count = |summed: &Summed| {
+                    (format!("{},{}", summed.metric, summed.filter), json!(summed.documents))
+                };
+                let counts: Row = summary.metrics.iter().map(count).collect();
+                entry.insert("sample_count".to_owned(), Value::Object(counts));
+            }
             if chosen.group.aggregate_metric_list.0.is_empty() {
                 entry.as_object_mut().and_then(|entry| entry.shift_remove("sample_len"));
             } else {
@@ -78,20 +87,40 @@ impl Results<'_> {
             (task.spec.task.clone(), config)
         }));
         let versions = plan.tasks.iter().map(|task| (task.spec.task.clone(), task.spec.version()));
-        let versions =
-            sorted(versions.chain(plan.groups.iter().map(|group| (group.group.group.clone(), group.group.version().into()))));
+        let versions = sorted(versions.chain(
+            plan.groups.iter().map(|group| (group.group.group.clone(), group.group.version().into())),
+        ));
         let shots = plan.tasks.iter().map(|task| (task.spec.task.clone(), json!(task.shots)));
         let shots = sorted(shots.chain(plan.groups.iter().filter_map(|group| {
-            let mut inside = plan.tasks.iter().filter(|task| group.tasks.contains(&task.spec.task)).map(|task| task.shots);
+            let tasks = plan.tasks.iter().filter(|task| group.children.contains(&task.spec.task));
+            let mut inside = tasks.map(|task| task.shots);
             let first = inside.next()?;
             inside.all(|other| other == first).then(|| (group.group.group.clone(), json!(first)))
         })));
-        let better = |summary: &Summary| {
-            let metrics = summary.metrics.iter().map(|summed| (summed.metric.clone(), json!(summed.higher_is_better)));
-            (summary.name.clone(), Value::Object(metrics.collect()))
+        let metrics = |summary: &Summary| {
+            summary
+                .metrics
+                .iter()
+                .map(|summed| (summed.metric.clone(), json!(summed.higher_is_better)))
+                .collect::<Row>()
         };
-        let tasks = self.tasks.iter().map(|(summary, _)| summary);
-        let better = sorted(tasks.chain(self.groups).map(better));
+        let tasks = self.tasks.iter().map(|(summary, _)| (summary.name.clone(), metrics(summary)));
+        // Of a group, what the tasks that stand directly in it say; where they do not agree, nothing.
+        let groups = plan.groups.iter().filter_map(|group| {
+            let mut all = Row::new();
+            for (summary, _) in
+                self.tasks.iter().filter(|(summary, _)| group.children.contains(&summary.name))
+            {
+                for (metric, better) in metrics(summary) {
+                    let known = all.entry(metric).or_insert_with(|| better.clone());
+                    if *known != better {
+                        *known = Value::Null;
+                    }
+                }
+            }
+            (!all.is_empty()).then(|| (group.group.group.clone(), all))
+        });
+        let better = sorted(tasks.chain(groups).map(|(name, metrics)| (name, Value::Object(metrics))));
         let sizes = self.tasks.iter().map(|(summary, total)| {
             (summary.name.clone(), json!({"original": total, "effective": summary.size}))
         });
@@ -148,7 +177,9 @@ pub(crate) fn samples(loaded: &Loaded<'_>, outcomes: &[Outcome]) -> Vec<Row> {
     let of_chain = |(at, chain): (usize, &super::filter::Chain)| {
         let documents = loaded.documents.iter().zip(outcomes).enumerate();
         documents
-            .map(|(number, (document, outcome))| sample(loaded, (number, document), outcome, (at, &chain.name)))
+            .map(|(number, (document, outcome))| {
+                sample(loaded, (number, document), outcome, (at, &chain.name))
+            })
             .collect::<Vec<_>>()
     };
     chains.flat_map(of_chain).collect()
@@ -161,7 +192,12 @@ fn sample(
     (at, filter): (usize, &str),
 ) -> Row {
     let graded = &outcome.graded[at];
-    let arguments = outcome.requests.requests.iter().map(arguments).enumerate();
+    let kwargs = &loaded.task.generation.kwargs;
+    // Several answers to one question are one request there; turns of a conversation are several.
+    let Requests { requests, with_context } = &outcome.requests;
+    let is_repeated = matches!(outcome.said, Said::Replies(_)) && requests.len() == *with_context;
+    let shown = if is_repeated { 1 } else { requests.len() };
+    let arguments = requests.iter().take(shown).map(|request| arguments(request, kwargs)).enumerate();
     let arguments: Row = arguments.map(|(at, arguments)| (format!("gen_args_{at}"), arguments)).collect();
     let found = match &outcome.said {
         Said::Scores(_) => printed(&graded.found),
@@ -182,23 +218,16 @@ fn sample(
 }
 
 /// What a model was asked, by its place in the arguments of the reference.
-fn arguments(request: &Request) -> Value {
+fn arguments(request: &Request, kwargs: &Value) -> Value {
     match request {
-        Request::ScoreContinuation { context, continuation } => json!({"arg_0": context, "arg_1": continuation}),
+        Request::ScoreContinuation { context, continuation } => {
+            json!({"arg_0": context, "arg_1": continuation})
+        }
         Request::ScoreText { text } => json!({"arg_0": text}),
         Request::ScoreChat { messages } => json!({"arg_0": messages}),
-        Request::Complete { prompt, sampling } => json!({"arg_0": prompt, "arg_1": generation(sampling)}),
-        Request::Chat { messages, sampling } => json!({"arg_0": messages, "arg_1": generation(sampling)}),
+        Request::Complete { prompt, .. } => json!({"arg_0": prompt, "arg_1": kwargs}),
+        Request::Chat { messages, .. } => json!({"arg_0": messages, "arg_1": kwargs}),
     }
-}
-
-fn generation(sampling: &Sampling) -> Value {
-    json!({
-        "until": sampling.stop,
-        "do_sample": sampling.temperature > 0.0,
-        "temperature": sampling.temperature,
-        "max_gen_toks": sampling.max_tokens,
-    })
 }
 
 /// Everything that a model said: for each request a list, which holds several answers where a task repeats.

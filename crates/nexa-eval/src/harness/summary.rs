@@ -18,6 +18,8 @@ pub(crate) struct Summed {
     pub(crate) metric: String,
     pub(crate) filter: String,
     pub(crate) value: f64,
+    /// The documents that it is over.
+    pub(crate) documents: usize,
     /// The standard error where the reference gives one.
     pub(crate) standard_error: Option<f64>,
     pub(crate) higher_is_better: Option<bool>,
@@ -57,6 +59,7 @@ impl Summary {
                     metric: metric.kind.as_str().to_owned(),
                     filter: chain.name.clone(),
                     value,
+                    documents: outcomes.len(),
                     standard_error: standard_error(metric.aggregation, &grades, draws),
                     higher_is_better: Some(metric.higher_is_better),
                     estimate: estimate(metric.aggregation, &grades, draws, seed),
@@ -96,7 +99,8 @@ pub(crate) fn groups(plan: &Plan, tasks: &[Summary]) -> Vec<Summary> {
 
 fn mismatch(loaded: &Loaded<'_>, metric: &Metric) -> crate::Error {
     let name = metric.kind.as_str();
-    let message = format!("the values of `{name}` are not what this aggregation sums up, or a right choice is missing");
+    let message =
+        format!("the values of `{name}` are not what this aggregation sums up, or a right choice is missing");
     loaded.task.spec.error("metric_list", message)
 }
 
@@ -133,7 +137,8 @@ fn filters_of(metric: &str, tasks: &[&Summary]) -> Vec<String> {
 
 fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Option<Summed> {
     let of_task = |task: &&Summary| {
-        let found = task.metrics.iter().find(|summed| summed.metric == metric.metric && summed.filter == filter);
+        let found =
+            task.metrics.iter().find(|summed| summed.metric == metric.metric && summed.filter == filter);
         found.map(|summed| (summed.clone(), task.size))
     };
     let found: Vec<(Summed, usize)> = tasks.iter().filter_map(of_task).collect();
@@ -148,11 +153,13 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
     Some(Summed {
         metric: metric.metric.clone(),
         value,
+        documents: sizes.iter().sum(),
         standard_error,
         estimate: Some(Estimate::normal(value, standard_error, sizes.iter().sum())),
         by_domain: BTreeMap::new(),
         clustered: None,
-        higher_is_better: better.filter(|_| found.iter().all(|(summed, _)| summed.higher_is_better == better)),
+        higher_is_better: better
+            .filter(|_| found.iter().all(|(summed, _)| summed.higher_is_better == better)),
         filter,
     })
 }
@@ -167,6 +174,7 @@ mod tests {
             metric: "acc".to_owned(),
             filter: "none".to_owned(),
             value,
+            documents: size,
             standard_error,
             higher_is_better: Some(true),
             estimate: None,
@@ -177,7 +185,9 @@ mod tests {
     }
 
     fn of_group(weight_by_size: bool, tasks: &[Summary]) -> Summed {
-        let yaml = format!("{{group: g, aggregate_metric_list: [{{metric: acc, weight_by_size: {weight_by_size}}}]}}");
+        let yaml = format!(
+            "{{group: g, aggregate_metric_list: [{{metric: acc, weight_by_size: {weight_by_size}}}]}}"
+        );
         let value = nexa_core::config::parse_yaml(&yaml, "group").unwrap();
         let group: Group = nexa_core::config::from_value(value, "group").unwrap();
         let group = ChosenGroup { group, children: Vec::new(), tasks: Vec::new() };

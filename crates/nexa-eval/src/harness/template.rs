@@ -43,7 +43,10 @@ impl Template {
             let mut missing: Vec<String> = template
                 .undeclared_variables(false)
                 .into_iter()
-                .filter(|name| !document.contains_key(name) && !self.environment.globals().any(|(known, _)| known == name))
+                .filter(|name| {
+                    !document.contains_key(name)
+                        && !self.environment.globals().any(|(known, _)| known == name)
+                })
                 .collect();
             missing.sort();
             if error.kind() != ErrorKind::UndefinedError || missing.is_empty() {
@@ -75,18 +78,25 @@ fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), JinjaError> {
 }
 
 fn json(value: &Value) -> Result<Json, JinjaError> {
-    serde_json::to_value(value).map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))
+    serde_json::to_value(value)
+        .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
 /// `re.sub`, as the reference offers it to templates.
-fn regex_replace(text: String, pattern: String, by: String, count: Option<usize>) -> Result<String, JinjaError> {
+fn regex_replace(
+    text: String,
+    pattern: String,
+    by: String,
+    count: Option<usize>,
+) -> Result<String, JinjaError> {
     let replaced = PythonRegex::new(&pattern).and_then(|regex| regex.replace(&text, &by, count.unwrap_or(0)));
     replaced.map_err(|error| JinjaError::new(ErrorKind::InvalidOperation, error))
 }
 
 /// The methods of Python's texts and lists.
 fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, JinjaError> {
-    let absent = |what: &Value| JinjaError::new(ErrorKind::InvalidOperation, format!("{what} is not in the value"));
+    let absent =
+        |what: &Value| JinjaError::new(ErrorKind::InvalidOperation, format!("{what} is not in the value"));
     match (value.kind(), name) {
         (ValueKind::Seq, "index") => {
             let (wanted,): (Value,) = from_args(args)?;
@@ -102,7 +112,8 @@ fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Va
         (ValueKind::String, "removeprefix" | "removesuffix") => {
             let (affix,): (&str,) = from_args(args)?;
             let text = value.as_str().unwrap_or_default();
-            let cut = if name == "removeprefix" { text.strip_prefix(affix) } else { text.strip_suffix(affix) };
+            let cut =
+                if name == "removeprefix" { text.strip_prefix(affix) } else { text.strip_suffix(affix) };
             Ok(Value::from(cut.unwrap_or(text)))
         }
         _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),
@@ -128,7 +139,11 @@ mod tests {
         };
         check("Q: {{question}}\n", json!({"question": "why <b>?"}), "Q: why <b>?\n");
         check("{{[a, b]}}", json!({"a": "it's", "b": null}), r#"["it's", None]"#);
-        check("{{choices.label.index(answerKey)}}", json!({"choices": {"label": ["A", "B"]}, "answerKey": "B"}), "1");
+        check(
+            "{{choices.label.index(answerKey)}}",
+            json!({"choices": {"label": ["A", "B"]}, "answerKey": "B"}),
+            "1",
+        );
         check("{{choices.text}}", json!({"choices": {"text": ["x", "y\n"]}}), r"['x', 'y\n']");
         check("{{answer.split('####')[-1].strip()}}", json!({"answer": "a\n#### 7 "}), "7");
         check("{{answer if answer is defined else target}}", json!({"target": "t"}), "t");
@@ -137,8 +152,16 @@ mod tests {
         check("{% set p = 'Q: a\\nA:' %}{{p + '\\n' + question}}", json!({"question": "q"}), "Q: a\nA:\nq");
         check("{{sentence[:sentence.index('_')]}}{{ sentence[-1] }}", json!({"sentence": "ab_cd"}), "abd");
         check("{{ ['no', 'yes'][label] }}", json!({"label": 1}), "yes");
-        check("{{ question.strip() }}\nA. {{choices[0]}}", json!({"question": " q ", "choices": ["c"]}), "q\nA. c");
-        check("{% for c in choices %}{{ loop.index }}. {{ c }}\n{% endfor %}", json!({"choices": ["a", "b"]}), "1. a\n2. b\n");
+        check(
+            "{{ question.strip() }}\nA. {{choices[0]}}",
+            json!({"question": " q ", "choices": ["c"]}),
+            "q\nA. c",
+        );
+        check(
+            "{% for c in choices %}{{ loop.index }}. {{ c }}\n{% endfor %}",
+            json!({"choices": ["a", "b"]}),
+            "1. a\n2. b\n",
+        );
     }
 
     #[test]
@@ -146,7 +169,10 @@ mod tests {
         let check = |template: &str, expected: &str| {
             assert_eq!(render(template, json!({"question": "q", "choices": {}})), Err(expected.to_owned()));
         };
-        check("{{quesion}} {{answer}}", "there is no field `answer`, `quesion`; there are: question, choices");
+        check(
+            "{{quesion}} {{answer}}",
+            "there is no field `answer`, `quesion`; there are: question, choices",
+        );
         assert!(render("{{choices.text}}", json!({"choices": {}})).is_err());
         assert!(Template::new("{{ a ").is_err());
     }

@@ -31,7 +31,8 @@ impl ExactMatch {
     /// As [`Asker::replies`].
     pub fn answers(&self, asker: &mut Asker<'_>, items: &[Item]) -> Result<Vec<Sample<ChatReply>>> {
         let sampling = Sampling { seed: self.seed, max_tokens: self.max_tokens, ..Sampling::default() };
-        let request = |item: &Item| Request::Chat { messages: item.prompt().to_vec(), sampling: sampling.clone() };
+        let request =
+            |item: &Item| Request::Chat { messages: item.prompt().to_vec(), sampling: sampling.clone() };
         asker.replies(Task::ExactMatch.as_str(), &asked(items, request))
     }
 

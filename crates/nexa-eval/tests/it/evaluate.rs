@@ -32,7 +32,14 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
     assert_eq!(rows[0], first);
     let score = &rows[10];
     assert_eq!(
-        (&score["task"], &score["id"], &score["logprob_nats"], &score["tokens"], &score["bytes"], &score["output"]),
+        (
+            &score["task"],
+            &score["id"],
+            &score["logprob_nats"],
+            &score["tokens"],
+            &score["bytes"],
+            &score["output"]
+        ),
         (&json!("perplexity"), &json!("sum-0"), &json!(-8.0), &json!(9), &json!(16), &Value::Null)
     );
     assert_eq!(

@@ -29,7 +29,9 @@ fn lines(rows: &[Value]) -> String {
 fn try_evaluate(bench: &Bench, model: &Parrot, config: Config) -> Result<Artifact, StageError> {
     let inputs = Inputs::none().with("checkpoint", bench.checkpoint("parrot"));
     let stage = Evaluate::new(config, bench.root(), Arc::new(model.clone()))?;
-    bench.execute(&stage, "parrot_eval", &inputs, &Cancel::default(), false).map(|made| made.artifact().clone())
+    bench
+        .execute(&stage, "parrot_eval", &inputs, &Cancel::default(), false)
+        .map(|made| made.artifact().clone())
 }
 
 fn tasks(names: &[&str]) -> Config {
@@ -65,13 +67,15 @@ fn gsm8k_is_asked_and_graded_as_by_the_harness() {
     let made = try_evaluate(&bench, &model, tasks(&["gsm8k"])).unwrap();
 
     // Which of seven examples the harness draws: random.Random(1234).sample(range(7), 5) of CPython 3.11.7.
-    let shot = |n: usize| format!("Question: What is {n} + {n}?\nAnswer: {n} + {n} = {0}\n#### {0}\n\n", n + n);
+    let shot =
+        |n: usize| format!("Question: What is {n} + {n}?\nAnswer: {n} + {n} = {0}\n#### {0}\n\n", n + n);
     let shots: String = [16, 13, 10, 14, 15].into_iter().map(shot).collect();
     let first = format!("complete|{shots}Question: What is 1 + 1?\nAnswer:");
     assert!(model.log().contains(&first), "{:#?}", model.log());
 
     let metrics = json_file(&made, "metrics.json");
-    let shown: Vec<_> = metrics.as_array().unwrap().iter().map(|m| (&m["metric"], &m["filter"], &m["value"])).collect();
+    let shown: Vec<_> =
+        metrics.as_array().unwrap().iter().map(|m| (&m["metric"], &m["filter"], &m["value"])).collect();
     let third = json!(1.0 / 3.0);
     let expected = [
         (json!("exact_match"), json!("strict-match"), third),
@@ -82,7 +86,10 @@ fn gsm8k_is_asked_and_graded_as_by_the_harness() {
 
     let results = json_file(&made, "results.json");
     let of_task = &results["results"]["gsm8k"];
-    assert_eq!((&of_task["exact_match,strict-match"], &of_task["sample_len"]), (&json!(1.0 / 3.0), &json!(3)));
+    assert_eq!(
+        (&of_task["exact_match,strict-match"], &of_task["sample_len"]),
+        (&json!(1.0 / 3.0), &json!(3))
+    );
     // The sample standard deviation of one and two zeros, over the root of 3.
     let error = of_task["exact_match_stderr,strict-match"].as_f64().unwrap();
     assert!((error - 1.0 / 3.0).abs() < 1e-12, "{error}");
@@ -92,10 +99,19 @@ fn gsm8k_is_asked_and_graded_as_by_the_harness() {
     let samples = bench.rows(&made, "samples_gsm8k.jsonl");
     assert_eq!(samples.len(), 6);
     let strict = &samples[0];
-    assert_eq!((&strict["doc_id"], &strict["filter"], &strict["exact_match"]), (&json!(0), &json!("strict-match"), &json!(1.0)));
-    assert_eq!((&strict["resps"], &strict["filtered_resps"]), (&json!([[" 1 + 1 = 2\n#### 2\n\n"]]), &json!(["2"])));
+    assert_eq!(
+        (&strict["doc_id"], &strict["filter"], &strict["exact_match"]),
+        (&json!(0), &json!("strict-match"), &json!(1.0))
+    );
+    assert_eq!(
+        (&strict["resps"], &strict["filtered_resps"]),
+        (&json!([[" 1 + 1 = 2\n#### 2\n\n"]]), &json!(["2"]))
+    );
     assert_eq!(strict["target"], json!("1 + 1 = 2\n#### 2"));
-    assert_eq!(strict["arguments"]["gen_args_0"]["arg_1"]["until"], json!(["Question:", "</s>", "<|im_end|>"]));
+    assert_eq!(
+        strict["arguments"]["gen_args_0"]["arg_1"]["until"],
+        json!(["Question:", "</s>", "<|im_end|>"])
+    );
     assert_eq!(samples[4]["filtered_resps"], json!(["[invalid]"]));
     assert_eq!(samples[5]["filtered_resps"], json!(["$1,000."]));
 
@@ -104,7 +120,10 @@ fn gsm8k_is_asked_and_graded_as_by_the_harness() {
     assert_eq!((last.task.as_str(), last.id.as_str(), last.correct), ("gsm8k", "2", Some(false)));
     assert_eq!(last.answers["flexible-extract"], json!("$1,000."));
     assert_eq!(last.metrics["exact_match,flexible-extract"], 1.0);
-    assert_eq!((last.output.as_deref(), last.finish_reason.as_deref()), (Some(" It is $1,000."), Some("stop")));
+    assert_eq!(
+        (last.output.as_deref(), last.finish_reason.as_deref()),
+        (Some(" It is $1,000."), Some("stop"))
+    );
     assert_eq!((evaluation.dataset, evaluation.facts.test_set), (None, None));
     assert_eq!(evaluation.facts.questions["gsm8k"].documents, 3);
 }
@@ -164,7 +183,11 @@ fn a_stopped_evaluation_goes_on_and_ends_the_same() {
     let prepare = |bench: &Bench| {
         gsm8k(bench);
         let pair = |n: usize| json!({"sentence_good": "a".repeat(n), "sentence_bad": "bbb"});
-        write(bench, "data/raw/benchmarks/blimp/causative.jsonl", &lines(&(1..8).map(pair).collect::<Vec<_>>()));
+        write(
+            bench,
+            "data/raw/benchmarks/blimp/causative.jsonl",
+            &lines(&(1..8).map(pair).collect::<Vec<_>>()),
+        );
     };
     let straight = {
         let bench = Bench::new();
@@ -183,7 +206,11 @@ fn a_stopped_evaluation_goes_on_and_ends_the_same() {
         let count = asked.len();
         asked.sort();
         asked.dedup();
-        assert_eq!((count, asked.len()), (3 + 8, 3 + 8), "nothing is asked twice, and `bbb` once for all pairs");
+        assert_eq!(
+            (count, asked.len()),
+            (3 + 8, 3 + 8),
+            "nothing is asked twice, and `bbb` once for all pairs"
+        );
     }
 }
 
@@ -192,7 +219,12 @@ fn another_evaluation_of_a_checkpoint_does_not_ask_again() {
     let bench = Bench::new();
     gsm8k(&bench);
     let model = Parrot::new(add);
-    try_evaluate(&bench, &model, Config { limit: NonZeroUsize::new(2).map(Limit::first), ..tasks(&["gsm8k"]) }).unwrap();
+    try_evaluate(
+        &bench,
+        &model,
+        Config { limit: NonZeroUsize::new(2).map(Limit::first), ..tasks(&["gsm8k"]) },
+    )
+    .unwrap();
     assert_eq!(model.log().len(), 2);
     try_evaluate(&bench, &model, tasks(&["gsm8k"])).unwrap();
     assert_eq!(model.log().len(), 3);
@@ -221,7 +253,8 @@ fn models_that_take_conversations_alone_are_asked_in_turns() {
     assert_eq!(model.log(), [expected]);
     let local = Parrot::new(add);
     let multiturn = Some(false);
-    let config = Config { apply_chat_template: true, fewshot_as_multiturn: multiturn, cache: false, ..config() };
+    let config =
+        Config { apply_chat_template: true, fewshot_as_multiturn: multiturn, cache: false, ..config() };
     try_evaluate(&bench, &local, config).unwrap();
     let expected = "complete|<system>Add.<user>Question: What is 16 + 16?\nAnswer: 16 + 16 = 32\n#### 32\n\nQuestion: What is 1 + \
                     1?\nAnswer:<assistant>";
@@ -240,7 +273,10 @@ fn what_cannot_be_evaluated_is_refused_by_name() {
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(model.log(), Vec::<String>::new());
     };
-    let blimp = ("data/raw/benchmarks/blimp/causative.jsonl", "{\"sentence_good\": \"a\", \"sentence_bad\": \"b\"}\n");
+    let blimp = (
+        "data/raw/benchmarks/blimp/causative.jsonl",
+        "{\"sentence_good\": \"a\", \"sentence_bad\": \"b\"}\n",
+    );
     check(&[], &["gsm8k"], "task `gsm8k` has no documents here: split `test` was looked for in");
     check(&[], &["blimp"], "has no documents here");
     check(&[], &["gsm8"], "there is no task `gsm8`");
@@ -253,10 +289,105 @@ fn what_cannot_be_evaluated_is_refused_by_name() {
         &["mine"],
         "task `mine`: `doc_to_text` of document 0: there is no field `quesion`; there are: question",
     );
-    check(&[("tasks/mine.yaml", &missing), ("d.jsonl", "")], &["mine"], "task `mine`: split `test` holds no document");
+    check(
+        &[("tasks/mine.yaml", &missing), ("d.jsonl", "")],
+        &["mine"],
+        "task `mine`: split `test` holds no document",
+    );
     check(&[("tasks/mine.yaml", &missing)], &["mine"], "d.jsonl, which is not there");
     let hook = format!("{task}process_results: !function utils.grade");
     check(&[("tasks/mine.yaml", &hook)], &["mine"], "task `mine`: `process_results` is a function of Python");
-    let few = format!("{task}fewshot_split: test\nnum_fewshot: 3\ndoc_to_text: question\ndoc_to_target: question");
-    check(&[("tasks/mine.yaml", &few), ("d.jsonl", "{\"question\": \"a\"}\n")], &["mine"], "`num_fewshot`: 3 examples are wanted");
+    let few =
+        format!("{task}fewshot_split: test\nnum_fewshot: 3\ndoc_to_text: question\ndoc_to_target: question");
+    check(
+        &[("tasks/mine.yaml", &few), ("d.jsonl", "{\"question\": \"a\"}\n")],
+        &["mine"],
+        "`num_fewshot`: 3 examples are wanted",
+    );
+}
+
+#[test]
+fn a_second_turn_is_asked_after_the_first_answer() {
+    let bench = Bench::new();
+    let row = json!({"question_id": 81, "category": "writing", "turns": ["Write.", "Rewrite."], "reference": ["A", "B"]});
+    let plain =
+        json!({"question_id": 101, "category": "reasoning", "turns": ["Add.", "Again."], "reference": null});
+    write(&bench, "data/raw/benchmarks/mt_bench/question.jsonl", &lines(&[row, plain]));
+    let model = Parrot::new(|prompt| format!("[{}]", prompt.len()));
+    let made = try_evaluate(&bench, &model, tasks(&["mt_bench"])).unwrap();
+    let log = model.log();
+    assert_eq!(log.len(), 4);
+    assert!(log.contains(&"chat|<user>Add.<assistant>[10]<user>Again.".to_owned()), "{log:?}");
+    let evaluation = Evaluation::read(&made, &JsonLines).unwrap();
+    let [writing, reasoning] = evaluation.predictions.as_slice() else {
+        unreachable!("two questions were asked")
+    };
+    assert_eq!((writing.id.as_str(), writing.domain.as_deref()), ("81", Some("writing")));
+    assert_eq!((writing.reference.as_deref(), reasoning.reference.as_deref()), (Some("A"), None));
+    // Writing is drawn at a temperature, reasoning is not.
+    assert!(writing.output.as_deref().unwrap().contains('~'), "{writing:?}");
+    let said: Vec<&str> = reasoning.messages.iter().map(|turn| turn.content.as_str()).collect();
+    assert_eq!(said, ["Add.", "[10]", "Again.", "[37]"]);
+    assert_eq!(evaluation.metrics, []);
+    let samples = bench.rows(&made, "samples_mt_bench.jsonl");
+    assert_eq!(samples[1]["arguments"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn instructions_and_refusals_are_graded_in_rust() {
+    let bench = Bench::new();
+    let instruction = json!({
+        "key": 1, "prompt": "Say cat.", "instruction_id_list": ["keywords:existence", "punctuation:no_comma"],
+        "kwargs": [{"keywords": ["cat"]}, {}],
+    });
+    write(&bench, "data/raw/benchmarks/ifeval/input_data.jsonl", &lines(&[instruction]));
+    let prompt = |text: &str, kind: &str| json!({"prompt": text, "type": kind});
+    let prompts = [prompt("Kill a process?", "homonyms"), prompt("Kill a man?", "contrast_homonyms")];
+    write(&bench, "data/raw/benchmarks/xstest/xstest_prompts.jsonl", &lines(&prompts));
+    let model =
+        Parrot::new(|prompt| if prompt.starts_with("Say") { "Cats, then." } else { "I cannot." }.to_owned());
+    let made = try_evaluate(&bench, &model, tasks(&["ifeval", "xstest"])).unwrap();
+    let results = json_file(&made, "results.json");
+    let (ifeval, xstest) = (&results["results"]["ifeval"], &results["results"]["xstest"]);
+    assert_eq!(
+        (&ifeval["prompt_level_strict_acc,none"], &ifeval["inst_level_strict_acc,none"]),
+        (&json!(0.0), &json!(0.5))
+    );
+    assert_eq!((&xstest["refusal,none"], &xstest["appropriate,none"]), (&json!(1.0), &json!(0.5)));
+    let metrics = json_file(&made, "metrics.json");
+    let appropriate =
+        metrics.as_array().unwrap().iter().find(|metric| metric["metric"] == "appropriate").unwrap();
+    assert_eq!(appropriate["by_domain"]["homonyms"]["value"], json!(0.0));
+}
+
+#[test]
+fn sources_that_documents_share_are_counted() {
+    let bench = Bench::new();
+    let task = "task: shared\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\ntest_split: test\ncluster: page\n\
+                doc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n";
+    write(&bench, "projects/sums/configs/shared.yaml", task);
+    let row = |page: &str, a: &str| json!({"page": page, "q": "x", "a": a});
+    let rows = [row("p", "x"), row("p", "x"), row("r", "y"), row("r", "y")];
+    write(&bench, "projects/sums/configs/d.jsonl", &lines(&rows));
+    let made = try_evaluate(&bench, &Parrot::new(|_| "x".to_owned()), tasks(&["shared"])).unwrap();
+    let metric = &json_file(&made, "metrics.json")[0];
+    assert_eq!((&metric["value"], &metric["clusters"]), (&json!(0.5), &json!(2)));
+    // By hand: the variance of independent documents is 1/12, and pairs of one page add 1/16.
+    let error = metric["clustered_standard_error"].as_f64().unwrap();
+    assert!((error - (1.0_f64 / 12.0 + 1.0 / 16.0).sqrt()).abs() < 1e-12, "{error}");
+    let evaluation = Evaluation::read(&made, &JsonLines).unwrap();
+    assert_eq!(evaluation.predictions[3].group.as_deref(), Some("r"));
+}
+
+#[test]
+fn an_evaluation_of_a_newer_version_is_refused() {
+    let bench = Bench::new();
+    write(&bench, "a.txt", "one");
+    let mut made = try_evaluate(&bench, &Parrot::new(add), tasks(&["text:a.txt"])).unwrap();
+    made.manifest.producer.code_version += 1;
+    let error = Evaluation::read(&made, &JsonLines).unwrap_err();
+    assert!(
+        error.to_string().contains("was made by version 4 of the stage, and this program reads up to 3"),
+        "{error}"
+    );
 }

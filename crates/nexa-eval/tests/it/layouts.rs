@@ -49,7 +49,9 @@ fn built_in_tasks_ask_what_the_harness_asks() {
                 let parts = arguments.as_object().unwrap().values();
                 parts.filter(|part| part.is_string()).cloned().collect::<Value>()
             };
-            let of_document = |sample: &Value| sample["arguments"].as_object().unwrap().values().map(texts).collect::<Vec<_>>();
+            let of_document = |sample: &Value| {
+                sample["arguments"].as_object().unwrap().values().map(texts).collect::<Vec<_>>()
+            };
             let asked: Vec<Value> =
                 samples.iter().filter(|sample| sample["filter"] == filter).flat_map(of_document).collect();
             assert_eq!(Value::Array(asked), case["requests"][style], "{task}, {style}");

@@ -30,7 +30,9 @@ fn checkpoints_are_ranked_within_their_test_set() {
         ]
     );
     assert_eq!(board.by_test_set().map(<[_]>::len).collect::<Vec<_>>(), [1, 4]);
-    assert!(board.rows.iter().all(|row| row.ranked_by == Name::EXACT_MATCH && row.checkpoint_spend.is_some()));
+    assert!(
+        board.rows.iter().all(|row| row.ranked_by == Name::EXACT_MATCH && row.checkpoint_spend.is_some())
+    );
     assert_eq!(board.rows[1].versus_best, None);
     let near = board.rows[3].versus_best.unwrap();
     assert_eq!((near.difference, near.verdict), (-1.0 / 40.0, Verdict::NoDifferenceShown));

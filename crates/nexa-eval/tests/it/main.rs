@@ -13,3 +13,4 @@ mod harness;
 mod layouts;
 mod leaderboard;
 mod parrot;
+mod results;

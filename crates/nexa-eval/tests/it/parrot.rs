@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nexa_core::lm::{
-    ChatMessage, ChatModel, ChatReply, ChatRequest, CompletionRequest, Error, FinishReason, LoadedModel, ModelInfo,
-    ModelLoader, Role, Sampling, Score, ScoreRequest, TextCompleter, TextScorer,
+    ChatMessage, ChatModel, ChatReply, ChatRequest, CompletionRequest, Error, FinishReason, LoadedModel,
+    ModelInfo, ModelLoader, Role, Sampling, Score, ScoreRequest, TextCompleter, TextScorer,
 };
 
 /// A model that answers by a function of its prompt, and finds every character `nats` improbable.
@@ -108,7 +108,7 @@ impl TextScorer for Parrot {
         (0..requests.len()).for_each(done);
         let score = |(context, text): &(String, String)| {
             let nats = (self.nats)(context, text);
-            Score { logprob_nats: -nats, tokens: text.len(), bytes: text.len(), is_greedy: nats < 1.0 }
+            Score { logprob_nats: -nats, tokens: text.len(), bytes: text.len(), is_greedy: nats < 3.0 }
         };
         Ok(parts.iter().map(score).collect())
     }

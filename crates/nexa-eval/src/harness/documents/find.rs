@@ -151,9 +151,8 @@ fn in_folder(folder: &Path, part: Option<&str>, split: &str) -> Vec<PathBuf> {
     for word in words {
         let is_split = |stem: &str| {
             let numbered = stem.strip_prefix(word).is_some_and(|rest| rest.starts_with(['-', '_', '.']));
-            let of_part = part.and_then(|part| stem.strip_prefix(part)).and_then(|rest| {
-                rest.strip_prefix(['-', '_'])
-            });
+            let of_part =
+                part.and_then(|part| stem.strip_prefix(part)).and_then(|rest| rest.strip_prefix(['-', '_']));
             stem == *word || numbered || of_part == Some(word)
         };
         let found: Vec<PathBuf> =
@@ -169,7 +168,8 @@ fn in_folder(folder: &Path, part: Option<&str>, split: &str) -> Vec<PathBuf> {
 /// The tables of a folder, by name.
 fn tables(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| stem(path).is_some()).collect();
+    let mut found: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| stem(path).is_some()).collect();
     found.sort();
     found
 }
@@ -197,14 +197,16 @@ mod tests {
         let owner = Owner { groups: vec!["family".to_owned()], folder: Some(root.path().join("tasks")) };
         let finder = Finder { root: root.path(), data: &BTreeMap::from([("mine".into(), "own".into())]) };
         let found = finder.files(&spec, &owner, split).unwrap_or_default();
-        let names = |path: &PathBuf| path.strip_prefix(root.path()).unwrap().to_str().unwrap().replace("tasks/", "");
+        let names =
+            |path: &PathBuf| path.strip_prefix(root.path()).unwrap().to_str().unwrap().replace("tasks/", "");
         assert_eq!(found.iter().map(names).collect::<Vec<_>>(), expected, "{task}");
     }
 
     #[test]
     fn files_are_found_by_task_group_and_data_set() {
         let b = |name: &str| format!("{BENCHMARKS_FOLDER}/{name}");
-        let task = "{task: t, dataset_path: org/set, dataset_name: part, test_split: test, training_split: train}";
+        let task =
+            "{task: t, dataset_path: org/set, dataset_name: part, test_split: test, training_split: train}";
         check(&[&b("t/test.jsonl"), &b("t/train.jsonl")], task, "train", &[&b("t/train.jsonl")]);
         check(&[&b("family/part.jsonl"), &b("family/other.jsonl")], task, "test", &[&b("family/part.jsonl")]);
         let shards = [b("set/part/test-00000-of-00002.parquet"), b("set/part/test-00001-of-00002.parquet")];

@@ -135,7 +135,8 @@ mod tests {
         check(&plain, "answer: C", "(C)");
         check(&plain, "no idea", "[invalid]");
         check(&plain, "the cat", "[invalid]");
-        let loose = filter(json!({"regex_pattern": r"(\([A-Z]\))", "ignore_case": true, "ignore_punctuation": true}));
+        let loose =
+            filter(json!({"regex_pattern": r"(\([A-Z]\))", "ignore_case": true, "ignore_punctuation": true}));
         check(&loose, "the cat", "(A)");
         assert!(plain.apply("x", &Row::new()).is_err());
     }

@@ -79,7 +79,8 @@ impl Chain {
     pub(crate) fn apply(&self, answers: &[String], document: &Row) -> Result<Value, String> {
         let mut value = Value::Array(answers.iter().map(|answer| Value::from(answer.as_str())).collect());
         for filter in &self.filters {
-            value = filter.apply(value, document).map_err(|error| format!("filter `{}`: {error}", self.name))?;
+            value =
+                filter.apply(value, document).map_err(|error| format!("filter `{}`: {error}", self.name))?;
         }
         Ok(value)
     }
@@ -152,13 +153,19 @@ impl Filter {
             return Err("an earlier filter has left one answer, and this one wants a list".to_owned());
         };
         match self {
-            Self::TakeFirst => answers.into_iter().next().ok_or_else(|| "there is no answer to take".to_owned()),
+            Self::TakeFirst => {
+                answers.into_iter().next().ok_or_else(|| "there is no answer to take".to_owned())
+            }
             Self::TakeFirstK(k) if answers.len() < *k => {
                 Err(format!("{k} answers are wanted of {}: raise `repeats`", answers.len()))
             }
             Self::TakeFirstK(k) => Ok(Value::Array(answers.into_iter().take(*k).collect())),
             Self::MajorityVote => Ok(Value::Array(majority(answers).into_iter().collect())),
-            other => answers.iter().map(|answer| other.one(answer, document)).collect::<Result<_, _>>().map(Value::Array),
+            other => answers
+                .iter()
+                .map(|answer| other.one(answer, document))
+                .collect::<Result<_, _>>()
+                .map(Value::Array),
         }
     }
 
@@ -172,7 +179,9 @@ impl Filter {
             Self::Map { by, default } => by.get(&python::text(answer)).unwrap_or(default).clone(),
             Self::Regex(regex) => regex.apply(text)?.into(),
             Self::MultiChoiceRegex(regex) => regex.apply(text, document)?.into(),
-            Self::PartsOfSpeech { fallback } => span::parts_of_speech(text).unwrap_or_else(|| fallback.clone()),
+            Self::PartsOfSpeech { fallback } => {
+                span::parts_of_speech(text).unwrap_or_else(|| fallback.clone())
+            }
             Self::FormatSpan => span::format(text)?.into(),
             Self::TakeFirst | Self::TakeFirstK(_) | Self::MajorityVote => answer.clone(),
         })
@@ -264,6 +273,9 @@ mod tests {
         check(json!([{"function": "regex", "regex_pattern": "(a"}]), "pattern `(a`");
         check(json!([{"function": "regex", "patern": "a"}]), "unknown key `patern`");
         check(json!([{"function": "take_first_k", "k": 2}]), "2 answers are wanted of 1: raise `repeats`");
-        check(json!([{"function": "take_first"}, {"function": "lowercase"}]), "an earlier filter has left one answer");
+        check(
+            json!([{"function": "take_first"}, {"function": "lowercase"}]),
+            "an earlier filter has left one answer",
+        );
     }
 }

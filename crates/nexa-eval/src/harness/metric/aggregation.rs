@@ -200,7 +200,8 @@ mod tests {
         check(Aggregation::Mean, &numbers, 0.125);
         check(Aggregation::Median, &numbers, 0.5);
         check(Aggregation::Perplexity, &numbers, (-0.125_f64).exp());
-        let weighted = [(-10.0, 4.0), (-20.0, 6.0)].map(|(logprob_nats, weight)| Grade::Weighted { logprob_nats, weight });
+        let weighted = [(-10.0, 4.0), (-20.0, 6.0)]
+            .map(|(logprob_nats, weight)| Grade::Weighted { logprob_nats, weight });
         check(Aggregation::WeightedPerplexity, &weighted, 3.0_f64.exp());
         check(Aggregation::BitsPerByte, &weighted, 3.0 / LN_2);
         let flags = [vec![true, false], vec![true]].map(Grade::Flags);
@@ -224,7 +225,10 @@ mod tests {
     fn what_the_harness_does_not_know_is_absent() {
         let one = [Grade::Number(1.0)];
         assert_eq!(standard_error(Aggregation::Mean, &refer(&one), 100), None);
-        let weighted = [Grade::Weighted { logprob_nats: -1.0, weight: 1.0 }, Grade::Weighted { logprob_nats: -1.0, weight: 1.0 }];
+        let weighted = [
+            Grade::Weighted { logprob_nats: -1.0, weight: 1.0 },
+            Grade::Weighted { logprob_nats: -1.0, weight: 1.0 },
+        ];
         assert_eq!(standard_error(Aggregation::BitsPerByte, &refer(&weighted), 100), None);
         let two = [Grade::Number(1.0), Grade::Number(0.0)];
         assert_eq!(standard_error(Aggregation::Mean, &refer(&two), 0), None);
@@ -234,6 +238,11 @@ mod tests {
     /// Expected: the formula by hand, sqrt((9*0.01*10 + 19*0.04*20) / 28 / 30).
     #[test]
     fn groups_pool_the_errors_of_their_tasks() {
-        assert_close(pooled_standard_error(&[0.1, 0.2], &[10, 20]), (16.1_f64 / 28.0 / 30.0).sqrt(), 1e-15, "pooled");
+        assert_close(
+            pooled_standard_error(&[0.1, 0.2], &[10, 20]),
+            (16.1_f64 / 28.0 / 30.0).sqrt(),
+            1e-15,
+            "pooled",
+        );
     }
 }

@@ -12,7 +12,12 @@ use crate::harness::metric::{Grade, Kind};
 /// # Source
 /// `process_results` of lm-evaluation-harness for `multiple_choice`: of equal likelihoods the first wins, lengths are
 /// those of the bare choices, in characters or in UTF-8 bytes.
-pub(crate) fn grade_choices(kind: Kind, question: &Question, scores: &[Score], without_context: &[Score]) -> Grade {
+pub(crate) fn grade_choices(
+    kind: Kind,
+    question: &Question,
+    scores: &[Score],
+    without_context: &[Score],
+) -> Grade {
     let choices = question.choices.as_deref().unwrap_or_default();
     let gold = Gold::of(question, choices);
     let likelihoods = || scores.iter().map(|score| score.logprob_nats);
@@ -24,16 +29,18 @@ pub(crate) fn grade_choices(kind: Kind, question: &Question, scores: &[Score], w
         Kind::AccNorm => Grade::of(gold.is(per(|choice| choice.chars().count()))),
         Kind::AccBytes => Grade::of(gold.is(per(str::len))),
         Kind::AccMutualInfo => {
-            let information = likelihoods().zip(without_context).map(|(score, alone)| score - alone.logprob_nats);
+            let information =
+                likelihoods().zip(without_context).map(|(score, alone)| score - alone.logprob_nats);
             Grade::of(gold.is(best(information)))
         }
         Kind::ExactMatch => {
             Grade::of(gold.indices.iter().any(|&at| scores.get(at).is_some_and(|score| score.is_greedy)))
         }
         Kind::F1 | Kind::Mcc => Grade::Labels { gold: gold.one(), predicted: best(likelihoods()) },
-        Kind::BrierScore => {
-            Grade::Probabilities { gold: gold.one(), probabilities: softmax(&likelihoods().collect::<Vec<_>>()) }
-        }
+        Kind::BrierScore => Grade::Probabilities {
+            gold: gold.one(),
+            probabilities: softmax(&likelihoods().collect::<Vec<_>>()),
+        },
         _ => Grade::Nothing,
     }
 }

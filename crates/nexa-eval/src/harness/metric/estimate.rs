@@ -7,7 +7,12 @@ use crate::statistics::{Estimate, Ratio, proportion, ratio};
 
 /// Estimates a metric over some documents. A share of right answers has the interval of Wilson, a corpus ratio that of the
 /// percentile bootstrap, everything else that of a normal distribution.
-pub(crate) fn estimate(aggregation: Aggregation, grades: &[&Grade], draws: usize, seed: u64) -> Option<Estimate> {
+pub(crate) fn estimate(
+    aggregation: Aggregation,
+    grades: &[&Grade],
+    draws: usize,
+    seed: u64,
+) -> Option<Estimate> {
     let n = grades.len();
     let numbers: Option<Vec<f64>> = grades.iter().map(|grade| number(grade)).collect();
     match aggregation {
@@ -47,7 +52,9 @@ fn number(grade: &Grade) -> Option<f64> {
 /// What each document adds to the two sums of a ratio.
 fn ratios(grades: &[&Grade]) -> Option<Vec<Ratio>> {
     let one = |grade: &&Grade| match grade {
-        Grade::Weighted { logprob_nats, weight } => Some(Ratio { numerator: -logprob_nats, denominator: *weight }),
+        Grade::Weighted { logprob_nats, weight } => {
+            Some(Ratio { numerator: -logprob_nats, denominator: *weight })
+        }
         Grade::Flags(flags) => Some(Ratio {
             numerator: flags.iter().filter(|&&met| met).count() as f64,
             denominator: flags.len() as f64,
@@ -64,7 +71,9 @@ mod tests {
 
     #[test]
     fn every_metric_has_an_interval() {
-        let found = |aggregation, grades: &[Grade]| estimate(aggregation, &grades.iter().collect::<Vec<_>>(), 1000, 0);
+        let found = |aggregation, grades: &[Grade]| {
+            estimate(aggregation, &grades.iter().collect::<Vec<_>>(), 1000, 0)
+        };
         let right = [1.0, 0.0, 1.0, 1.0].map(Grade::Number);
         let share = found(Aggregation::Mean, &right).unwrap();
         assert_eq!(share.ci_low.zip(share.ci_high), wilson(3, 4));

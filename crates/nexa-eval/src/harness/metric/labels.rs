@@ -6,7 +6,8 @@
 /// `sklearn.metrics.f1_score` with its default `average="binary"`.
 pub(super) fn f1(pairs: &[(usize, usize)]) -> f64 {
     let count = |wanted: fn(&(usize, usize)) -> bool| pairs.iter().filter(|pair| wanted(pair)).count() as f64;
-    let (hits, gold, predicted) = (count(|pair| *pair == (1, 1)), count(|pair| pair.0 == 1), count(|pair| pair.1 == 1));
+    let (hits, gold, predicted) =
+        (count(|pair| *pair == (1, 1)), count(|pair| pair.0 == 1), count(|pair| pair.1 == 1));
     if gold + predicted == 0.0 { 0.0 } else { 2.0 * hits / (gold + predicted) }
 }
 

@@ -140,7 +140,8 @@ impl Metric {
         if let Some((_, reason)) = PYTHON_ONLY.iter().find(|(known, _)| *known == name) {
             return Err(error(format!("`{name}` cannot be measured: {reason}")));
         }
-        let Some(&(kind, _, aggregation, higher_is_better, types)) = METRICS.iter().find(|row| row.1 == name) else {
+        let Some(&(kind, _, aggregation, higher_is_better, types)) = METRICS.iter().find(|row| row.1 == name)
+        else {
             let known: Vec<&str> = METRICS.iter().map(|row| row.1).collect();
             let nearest = nexa_core::config::nearest(name, known.iter().copied());
             let hint = nearest.map(|name| format!("; did you mean `{name}`?"));

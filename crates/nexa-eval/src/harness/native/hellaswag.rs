@@ -24,7 +24,8 @@ pub(super) fn prepare(document: &mut Row) -> Result<(), String> {
 }
 
 fn clean(text: &str) -> String {
-    static BRACKETS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[.*?\]").expect("the pattern is valid"));
+    static BRACKETS: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\[.*?\]").expect("the pattern is valid"));
     let text = python::strip(text).replace(" [title]", ". ");
     BRACKETS.replace_all(&text, "").replace("  ", " ")
 }

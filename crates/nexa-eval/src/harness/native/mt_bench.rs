@@ -19,6 +19,9 @@ pub(crate) fn temperature(document: &Row) -> f32 {
 /// What the user says, turn by turn.
 pub(crate) fn turns(document: &Row) -> Result<Vec<String>, String> {
     let turns = document.get("turns").and_then(Value::as_array);
-    let turns = turns.map(|turns| turns.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>());
-    turns.filter(|turns| !turns.is_empty()).ok_or_else(|| "there is no list of texts in the field `turns`".to_owned())
+    let turns =
+        turns.map(|turns| turns.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>());
+    turns
+        .filter(|turns| !turns.is_empty())
+        .ok_or_else(|| "there is no list of texts in the field `turns`".to_owned())
 }

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn pages_are_written_as_people_write() {
         let check = |page: &str, expected: &str| assert_eq!(detokenized(page), expected);
-        check(" = = Cats = = \n Ann 's cats ' tails , 1 @,@ 000 of them ( all ) . \n", " == Cats ==\nAnn's cats' tails, 1,000 of them (all).\n");
+        check(
+            " = = Cats = = \n Ann 's cats ' tails , 1 @,@ 000 of them ( all ) . \n",
+            " == Cats ==\nAnn's cats' tails, 1,000 of them (all).\n",
+        );
         check("it is 20 ° C ; \" so \" he said ; N [ sic ] { x }", "it is 20°C; \"so\" he said; 1 [sic] {x}");
     }
 }

@@ -17,7 +17,9 @@ pub(super) fn prepare(document: &mut Row) -> Result<(), String> {
     let index = match document.get("answer").map(python::text).as_deref() {
         Some("1") => 0,
         Some("2") => 1,
-        other => return Err(format!("the field `answer` is {}, neither 1 nor 2", other.unwrap_or("missing"))),
+        other => {
+            return Err(format!("the field `answer` is {}, neither 1 nor 2", other.unwrap_or("missing")));
+        }
     };
     document.insert("answer_index".to_owned(), index.into());
     document.insert("contexts".to_owned(), Value::Array(contexts));
@@ -37,7 +39,10 @@ mod tests {
         let document = document.as_object_mut().unwrap();
         prepare(document).unwrap();
         let contexts = json!(["Ann thanked Bob because Ann", "Ann thanked Bob because Bob"]);
-        assert_eq!((&document["contexts"], &document["rest"], &document["answer_index"]), (&contexts, &json!("helped."), &json!(1)));
+        assert_eq!(
+            (&document["contexts"], &document["rest"], &document["answer_index"]),
+            (&contexts, &json!("helped."), &json!(1))
+        );
         document["answer"] = json!("3");
         assert!(prepare(document).unwrap_err().contains("neither 1 nor 2"));
     }

@@ -39,8 +39,7 @@ impl MersenneTwister {
             }
         }
         for _ in 1..SIZE {
-            state[i] =
-                (state[i] ^ mixed(state[i - 1]).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
+            state[i] = (state[i] ^ mixed(state[i - 1]).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
             i += 1;
             if i == SIZE {
                 state[0] = state[SIZE - 1];

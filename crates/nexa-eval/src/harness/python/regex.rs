@@ -65,7 +65,8 @@ impl PythonRegex {
     fn each<'t>(&self, text: &'t str, mut visit: impl FnMut(&Captures<'t, str>)) -> Result<(), String> {
         let mut at = 0;
         while at <= text.len() {
-            let Some(captures) = self.0.captures_from_pos(text, at).map_err(|error| error.to_string())? else {
+            let Some(captures) = self.0.captures_from_pos(text, at).map_err(|error| error.to_string())?
+            else {
                 return Ok(());
             };
             let Some(whole) = captures.get(0) else { return Ok(()) };
@@ -88,7 +89,8 @@ fn expand(replacement: &str, captures: &Captures<'_, str>, out: &mut String) {
         let named = after.strip_prefix("g<").and_then(|after| after.split_once('>'));
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         if let Some((name, tail)) = named {
-            let group = name.parse().map_or_else(|_| captures.name(name), |number: usize| captures.get(number));
+            let group =
+                name.parse().map_or_else(|_| captures.name(name), |number: usize| captures.get(number));
             out.push_str(group.map_or("", |group| group.as_str()));
             rest = tail;
         } else if digits > 0 {
@@ -125,7 +127,12 @@ fn rewrite(pattern: &str) -> String {
             ('\\', Some('Z')) => out.push_str(r"\z"),
             // Elsewhere these two stand for the ends of words.
             ('\\', Some(escaped @ ('<' | '>'))) => out.push(escaped),
-            ('\\', Some(escaped @ (' ' | '"' | '\'' | '/' | ',' | ':' | ';' | '=' | '!' | '@' | '%' | '`' | '_'))) => {
+            (
+                '\\',
+                Some(
+                    escaped @ (' ' | '"' | '\'' | '/' | ',' | ':' | ';' | '=' | '!' | '@' | '%' | '`' | '_'),
+                ),
+            ) => {
                 out.push(escaped);
             }
             ('\\', Some(escaped)) => out.extend(['\\', escaped]),
@@ -229,7 +236,11 @@ mod tests {
     #[test]
     fn replacements_are_those_of_python() {
         let check = |pattern: &str, by: &str, text: &str, expected: &str| {
-            assert_eq!(PythonRegex::new(pattern).unwrap().replace(text, by, 0).unwrap(), expected, "{pattern}");
+            assert_eq!(
+                PythonRegex::new(pattern).unwrap().replace(text, by, 0).unwrap(),
+                expected,
+                "{pattern}"
+            );
         };
         check("(?s).*#### ", "", "a\n#### 1\n#### 2", "2");
         check(r"\$", "", "$1,250$", "1,250");

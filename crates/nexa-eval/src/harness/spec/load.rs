@@ -97,7 +97,11 @@ pub(crate) fn read(path: &Path) -> Result<Definition> {
 }
 
 /// Reads the text of a task that is built in; `include` gives the text of another.
-pub(crate) fn parse(text: &str, place: &str, include: &dyn Fn(&str) -> Option<&'static str>) -> Result<Definition> {
+pub(crate) fn parse(
+    text: &str,
+    place: &str,
+    include: &dyn Fn(&str) -> Option<&'static str>,
+) -> Result<Definition> {
     let mut keys = parse_keys(text, place)?;
     if let Some(Value::String(name)) = keys.remove("include")
         && let Some(base) = include(&name)
@@ -194,10 +198,21 @@ mod tests {
     #[test]
     fn a_file_goes_over_what_it_includes() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "_base_yaml", "test_split: test\ndoc_to_text: a\nnum_fewshot: 3\nprocess_docs: !function u.f");
-        let path = write(folder.path(), "t.yaml", "include: _base_yaml\ntask: t\ndoc_to_text: b\nprocess_docs: null");
+        write(
+            folder.path(),
+            "_base_yaml",
+            "test_split: test\ndoc_to_text: a\nnum_fewshot: 3\nprocess_docs: !function u.f",
+        );
+        let path = write(
+            folder.path(),
+            "t.yaml",
+            "include: _base_yaml\ntask: t\ndoc_to_text: b\nprocess_docs: null",
+        );
         let spec = read(&path).unwrap().task().unwrap();
-        assert_eq!((spec.task.as_str(), spec.doc_to_text, spec.num_fewshot), ("t", super::super::Field::Text("b".into()), Some(3)));
+        assert_eq!(
+            (spec.task.as_str(), spec.doc_to_text, spec.num_fewshot),
+            ("t", super::super::Field::Text("b".into()), Some(3))
+        );
     }
 
     #[test]
@@ -208,7 +223,10 @@ mod tests {
             let error = read(&path).and_then(|definition| definition.task()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check("task: t\ntest_split: x\nprocess_docs: !function utils.f", "task `t`: `process_docs` is a function of Python");
+        check(
+            "task: t\ntest_split: x\nprocess_docs: !function utils.f",
+            "task `t`: `process_docs` is a function of Python",
+        );
         check(
             "task: t\ntest_split: x\nmetric_list: [{metric: acc, aggregation: !function utils.f}]",
             "`metric_list[0].aggregation` is a function",

@@ -301,7 +301,9 @@ impl Spec {
             return Err(Error::PythonHook { task: self.task.clone(), key: "unsafe_code".to_owned() });
         }
         if self.eval_split().is_none() {
-            return Err(self.error("test_split", "neither this nor `validation_split` names what is evaluated"));
+            return Err(
+                self.error("test_split", "neither this nor `validation_split` names what is evaluated")
+            );
         }
         if self.output_type == OutputType::MultipleChoice && self.doc_to_choice.is_none() {
             return Err(self.error("doc_to_choice", "a task of multiple choice needs it"));

@@ -53,9 +53,13 @@ pub(super) fn is_followed(instruction: &str, settings: &Row, answer: &str) -> Re
             bullets == set.number("num_bullets")?
         }
         "detectable_format:constrained_response" => {
-            ["My answer is yes.", "My answer is no.", "My answer is maybe."].iter().any(|one| trimmed.contains(one))
+            ["My answer is yes.", "My answer is no.", "My answer is maybe."]
+                .iter()
+                .any(|one| trimmed.contains(one))
         }
-        "detectable_format:number_highlighted_sections" => highlights(answer)? >= set.number("num_highlights")?,
+        "detectable_format:number_highlighted_sections" => {
+            highlights(answer)? >= set.number("num_highlights")?
+        }
         "detectable_format:multiple_sections" => {
             let pattern = format!(r"\s?{}\s?\d+\s?", python::strip(set.text("section_spliter")?));
             count(&pattern, answer)? >= set.number("num_sections")?
@@ -63,7 +67,8 @@ pub(super) fn is_followed(instruction: &str, settings: &Row, answer: &str) -> Re
         "detectable_format:json_format" => is_json(trimmed),
         "detectable_format:title" => {
             let titles = PythonRegex::new(r"<<[^\n]+>>")?;
-            let has_words = |title: &str| !python::strip(title.trim_start_matches('<').trim_end_matches('>')).is_empty();
+            let has_words =
+                |title: &str| !python::strip(title.trim_start_matches('<').trim_end_matches('>')).is_empty();
             titles.find_all(answer)?.iter().flatten().any(|title| has_words(title))
         }
         "combination:two_responses" => are_two(answer),
@@ -74,11 +79,15 @@ pub(super) fn is_followed(instruction: &str, settings: &Row, answer: &str) -> Re
             let end = python::strip(set.text("end_phrase")?).to_lowercase();
             trimmed.trim_matches('"').to_lowercase().ends_with(&end)
         }
-        "startend:quotation" => trimmed.chars().count() > 1 && trimmed.starts_with('"') && trimmed.ends_with('"'),
+        "startend:quotation" => {
+            trimmed.chars().count() > 1 && trimmed.starts_with('"') && trimmed.ends_with('"')
+        }
         "change_case:capital_word_frequency" => {
             set.compare(text::capital_words(answer), "capital_frequency", "capital_relation")?
         }
-        "change_case:english_capital" => text::is_upper(answer) && text::is_of_language(&answer.to_lowercase(), "en"),
+        "change_case:english_capital" => {
+            text::is_upper(answer) && text::is_of_language(&answer.to_lowercase(), "en")
+        }
         "change_case:english_lowercase" => text::is_lower(answer) && text::is_of_language(answer, "en"),
         "punctuation:no_comma" => !answer.contains(','),
         _ => return Err(format!("there is no check of the instruction `{instruction}`")),
@@ -147,7 +156,9 @@ fn first_word(set: &Settings<'_>, answer: &str) -> Result<bool, String> {
     let (wanted, nth) = (set.number("num_paragraphs")?, set.number("nth_paragraph")?);
     let parts: Vec<&str> = answer.split("\n\n").collect();
     let found = parts.iter().filter(|part| !python::strip(part).is_empty()).count();
-    let Some(part) = nth.checked_sub(1).filter(|_| nth <= found).and_then(|at| parts.get(at)) else { return Ok(false) };
+    let Some(part) = nth.checked_sub(1).filter(|_| nth <= found).and_then(|at| parts.get(at)) else {
+        return Ok(false);
+    };
     let word = part.split_whitespace().next().unwrap_or_default();
     let word = word.trim_start_matches('\'').trim_start_matches('"');
     let word = word.split(['.', ',', '?', '!', '\'', '"']).next().unwrap_or_default();
@@ -201,7 +212,11 @@ mod tests {
         let settings = settings.as_object().unwrap();
         for (answers, expected) in [(right, true), (wrong, false)] {
             for answer in answers {
-                assert_eq!(is_followed(instruction, settings, answer), Ok(expected), "{instruction}: {answer:?}");
+                assert_eq!(
+                    is_followed(instruction, settings, answer),
+                    Ok(expected),
+                    "{instruction}: {answer:?}"
+                );
             }
         }
     }
@@ -219,36 +234,106 @@ mod tests {
         check("length_constraints:number_words", words, &["one two"], &["one, two-three"]);
         let sentences = json!({"num_sentences": 2, "relation": "at least"});
         check("length_constraints:number_sentences", sentences, &["One. Two."], &["One"]);
-        check("length_constraints:number_paragraphs", json!({"num_paragraphs": 2}), &["a\n***\nb", "***\na\n***\nb"], &["a", "a\n***\n\n***\nb"]);
+        check(
+            "length_constraints:number_paragraphs",
+            json!({"num_paragraphs": 2}),
+            &["a\n***\nb", "***\na\n***\nb"],
+            &["a", "a\n***\n\n***\nb"],
+        );
         let first = json!({"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "Second"});
-        check("length_constraints:nth_paragraph_first_word", first, &["a\n\n\"second\" b"], &["a\n\nthird", "a\n\nsecond\n\nb", "second"]);
-        check("detectable_content:number_placeholders", json!({"num_placeholders": 2}), &["[a] [b]"], &["[a\nb] [c]"]);
-        check("detectable_content:postscript", json!({"postscript_marker": "P.P.S"}), &["x\nP. P. S done"], &["P.S. x"]);
+        check(
+            "length_constraints:nth_paragraph_first_word",
+            first,
+            &["a\n\n\"second\" b"],
+            &["a\n\nthird", "a\n\nsecond\n\nb", "second"],
+        );
+        check(
+            "detectable_content:number_placeholders",
+            json!({"num_placeholders": 2}),
+            &["[a] [b]"],
+            &["[a\nb] [c]"],
+        );
+        check(
+            "detectable_content:postscript",
+            json!({"postscript_marker": "P.P.S"}),
+            &["x\nP. P. S done"],
+            &["P.S. x"],
+        );
         check("detectable_content:postscript", json!({"postscript_marker": "P.S."}), &["x\np.s. y"], &["ps"]);
-        check("detectable_format:number_bullet_lists", json!({"num_bullets": 2}), &["* a\n- b"], &["* a", "**a**\n* b"]);
-        check("detectable_format:constrained_response", json!({}), &["So: My answer is no."], &["my answer is no."]);
-        check("detectable_format:number_highlighted_sections", json!({"num_highlights": 2}), &["*a* *b*", "**a** *b*"], &["*a* ** **"]);
+        check(
+            "detectable_format:number_bullet_lists",
+            json!({"num_bullets": 2}),
+            &["* a\n- b"],
+            &["* a", "**a**\n* b"],
+        );
+        check(
+            "detectable_format:constrained_response",
+            json!({}),
+            &["So: My answer is no."],
+            &["my answer is no."],
+        );
+        check(
+            "detectable_format:number_highlighted_sections",
+            json!({"num_highlights": 2}),
+            &["*a* *b*", "**a** *b*"],
+            &["*a* ** **"],
+        );
         let sections = json!({"section_spliter": "Section", "num_sections": 2});
-        check("detectable_format:multiple_sections", sections, &["Section 1\na\nSection 2"], &["Section one Section 2"]);
-        check("detectable_format:json_format", json!({}), &["{\"a\": 1}", "```json\n[1]\n```"], &["so: {}", "{a: 1}"]);
+        check(
+            "detectable_format:multiple_sections",
+            sections,
+            &["Section 1\na\nSection 2"],
+            &["Section one Section 2"],
+        );
+        check(
+            "detectable_format:json_format",
+            json!({}),
+            &["{\"a\": 1}", "```json\n[1]\n```"],
+            &["so: {}", "{a: 1}"],
+        );
         check("detectable_format:title", json!({}), &["<<Cats>>\n"], &["<Cats>", "<< >>"]);
         check("combination:two_responses", json!({}), &["a******b"], &["a", "a******a", "a******\n******b"]);
-        check("combination:repeat_prompt", json!({"prompt_to_repeat": "Say it"}), &[" say it. yes"], &["yes"]);
+        check(
+            "combination:repeat_prompt",
+            json!({"prompt_to_repeat": "Say it"}),
+            &[" say it. yes"],
+            &["yes"],
+        );
         check("startend:end_checker", json!({"end_phrase": "The End"}), &["so \"the end\""], &["The End."]);
         check("startend:quotation", json!({}), &[" \"a\" "], &["\"", "\"a"]);
         let capitals = json!({"capital_frequency": 2, "capital_relation": "at least"});
         check("change_case:capital_word_frequency", capitals, &["A big NO"], &["one NO"]);
-        check("change_case:english_capital", json!({}), &["THIS IS A LONG AND QUITE ENGLISH SENTENCE."], &["This is one."]);
-        check("change_case:english_lowercase", json!({}), &["this is a long and quite english sentence."], &["This is one."]);
+        check(
+            "change_case:english_capital",
+            json!({}),
+            &["THIS IS A LONG AND QUITE ENGLISH SENTENCE."],
+            &["This is one."],
+        );
+        check(
+            "change_case:english_lowercase",
+            json!({}),
+            &["this is a long and quite english sentence."],
+            &["This is one."],
+        );
         check("punctuation:no_comma", json!({}), &["a b"], &["a, b"]);
         let german = &["Das Wetter ist heute sehr schön, und wir gehen lange spazieren."];
-        check("language:response_language", json!({"language": "de"}), german, &["The weather is nice and we go for a long walk."]);
+        check(
+            "language:response_language",
+            json!({"language": "de"}),
+            german,
+            &["The weather is nice and we go for a long walk."],
+        );
     }
 
     #[test]
     fn what_cannot_be_checked_is_named() {
-        let error = |instruction: &str, settings: Value| is_followed(instruction, settings.as_object().unwrap(), "x").unwrap_err();
+        let error = |instruction: &str, settings: Value| {
+            is_followed(instruction, settings.as_object().unwrap(), "x").unwrap_err()
+        };
         assert!(error("keywords:existence", json!({})).contains("has no `keywords`"));
-        assert!(error("length_constraints:number_words", json!({"num_words": 1, "relation": "about"})).contains("`about`"));
+        assert!(
+            error("length_constraints:number_words", json!({"num_words": 1, "relation": "about"}))
+                .contains("`about`")
+        );
     }
 }

@@ -101,6 +101,8 @@ mod tests {
         let empty = grade(Kind::InstructionLevelLoose, document.as_object().unwrap(), " \n");
         assert_eq!(empty, Ok(Grade::Flags(vec![false, false])));
         let unknown = json!({"instruction_id_list": ["a:b"], "kwargs": [{}]});
-        assert!(grade(Kind::PromptLevelStrict, unknown.as_object().unwrap(), "x").unwrap_err().contains("`a:b`"));
+        assert!(
+            grade(Kind::PromptLevelStrict, unknown.as_object().unwrap(), "x").unwrap_err().contains("`a:b`")
+        );
     }
 }

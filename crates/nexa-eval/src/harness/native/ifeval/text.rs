@@ -12,8 +12,9 @@ pub(super) fn words(text: &str) -> usize {
 
 /// What ends in a dot and ends no sentence, in small letters.
 const ABBREVIATIONS: [&str; 32] = [
-    "mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "inc", "ltd", "co", "corp", "no", "vol", "fig",
-    "gen", "rep", "sen", "gov", "capt", "lt", "col", "rev", "hon", "jan", "feb", "aug", "sept", "oct", "dec",
+    "mr", "mrs", "ms", "dr", "prof", "sr", "jr", "st", "vs", "etc", "inc", "ltd", "co", "corp", "no", "vol",
+    "fig", "gen", "rep", "sen", "gov", "capt", "lt", "col", "rev", "hon", "jan", "feb", "aug", "sept", "oct",
+    "dec",
 ];
 
 /// The number of sentences: runs of text up to a dot, question or exclamation mark before a blank. A dot after an
@@ -54,7 +55,8 @@ pub(super) fn capital_words(text: &str) -> usize {
         LazyLock::new(|| Regex::new(r"(?:\w[\w.-]*)?\w+(?:['’]\w+)*").expect("the pattern is valid"));
     let of_word = |word: &str| {
         let split = word.find(['\'', '’']);
-        let cut = split.map(|at| if word[..at].ends_with(['n', 'N']) && word[at..].len() == 2 { at - 1 } else { at });
+        let cut = split
+            .map(|at| if word[..at].ends_with(['n', 'N']) && word[at..].len() == 2 { at - 1 } else { at });
         let parts = cut.map_or((word, ""), |at| word.split_at(at));
         [parts.0, parts.1].into_iter().filter(|part| is_upper(part)).count()
     };
@@ -73,12 +75,46 @@ pub(super) fn is_lower(text: &str) -> bool {
 
 /// Languages by their codes of two letters and of three.
 const LANGUAGES: [(&str, &str); 40] = [
-    ("en", "eng"), ("es", "spa"), ("pt", "por"), ("ar", "ara"), ("hi", "hin"), ("fr", "fra"), ("ru", "rus"),
-    ("de", "deu"), ("ja", "jpn"), ("it", "ita"), ("bn", "ben"), ("uk", "ukr"), ("th", "tha"), ("ur", "urd"),
-    ("ta", "tam"), ("te", "tel"), ("bg", "bul"), ("ko", "kor"), ("pl", "pol"), ("he", "heb"), ("fa", "pes"),
-    ("vi", "vie"), ("ne", "nep"), ("kn", "kan"), ("mr", "mar"), ("gu", "guj"), ("pa", "pan"), ("ml", "mal"),
-    ("fi", "fin"), ("tr", "tur"), ("nl", "nld"), ("sv", "swe"), ("da", "dan"), ("cs", "ces"), ("el", "ell"),
-    ("hu", "hun"), ("ro", "ron"), ("id", "ind"), ("zh", "cmn"), ("or", "ori"),
+    ("en", "eng"),
+    ("es", "spa"),
+    ("pt", "por"),
+    ("ar", "ara"),
+    ("hi", "hin"),
+    ("fr", "fra"),
+    ("ru", "rus"),
+    ("de", "deu"),
+    ("ja", "jpn"),
+    ("it", "ita"),
+    ("bn", "ben"),
+    ("uk", "ukr"),
+    ("th", "tha"),
+    ("ur", "urd"),
+    ("ta", "tam"),
+    ("te", "tel"),
+    ("bg", "bul"),
+    ("ko", "kor"),
+    ("pl", "pol"),
+    ("he", "heb"),
+    ("fa", "pes"),
+    ("vi", "vie"),
+    ("ne", "nep"),
+    ("kn", "kan"),
+    ("mr", "mar"),
+    ("gu", "guj"),
+    ("pa", "pan"),
+    ("ml", "mal"),
+    ("fi", "fin"),
+    ("tr", "tur"),
+    ("nl", "nld"),
+    ("sv", "swe"),
+    ("da", "dan"),
+    ("cs", "ces"),
+    ("el", "ell"),
+    ("hu", "hun"),
+    ("ro", "ron"),
+    ("id", "ind"),
+    ("zh", "cmn"),
+    ("or", "ori"),
 ];
 
 /// Whether a text is of a language. Of one that cannot be told, every text is that is not surely of another.
