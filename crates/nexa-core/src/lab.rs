@@ -6,6 +6,7 @@
 //!   .env                          API keys; never copied anywhere
 //!   projects/<project>/           configs/ docs/ manifests/ pipelines/
 //!   data/raw/<project>/           what came from outside
+//!   data/raw/benchmarks/          documents of evaluation tasks, for all projects
 //!   data/processed/<project>/     datasets/ distillation/ training/ evaluation/ registry/
 //!   runs/<run id>/                run.json config.yaml metrics.jsonl events.jsonl ledger.jsonl, resumable state
 //!   .nexa/                        lab.db (index), locks, pointers to unfinished runs
@@ -27,6 +28,9 @@ pub const LAB_FILE: &str = "nexa.yaml";
 
 /// The layout version that this code reads and writes.
 pub const LAB_VERSION: u64 = 1;
+
+/// Where documents of evaluation tasks lie, from the root of a lab on.
+pub const BENCHMARKS_FOLDER: &str = "data/raw/benchmarks";
 
 /// What `nexa.yaml` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -205,6 +209,7 @@ impl Lab {
             for path in scan::entries(&self.root.join(folder))? {
                 if let Some(name) = path.file_name().and_then(|name| name.to_str())
                     && path.is_dir()
+                    && path != self.benchmarks_folder()
                     && check_name("project", name).is_ok()
                 {
                     names.insert(name.to_owned());
@@ -217,6 +222,11 @@ impl Lab {
     /// The folder of all runs.
     pub fn runs_folder(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// `data/raw/benchmarks`: documents of evaluation tasks, which belong to no project.
+    pub fn benchmarks_folder(&self) -> PathBuf {
+        self.root.join(BENCHMARKS_FOLDER)
     }
 
     /// The folder of the lab's own state: index, locks, pointers.
@@ -308,6 +318,7 @@ mod tests {
         let deep = folder.path().join("projects/tutor/configs");
         let lab = Lab::discover(&deep).unwrap();
         assert_eq!(lab.settings().project.as_deref(), Some("tutor"));
+        std::fs::create_dir_all(lab.benchmarks_folder()).unwrap();
         assert_eq!(lab.projects().unwrap(), ["tutor"]);
     }
 

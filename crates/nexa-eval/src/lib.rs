@@ -2,7 +2,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`task`] | asks a model and grades what it answers |
+//! | [`task`] | the tasks over a held-out split: items, and how answers to them are graded |
+//! | [`harness`] | the tasks of lm-evaluation-harness |
+//! | [`ask`] | puts requests to a model, none of them twice |
 //! | [`statistics`] | intervals and paired tests |
 //! | [`evaluate`] | the stage that makes an evaluation of a checkpoint |
 //! | [`facts`] | what an evaluation was of, as it stands in the artifact |
@@ -16,6 +18,7 @@
 //! No number leaves this crate without its interval, and no two models are compared without a paired test. Models are
 //! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
 
+pub mod ask;
 pub mod compare;
 pub mod error;
 pub mod evaluate;
@@ -24,6 +27,7 @@ pub mod facts;
 pub mod feedback;
 pub mod guard;
 pub mod judge;
+pub mod harness;
 pub mod leaderboard;
 pub mod metric;
 pub mod predictions;

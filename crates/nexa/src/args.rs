@@ -95,7 +95,8 @@ pub(crate) enum Command {
     /// Says what a training would take, before it is begun: steps, tokens, memory, time and cost.
     #[command(after_help = "It reads what `nexa train` reads and does one step that leads nowhere.")]
     Plan(StageArgs),
-    /// Evaluates a checkpoint on the held-out split.
+    /// Evaluates a checkpoint on the held-out split, or by tasks such as gsm8k.
+    #[command(after_help = EVALUATE_KEYS)]
     Evaluate(EvaluateArgs),
     /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
     #[command(after_help = JUDGE_KEYS)]
@@ -131,6 +132,12 @@ pub(crate) enum Command {
     #[command(external_subcommand)]
     Other(Vec<String>),
 }
+
+/// The settings of an evaluation, for the help.
+const EVALUATE_KEYS: &str = "\
+Settings: tasks, split, limit, max_tokens, num_fewshot, include_path, data, apply_chat_template,
+fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, batch, cache, fewshot_seed, seed.
+Documents are looked for in data/raw/benchmarks/TASK; nothing is downloaded.";
 
 /// What lineage is of, for the help.
 const LINEAGE_KINDS: &str = "\
@@ -728,6 +735,34 @@ pub(crate) struct EvaluateArgs {
     /// Compares two evaluations by a paired test instead: two artifacts, or two checkpoints that were evaluated.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "checkpoint")]
     pub(crate) compare: Option<Vec<String>>,
+    /// What is measured: exact_match and perplexity over the held-out split, tasks, groups and tags by name, task files by
+    /// path, and text:PATH for the perplexity of any text.
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    pub(crate) tasks: Vec<String>,
+    /// Examples before each question, in the place of what the task says.
+    #[arg(long, value_name = "N")]
+    pub(crate) num_fewshot: Option<usize>,
+    /// Takes the first documents of each task only: so many, or below 1 such a share.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<f64>,
+    /// Writes prompts with the model's chat template.
+    #[arg(long)]
+    pub(crate) apply_chat_template: bool,
+    /// Whether examples are turns of their own there.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) fewshot_as_multiturn: Option<bool>,
+    /// What the model is told before everything.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system_instruction: Option<String>,
+    /// A folder of task files in the form of lm-evaluation-harness.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) include_path: Vec<PathBuf>,
+    /// Where the documents of a task, group or data set lie: a file or a folder.
+    #[arg(long, value_name = "TASK=PATH")]
+    pub(crate) data: Vec<String>,
+    /// Lists every task, group and tag that can be named.
+    #[arg(long, conflicts_with_all = ["checkpoint", "compare"])]
+    pub(crate) list_tasks: bool,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
 }

@@ -199,9 +199,15 @@ fn evaluations(app: &App, checkpoint: &Artifact) -> Result<Vec<Evaluation>> {
         let metrics = evaluation.metrics.iter();
         Ok(Evaluation {
             id: evaluation.id().to_string(),
-            dataset: evaluation.dataset.id.clone(),
-            items: evaluation.facts.test_set.items,
-            metrics: metrics.map(|metric| (metric.metric.as_str().to_owned(), metric.value)).collect(),
+            dataset: match &evaluation.dataset {
+                Some(dataset) => dataset.id.clone(),
+                None => evaluation.facts.questions.keys().cloned().collect::<Vec<_>>().join(", "),
+            },
+            items: match &evaluation.facts.test_set {
+                Some(test_set) => test_set.items,
+                None => evaluation.facts.questions.values().map(|questions| questions.documents).sum(),
+            },
+            metrics: metrics.map(|metric| (metric.name().to_string(), metric.value)).collect(),
         })
     };
     artifacts.iter().map(read).collect()
