@@ -626,7 +626,7 @@ mod tests {
             for (position, score) in (rows..).zip(scores) {
                 let feed = Feed::new(sequence, &token_ids[position..=position]);
                 let logits = local.step(&[feed]).expect("valid feed").remove(0);
-                assert_eq!(*score, score::rate(&logits, token_ids[position + 1]));
+                assert_eq!(*score, score::Softmax::of(&logits).rate(token_ids[position + 1]));
             }
         }
     }

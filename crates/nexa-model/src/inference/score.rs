@@ -1,9 +1,10 @@
-//! The probabilities of the last tokens of sequences, with the beginnings that sequences share computed once.
+//! The probabilities of the last tokens of sequences, with everything that sequences share computed once.
 //!
-//! In the order of their tokens, each sequence takes over the full pages that it has in common with the one before it,
-//! from whichever sequence computes them. What waits for no page is the first wave; what takes over pages of one wave
-//! is of the next. Sequences of a wave are computed together.
+//! In the order of their tokens, each sequence takes over what it begins with in common with the one before it, from
+//! whichever sequence computes that: keys and values, and the logits too. What takes over nothing is the first wave; what
+//! takes over tokens of one wave is of the next. Sequences of a wave are computed together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexa_core::lm::{Scored, TokenScore};
@@ -19,69 +20,97 @@ const TOKENS_AT_ONCE: usize = 2048;
 const ROWS_AT_ONCE: usize = 256;
 /// Exponentials that are summed in single precision.
 const SUMMED_AT_ONCE: usize = 1024;
+/// Fewer tokens than these are not worth another wave.
+const WORTH_SHARING: usize = 4;
 
 impl LocalModel {
     /// Scores sequences that were checked.
     pub(super) fn scores(&self, sequences: &[Scored<'_>]) -> Vec<Vec<TokenScore>> {
         let plan = Plan::new(sequences);
-        let mut scores = vec![Vec::new(); sequences.len()];
-        let mut done: Vec<Option<Sequence>> = sequences.iter().map(|_| None).collect();
-        for batch in plan.batches(sequences) {
-            let mut fresh: Vec<Sequence> =
-                batch.iter().map(|place| self.begun(place, sequences, &done)).collect();
-            let inputs = fresh.iter_mut().zip(&batch).map(|(sequence, place)| {
-                let Scored { token_ids, wanted } = sequences[place.index];
-                let fed = &token_ids[sequence.token_ids.len()..token_ids.len() - 1];
-                Input { sequence, token_ids: fed, wanted }
+        let nothing = TokenScore { logprob_nats: 0.0, is_greedy: false };
+        let mut scores: Vec<Vec<TokenScore>> =
+            sequences.iter().map(|one| vec![nothing; one.wanted]).collect();
+        // What others go on from.
+        let mut kept: BTreeMap<usize, Sequence> = BTreeMap::new();
+        for batch in plan.batches() {
+            let mut fresh: Vec<Sequence> = batch.iter().map(|&at| self.begun(&plan, at, &kept)).collect();
+            let inputs = fresh.iter_mut().zip(&batch).map(|(sequence, &at)| {
+                let token_ids = &plan.places[at].fed[sequence.token_ids.len()..];
+                Input { sequence, token_ids, wanted: plan.places[at].rows() }
             });
             let inputs: Vec<Input<'_>> = inputs.collect();
-            let hidden = rayon::scope(|_| self.network.hidden(inputs)); // [wanted, hidden]
-            let targets = batch.iter().flat_map(|place| sequences[place.index].targets()).copied();
-            let mut rated = self.rated(&hidden, &targets.collect::<Vec<_>>()).into_iter();
-            for (place, sequence) in batch.iter().zip(fresh) {
-                scores[place.index] = rated.by_ref().take(sequences[place.index].wanted).collect();
-                done[place.index] = Some(sequence);
+            let hidden = rayon::scope(|_| self.network.hidden(inputs)); // [rows, hidden]
+            let rows: Vec<&[Asked]> = batch.iter().flat_map(|&at| plan.places[at].asked_by_row()).collect();
+            for (asked, score) in self.rated(&hidden, &rows) {
+                scores[asked.sequence][asked.slot] = score;
             }
+            for (&at, sequence) in batch.iter().zip(fresh) {
+                kept.insert(at, sequence);
+            }
+            kept.retain(|&at, _| plan.places[at].is_gone_on_from_after(plan.places[batch[0]].wave));
         }
         scores
     }
 
-    /// A sequence with the pages that it takes over, and room for the rest.
-    fn begun(&self, place: &Place, sequences: &[Scored<'_>], done: &[Option<Sequence>]) -> Sequence {
-        let fed = sequences[place.index].fed();
+    /// A sequence with what it takes over, and room for the rest. A page that it shares only in part is copied.
+    fn begun(&self, plan: &Plan<'_>, at: usize, kept: &BTreeMap<usize, Sequence>) -> Sequence {
+        let Place { fed, shared, .. } = &plan.places[at];
         let mut sequence = self.apart(0);
-        if let Some((owner, pages)) = place.shared {
-            let owner = done[owner].as_ref().expect("a wave waits for those before it");
-            sequence.pages.extend_from_slice(&owner.pages[..pages]);
-            sequence.token_ids.extend_from_slice(&fed[..pages * PAGE_TOKENS]);
+        if let Some(Shared { owner, tokens }) = *shared {
+            let owner = &kept[&owner];
+            let full = tokens / PAGE_TOKENS;
+            sequence.pages.extend_from_slice(&owner.pages[..full]);
+            if tokens > full * PAGE_TOKENS {
+                sequence.pages.push(Arc::new(Page::clone(&owner.pages[full])));
+            }
+            sequence.token_ids.extend_from_slice(&fed[..tokens]);
         }
         let page = || Arc::new(Page::new(self.pool.shape()));
         sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), page);
         sequence
     }
 
-    /// Rates a token after each row of what the output layer reads.
-    fn rated(&self, hidden: &[f32], targets: &[u32]) -> Vec<TokenScore> {
-        let vocab = self.network.config.vocab_size;
-        let mut scores = vec![TokenScore { logprob_nats: 0.0, is_greedy: false }; targets.len()];
-        let blocks = hidden.chunks(ROWS_AT_ONCE * self.network.config.hidden_size);
-        for ((hidden, targets), scores) in
-            blocks.zip(targets.chunks(ROWS_AT_ONCE)).zip(scores.chunks_mut(ROWS_AT_ONCE))
+    /// Rates what is asked after each row of what the output layer reads.
+    fn rated<'a>(&self, hidden: &[f32], rows: &[&'a [Asked]]) -> Vec<(&'a Asked, TokenScore)> {
+        let config = &self.network.config;
+        let mut rated = Vec::new();
+        for (hidden, rows) in hidden.chunks(ROWS_AT_ONCE * config.hidden_size).zip(rows.chunks(ROWS_AT_ONCE))
         {
             let logits = rayon::scope(|_| self.network.logits(hidden)); // [rows, vocab]
-            let rows = logits.chunks_exact(vocab).zip(targets).zip(scores);
-            team::tasks(rows, |_, ((row, &target), score)| *score = rate(row, target));
+            let mut scores: Vec<Vec<TokenScore>> = vec![Vec::new(); rows.len()];
+            let work = logits.chunks_exact(config.vocab_size).zip(rows).zip(&mut scores);
+            team::tasks(work, |_, ((logits, asked), scores)| {
+                let softmax = Softmax::of(logits);
+                scores.extend(asked.iter().map(|asked| softmax.rate(asked.token_id)));
+            });
+            rated.extend(rows.iter().copied().flatten().zip(scores.into_iter().flatten()));
         }
-        scores
+        rated
     }
 }
 
-/// Rates a token under the softmax of a row of logits.
-pub(super) fn rate(logits: &[f32], token_id: u32) -> TokenScore {
-    let largest = simd::max(logits);
-    let total: f64 = logits.chunks(SUMMED_AT_ONCE).map(|chunk| f64::from(sum_of_exp(chunk, largest))).sum();
-    let logit = logits[token_id as usize];
-    TokenScore { logprob_nats: (f64::from(logit - largest) - total.ln()) as f32, is_greedy: logit >= largest }
+/// A row of logits with what its softmax divides by.
+pub(super) struct Softmax<'a> {
+    logits: &'a [f32],
+    largest: f32,
+    /// The logarithm of the sum of `e^(x - largest)`.
+    log_total: f64,
+}
+
+impl<'a> Softmax<'a> {
+    /// Sums a row.
+    pub(super) fn of(logits: &'a [f32]) -> Self {
+        let largest = simd::max(logits);
+        let sums = logits.chunks(SUMMED_AT_ONCE).map(|chunk| f64::from(sum_of_exp(chunk, largest)));
+        Self { logits, largest, log_total: sums.sum::<f64>().ln() }
+    }
+
+    /// Rates a token.
+    pub(super) fn rate(&self, token_id: u32) -> TokenScore {
+        let logit = self.logits[token_id as usize];
+        let logprob_nats = (f64::from(logit - self.largest) - self.log_total) as f32;
+        TokenScore { logprob_nats, is_greedy: logit >= self.largest }
+    }
 }
 
 /// Sums `e^(x - largest)`, lane by lane.
@@ -99,58 +128,123 @@ fn sum_of_exp(values: &[f32], largest: f32) -> f32 {
     simd::sum_lanes(lanes)
 }
 
-/// When a sequence is computed, and what it takes over.
+/// A token whose score somebody wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    index: usize,
+struct Asked {
+    /// After which of the tokens that the place computes it comes.
+    row: usize,
+    token_id: u32,
+    /// Whose score it is, and which of them.
+    sequence: usize,
+    slot: usize,
+}
+
+/// What a sequence takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shared {
+    /// The place that has computed it, or taken it over itself.
+    owner: usize,
+    tokens: usize,
+}
+
+/// A sequence that is computed.
+#[derive(Debug)]
+struct Place<'a> {
+    /// What the model sees: the last token is only predicted.
+    fed: &'a [u32],
     /// Waves that go before.
     wave: usize,
-    /// Whose pages it takes over, and how many.
-    shared: Option<(usize, usize)>,
+    /// The last wave that goes on from it.
+    last_use: usize,
+    shared: Option<Shared>,
+    /// By row.
+    asked: Vec<Asked>,
+}
+
+impl Place<'_> {
+    /// Rows of logits that are computed, up to the last token.
+    fn rows(&self) -> usize {
+        self.asked.first().map_or(0, |first| self.fed.len() - first.row)
+    }
+
+    /// What is asked after each of these rows.
+    fn asked_by_row(&self) -> impl Iterator<Item = &[Asked]> {
+        let first = self.fed.len() - self.rows();
+        (first..self.fed.len()).map(|row| {
+            let start = self.asked.partition_point(|asked| asked.row < row);
+            let end = self.asked.partition_point(|asked| asked.row <= row);
+            &self.asked[start..end]
+        })
+    }
+
+    fn is_gone_on_from_after(&self, wave: usize) -> bool {
+        self.last_use > wave
+    }
+
+    /// Tokens that it computes.
+    fn own(&self) -> usize {
+        self.fed.len() - self.shared.map_or(0, |shared| shared.tokens)
+    }
 }
 
 /// All places, in the order of the tokens.
-struct Plan {
-    places: Vec<Place>,
+struct Plan<'a> {
+    places: Vec<Place<'a>>,
 }
 
-impl Plan {
-    fn new(sequences: &[Scored<'_>]) -> Self {
+impl<'a> Plan<'a> {
+    fn new(sequences: &[Scored<'a>]) -> Self {
+        let fed = |at: usize| &sequences[at].token_ids[..sequences[at].token_ids.len() - 1];
         let mut order: Vec<usize> = (0..sequences.len()).filter(|&at| sequences[at].wanted > 0).collect();
-        order.sort_by_key(|&at| sequences[at].fed());
-        let mut places: Vec<Place> = Vec::with_capacity(order.len());
-        // Who computes each full page of the sequence before.
+        order.sort_by_key(|&at| fed(at));
+        let mut places: Vec<Place<'a>> = Vec::with_capacity(order.len());
+        // Who computes each token of the sequence before.
         let mut owners: Vec<usize> = Vec::new();
-        for index in order {
-            let common = places.last().map_or(0, |before| {
-                common_pages(sequences[before.index].fed(), sequences[index].before_wanted())
-            });
-            owners.truncate(common);
-            let owner = owners.last().map(|&at| places[at]);
-            places.push(Place {
-                index,
-                wave: owner.map_or(0, |owner| owner.wave + 1),
-                shared: owner.map(|owner| (owner.index, common)),
-            });
-            owners.resize(sequences[index].fed().len() / PAGE_TOKENS, places.len() - 1);
+        for sequence in order {
+            let Scored { token_ids, wanted } = sequences[sequence];
+            let fed = fed(sequence);
+            let before = places.last().map_or(&[][..], |before| before.fed);
+            let common = before.iter().zip(fed).take_while(|(a, b)| a == b).count();
+            // A sequence that is all shared adds nothing to be computed, only to be asked.
+            let is_known = common == fed.len();
+            owners.truncate(if common < WORTH_SHARING && !is_known { 0 } else { common });
+            if !is_known {
+                let shared = owners.last().map(|&owner| Shared { owner, tokens: owners.len() });
+                let wave = shared.map_or(0, |shared| places[shared.owner].wave + 1);
+                if let Some(Shared { owner, .. }) = shared {
+                    places[owner].last_use = places[owner].last_use.max(wave);
+                }
+                owners.resize(fed.len(), places.len());
+                places.push(Place { fed, wave, last_use: wave, shared, asked: Vec::new() });
+            }
+            for slot in 0..wanted {
+                let row = token_ids.len() - wanted + slot - 1;
+                let token_id = token_ids[row + 1];
+                places[owners[row]].asked.push(Asked { row, token_id, sequence, slot });
+            }
+        }
+        for place in &mut places {
+            place.asked.sort_by_key(|asked| asked.row);
         }
         Self { places }
     }
 
     /// Places that are computed together, wave by wave.
-    fn batches(mut self, sequences: &[Scored<'_>]) -> Vec<Vec<Place>> {
-        self.places.sort_by_key(|place| place.wave);
-        let mut batches: Vec<Vec<Place>> = Vec::new();
+    fn batches(&self) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.sort_by_key(|&at| self.places[at].wave);
+        let mut batches: Vec<Vec<usize>> = Vec::new();
         let mut tokens = 0;
-        for place in self.places {
-            let own =
-                sequences[place.index].fed().len() - place.shared.map_or(0, |(_, pages)| pages * PAGE_TOKENS);
-            tokens += own;
+        for at in order {
+            let place = &self.places[at];
+            tokens += place.own();
             match batches.last_mut() {
-                Some(batch) if batch[0].wave == place.wave && tokens <= TOKENS_AT_ONCE => batch.push(place),
+                Some(batch) if self.places[batch[0]].wave == place.wave && tokens <= TOKENS_AT_ONCE => {
+                    batch.push(at);
+                }
                 _ => {
-                    batches.push(vec![place]);
-                    tokens = own;
+                    tokens = place.own();
+                    batches.push(vec![at]);
                 }
             }
         }
@@ -158,69 +252,54 @@ impl Plan {
     }
 }
 
-/// The parts of a sequence that is scored.
-trait Parts<'a> {
-    /// What the model sees: the last token is only predicted.
-    fn fed(&self) -> &'a [u32];
-    /// The tokens after which no logits are wanted.
-    fn before_wanted(&self) -> &'a [u32];
-    /// The tokens that are rated.
-    fn targets(&self) -> &'a [u32];
-}
-
-impl<'a> Parts<'a> for Scored<'a> {
-    fn fed(&self) -> &'a [u32] {
-        &self.token_ids[..self.token_ids.len() - 1]
-    }
-
-    fn before_wanted(&self) -> &'a [u32] {
-        &self.token_ids[..self.token_ids.len() - 1 - self.wanted]
-    }
-
-    fn targets(&self) -> &'a [u32] {
-        &self.token_ids[self.token_ids.len() - self.wanted..]
-    }
-}
-
-/// How many full pages two sequences begin with in common.
-fn common_pages(a: &[u32], b: &[u32]) -> usize {
-    let (a, b) = (a.as_chunks::<PAGE_TOKENS>().0, b.as_chunks::<PAGE_TOKENS>().0);
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Some tokens of one value each.
-    fn tokens(parts: &[(u32, usize)]) -> Vec<u32> {
-        parts.iter().flat_map(|&(token, count)| std::iter::repeat_n(token, count)).collect()
+    /// A plan as text: for each batch what each place computes, what it takes over, and what is asked of it.
+    fn planned(sequences: &[(&str, usize)]) -> Vec<Vec<String>> {
+        let token_ids: Vec<Vec<u32>> =
+            sequences.iter().map(|(text, _)| text.chars().map(u32::from).collect()).collect();
+        let scored: Vec<Scored<'_>> = token_ids
+            .iter()
+            .zip(sequences)
+            .map(|(token_ids, &(_, wanted))| Scored { token_ids, wanted })
+            .collect();
+        let plan = Plan::new(&scored);
+        let text = |ids: &[u32]| ids.iter().filter_map(|&id| char::from_u32(id)).collect::<String>();
+        let place = |&at: &usize| {
+            let place = &plan.places[at];
+            let (known, own) = place.fed.split_at(place.fed.len() - place.own());
+            let asked: Vec<String> = place
+                .asked
+                .iter()
+                .map(|asked| format!("{}{}{}", asked.row, text(&[asked.token_id]), asked.sequence))
+                .collect();
+            format!("{}+{} {}", text(known), text(own), asked.join(","))
+        };
+        plan.batches().iter().map(|batch| batch.iter().map(place).collect()).collect()
     }
 
     #[test]
-    fn beginnings_are_taken_over_page_by_page() {
-        let few_shot = 2 * PAGE_TOKENS + 3;
-        let sequences = [
-            tokens(&[(1, few_shot), (2, PAGE_TOKENS), (3, 4)]),
-            tokens(&[(1, few_shot), (2, PAGE_TOKENS), (4, 4)]),
-            tokens(&[(1, few_shot), (5, PAGE_TOKENS), (3, 4)]),
-            tokens(&[(9, 5)]),
-            tokens(&[(1, few_shot), (5, PAGE_TOKENS), (3, 3)]),
-        ];
-        let scored: Vec<Scored<'_>> =
-            sequences.iter().map(|token_ids| Scored { token_ids, wanted: 3 }).collect();
-        let place = |index, wave, shared| Place { index, wave, shared };
-        let expected = vec![
-            vec![place(0, 0, None), place(3, 0, None)],
-            // The shorter one sorts first and computes the page that the longer one takes over.
-            vec![place(1, 1, Some((0, 3))), place(4, 1, Some((0, 2)))],
-            vec![place(2, 2, Some((4, 3)))],
-        ];
-        assert_eq!(Plan::new(&scored).batches(&scored), expected);
-        // Rows whose logits are wanted are computed by each sequence itself.
-        let long: Vec<Scored<'_>> =
-            scored.iter().map(|one| Scored { wanted: one.token_ids.len() - 1, ..*one }).collect();
-        assert!(Plan::new(&long).places.iter().all(|place| place.shared.is_none()));
+    fn what_is_shared_is_computed_once() {
+        // Two sentences that differ in the middle, one that begins like neither, and one that is known already.
+        let sequences = [("the cat sat.", 11), ("the cap sat.", 11), ("a dog", 4), ("the cat.", 1)];
+        let found = planned(&sequences);
+        let asked_of_cap = "0h0,0h1,1e0,1e1,2 0,2 1,3c0,3c1,4a0,4a1,5t0,5p1,6 1,7s1,8a1,9t1,10.1";
+        assert_eq!(
+            found,
+            [
+                vec!["+a do 0 2,1d2,2o2,3g2".to_owned(), format!("+the cap sat {asked_of_cap}")],
+                // `the cat` goes on from `the ca`, and `the cat sat` from that.
+                vec!["the ca+t 6.3".to_owned()],
+                vec!["the cat+ sat 6 0,7s0,8a0,9t0,10.0".to_owned()],
+            ]
+        );
+        // Choices of one token each ask the same row.
+        assert_eq!(planned(&[("2+2=4", 1), ("2+2=5", 1)]), [["+2+2= 340,351"]]);
+        // A beginning that is too short to be worth it is computed twice.
+        assert_eq!(planned(&[("abcx.", 1), ("abcy.", 1)]), [["+abcx 3.0", "+abcy 3.1"]]);
+        assert!(planned(&[("ab", 0)]).is_empty());
     }
 
     #[test]
@@ -230,11 +309,12 @@ mod tests {
             let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
             f64::from(logits[at]) - total.ln()
         };
+        let softmax = Softmax::of(&logits);
         for at in [0, 100, 4999] {
-            let found = f64::from(rate(&logits, at as u32).logprob_nats);
+            let found = f64::from(softmax.rate(at as u32).logprob_nats);
             assert!((found - exact(at)).abs() < 2e-6, "{found} for {}", exact(at));
         }
         let largest = logits.iter().position(|&logit| logit == 100.0 / 7.0).unwrap();
-        assert!(rate(&logits, largest as u32).is_greedy && !rate(&logits, 0).is_greedy);
+        assert!(softmax.rate(largest as u32).is_greedy && !softmax.rate(0).is_greedy);
     }
 }

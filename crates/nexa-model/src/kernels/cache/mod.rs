@@ -73,13 +73,13 @@ impl PageShape {
 }
 
 /// Keys and values of [`PAGE_TOKENS`] successive tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Page {
     shape: PageShape,
     numbers: Numbers,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Numbers {
     F32(Vec<[f32; LANES]>),
     F16(Vec<[u16; LANES]>),
