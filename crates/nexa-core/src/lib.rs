@@ -24,6 +24,7 @@ pub mod machine;
 pub mod review;
 pub mod run;
 pub mod scan;
+pub mod sequential;
 pub mod split;
 pub mod stage;
 pub mod table;
