@@ -6,11 +6,13 @@
 //!   .env                          API keys; never copied anywhere
 //!   projects/<project>/           configs/ docs/ manifests/ pipelines/
 //!   data/raw/<project>/           what came from outside
+//!   data/raw/benchmarks/          documents of evaluation tasks, for all projects
 //!   data/processed/<project>/     datasets/ distillation/ training/ evaluation/ registry/
 //!   runs/<run id>/                run.json config.yaml metrics.jsonl events.jsonl ledger.jsonl, resumable state
 //!   .nexa/                        lab.db (index), locks, pointers to unfinished runs
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Retention;
 use crate::cost::Prices;
 use crate::decontamination::EvaluationSet;
+use crate::promotion::Promotion;
 use crate::{Error, Result, config, files, scan};
 
 /// The file that marks the root of a lab.
@@ -25,6 +28,9 @@ pub const LAB_FILE: &str = "nexa.yaml";
 
 /// The layout version that this code reads and writes.
 pub const LAB_VERSION: u64 = 1;
+
+/// Where documents of evaluation tasks lie, from the root of a lab on.
+pub const BENCHMARKS_FOLDER: &str = "data/raw/benchmarks";
 
 /// What `nexa.yaml` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +48,8 @@ pub struct Settings {
     pub evaluation_sets: Vec<EvaluationSet>,
     /// Which versions `nexa data gc` keeps.
     pub retention: Retention,
+    /// What a version must show before it is given a tag, by tag.
+    pub promotion: BTreeMap<String, Promotion>,
 }
 
 impl Default for Settings {
@@ -53,6 +61,7 @@ impl Default for Settings {
             budget: Budget::default(),
             evaluation_sets: Vec::new(),
             retention: Retention::default(),
+            promotion: BTreeMap::new(),
         }
     }
 }
@@ -132,7 +141,10 @@ impl Lab {
                  # evaluation_sets:\n\
                  #   - {{path: data/raw/gsm8k/test.jsonl, question: [question], answer: [answer]}}\n\
                  # What `nexa data gc` keeps besides all that is tagged, in use, or needed by something that is kept.\n\
-                 # retention: {{keep_last: 5, older_than: 30d}}\n"
+                 # retention: {{keep_last: 5, older_than: 30d}}\n\
+                 # What a version must show before `nexa data tag` gives it a tag.\n\
+                 # promotion:\n\
+                 #   prod: {{require: [{{metric: exact_match, at_least: 0.6}}]}}\n"
             );
             files::write_atomic(&file, text.as_bytes())?;
         }
@@ -197,6 +209,7 @@ impl Lab {
             for path in scan::entries(&self.root.join(folder))? {
                 if let Some(name) = path.file_name().and_then(|name| name.to_str())
                     && path.is_dir()
+                    && path != self.benchmarks_folder()
                     && check_name("project", name).is_ok()
                 {
                     names.insert(name.to_owned());
@@ -209,6 +222,11 @@ impl Lab {
     /// The folder of all runs.
     pub fn runs_folder(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// `data/raw/benchmarks`: documents of evaluation tasks, which belong to no project.
+    pub fn benchmarks_folder(&self) -> PathBuf {
+        self.root.join(BENCHMARKS_FOLDER)
     }
 
     /// The folder of the lab's own state: index, locks, pointers.
@@ -300,6 +318,7 @@ mod tests {
         let deep = folder.path().join("projects/tutor/configs");
         let lab = Lab::discover(&deep).unwrap();
         assert_eq!(lab.settings().project.as_deref(), Some("tutor"));
+        std::fs::create_dir_all(lab.benchmarks_folder()).unwrap();
         assert_eq!(lab.projects().unwrap(), ["tutor"]);
     }
 

@@ -46,7 +46,10 @@ impl<T> Scan<T> {
 }
 
 /// The paths in a folder, in the order of their names; a folder that is missing is empty.
-pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// Fails with the path when the folder cannot be listed.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| Error::io("list", folder, e);
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -11,7 +11,7 @@ use crate::statistics::{
     CONFIDENCE, Difference, Estimate, PairedOutcomes, minimum_detectable_effect, proportion_difference,
     ratio_difference,
 };
-use crate::task::Perplexity;
+use crate::task::{Perplexity, Task};
 use crate::{Evaluation, Result};
 
 /// The seed of every resampling here, so that a comparison gives the same numbers each time.
@@ -33,10 +33,10 @@ pub enum Verdict {
 
 impl Verdict {
     /// Judges a difference in a metric by its p-value.
-    pub fn of(difference: f64, p_value: f64, metric: Name) -> Self {
+    pub fn of(difference: f64, p_value: f64, metric: &Name) -> Self {
         if p_value >= 1.0 - CONFIDENCE {
             Self::NoDifferenceShown
-        } else if (difference > 0.0) == metric.higher_is_better() {
+        } else if (difference > 0.0) == metric.is_higher_better() {
             Self::Better
         } else {
             Self::Worse
@@ -123,7 +123,7 @@ pub struct ItemComparison {
 /// Fails when they are not of the same items under the same conditions, or cannot be read.
 pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Comparison> {
     let (a, b) = (Evaluation::read(a, tables)?, Evaluation::read(b, tables)?);
-    let pairs = a.pairs(&b)?;
+    let pairs = a.pairs(&b, Task::ExactMatch)?;
     let outcomes = outcomes(&pairs);
     let only = |right: (bool, bool)| {
         let differs = |(a, b): &&(&Prediction, &Prediction)| a.correct.zip(b.correct) == Some(right);
@@ -132,10 +132,10 @@ pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Compar
     Ok(Comparison {
         a: Side::of(&a),
         b: Side::of(&b),
-        test_set: a.facts.test_set.clone(),
-        exact_match: compare_metric(&a, &b, Name::ExactMatch)?,
+        test_set: a.test_set()?.clone(),
+        exact_match: compare_metric(&a, &b, &Name::EXACT_MATCH)?,
         outcomes,
-        bits_per_byte: compare_metric(&a, &b, Name::BitsPerByte)?,
+        bits_per_byte: compare_metric(&a, &b, &Name::BITS_PER_BYTE)?,
         only_a_right: only((true, false)),
         only_b_right: only((false, true)),
     })
@@ -145,11 +145,12 @@ pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Compar
 ///
 /// # Errors
 /// Fails when they are not of the same items under the same conditions.
-pub fn difference(a: &Evaluation, b: &Evaluation, metric: Name) -> Result<Option<Difference>> {
-    let pairs = a.pairs(b)?;
-    Ok(match metric.task() {
-        crate::task::Task::ExactMatch => outcomes(&pairs).as_ref().and_then(proportion_difference),
-        crate::task::Task::Perplexity => {
+pub fn difference(a: &Evaluation, b: &Evaluation, metric: &Name) -> Result<Option<Difference>> {
+    let Some(task) = metric.held_out_task() else { return Ok(None) };
+    let pairs = a.pairs(b, task)?;
+    Ok(match task {
+        Task::ExactMatch => outcomes(&pairs).as_ref().and_then(proportion_difference),
+        Task::Perplexity => {
             let scores = pairs.iter().filter_map(|(a, b)| a.score.as_ref().zip(b.score.as_ref()));
             let (a, b): (Vec<_>, Vec<_>) =
                 scores.map(|(a, b)| (Perplexity::bits_and_bytes(a), Perplexity::bits_and_bytes(b))).unzip();
@@ -158,7 +159,7 @@ pub fn difference(a: &Evaluation, b: &Evaluation, metric: Name) -> Result<Option
     })
 }
 
-fn compare_metric(a: &Evaluation, b: &Evaluation, metric: Name) -> Result<Option<MetricComparison>> {
+fn compare_metric(a: &Evaluation, b: &Evaluation, metric: &Name) -> Result<Option<MetricComparison>> {
     let estimates = a.estimate(metric).zip(b.estimate(metric));
     Ok(estimates.zip(difference(a, b, metric)?).map(|((a, b), difference)| MetricComparison {
         a,
@@ -206,13 +207,13 @@ mod tests {
 
     #[test]
     fn a_verdict_knows_which_way_is_better() {
-        let check = |difference: f64, p_value: f64, metric: Name, expected: Verdict| {
+        let check = |difference: f64, p_value: f64, metric: &Name, expected: Verdict| {
             assert_eq!(Verdict::of(difference, p_value, metric), expected);
         };
-        check(0.1, 0.01, Name::ExactMatch, Verdict::Better);
-        check(-0.1, 0.01, Name::ExactMatch, Verdict::Worse);
-        check(0.1, 0.01, Name::BitsPerByte, Verdict::Worse);
-        check(-0.1, 0.01, Name::BitsPerByte, Verdict::Better);
-        check(-0.1, 0.2, Name::BitsPerByte, Verdict::NoDifferenceShown);
+        check(0.1, 0.01, &Name::EXACT_MATCH, Verdict::Better);
+        check(-0.1, 0.01, &Name::EXACT_MATCH, Verdict::Worse);
+        check(0.1, 0.01, &Name::BITS_PER_BYTE, Verdict::Worse);
+        check(-0.1, 0.01, &Name::BITS_PER_BYTE, Verdict::Better);
+        check(-0.1, 0.2, &Name::BITS_PER_BYTE, Verdict::NoDifferenceShown);
     }
 }

@@ -2,8 +2,6 @@
 
 use nexa_core::{Diagnose, ExitCode, lm};
 
-use crate::task::Task;
-
 /// A result whose error is [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -44,11 +42,121 @@ pub enum Error {
         /// The id of the first row without.
         first: String,
     },
-    /// The model cannot do any of the tasks asked for.
-    #[error("model `{model}` tells no probabilities, which `perplexity` needs")]
+    /// The model tells no probabilities.
+    #[error("model `{model}` tells no probabilities, which `{task}` needs")]
     NoScorer {
         /// The model.
         model: String,
+        /// The task.
+        task: String,
+    },
+    /// The model takes conversations alone.
+    #[error("model `{model}` takes no plain text, which `{task}` needs")]
+    NoCompletions {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+    },
+    /// A name that stands for no task.
+    #[error("there is no task `{name}`")]
+    UnknownTask {
+        /// The name.
+        name: String,
+        /// The name that was most likely meant.
+        nearest: Option<String>,
+    },
+    /// A task that only Python can run.
+    #[error("task `{task}`: `{key}` is a function of Python, which this program does not run")]
+    PythonHook {
+        /// The task.
+        task: String,
+        /// The key that holds it.
+        key: String,
+    },
+    /// A task file that says what cannot be.
+    #[error("task `{task}`: `{key}`: {message}")]
+    TaskFile {
+        /// The task.
+        task: String,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A document that its task cannot use.
+    #[error("task `{task}`: `{key}` of document {document}: {message}")]
+    Document {
+        /// The task.
+        task: String,
+        /// The key that reads it.
+        key: &'static str,
+        /// Which document.
+        document: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A choice or text that is longer than the model's context on its own.
+    #[error("task `{task}`: document {document} has {tokens} tokens, and the context is {context_length}")]
+    DocumentTooLong {
+        /// The task.
+        task: String,
+        /// Which document.
+        document: String,
+        /// Its tokens.
+        tokens: usize,
+        /// The model's positions.
+        context_length: usize,
+    },
+    /// A task whose documents are not here.
+    #[error("task `{task}` has no documents here: split `{split}` was looked for in {looked}")]
+    NoDocuments {
+        /// The task.
+        task: String,
+        /// The split.
+        split: String,
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// A split without a document.
+    #[error("task `{task}`: split `{split}` holds no document")]
+    NoDocument {
+        /// The task.
+        task: String,
+        /// The split.
+        split: String,
+    },
+    /// The model has no chat template, or it refuses a conversation.
+    #[error("task `{task}`: chat template: {message}")]
+    ChatTemplate {
+        /// The task.
+        task: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A held-out split is asked for without the data set that it belongs to.
+    #[error("task `{task}` is about the held-out split of a data set, and no `sft_dataset` was given")]
+    NoDataset {
+        /// The task.
+        task: String,
+    },
+    /// An evaluation without a held-out split.
+    #[error("{evaluation} asked nothing of a held-out split")]
+    NoHeldOut {
+        /// The evaluation.
+        evaluation: String,
+    },
+    /// An evaluation of a newer version.
+    #[error(
+        "{evaluation} was made by version {found} of the stage, and this program reads up to {supported}"
+    )]
+    TooNew {
+        /// The evaluation.
+        evaluation: String,
+        /// Its version.
+        found: u32,
+        /// The newest that can be read.
+        supported: u32,
     },
     /// The model answered another number of requests than it was asked.
     #[error("model `{model}` returned {returned} results for {asked} requests of task `{task}`")]
@@ -56,7 +164,7 @@ pub enum Error {
         /// The model.
         model: String,
         /// The task.
-        task: Task,
+        task: String,
         /// Requests.
         asked: usize,
         /// Results.
@@ -76,7 +184,7 @@ pub enum Error {
     #[error("task `{task}` measured none of {total} items")]
     NothingMeasured {
         /// The task.
-        task: Task,
+        task: String,
         /// Items of the split.
         total: usize,
     },
@@ -139,7 +247,37 @@ impl Diagnose for Error {
             Self::MissingReferences { .. } => Some(
                 "package the data set with references, or evaluate with `tasks: [perplexity]`".to_owned(),
             ),
-            Self::NoScorer { .. } => Some("evaluate with `tasks: [exact_match]`".to_owned()),
+            Self::NoScorer { .. } => {
+                Some("evaluate with tasks that generate answers, such as `exact_match` or `gsm8k`".to_owned())
+            }
+            Self::NoCompletions { .. } => {
+                Some("leave `apply_chat_template` out: the model applies its own".to_owned())
+            }
+            Self::UnknownTask { nearest, .. } => Some(match nearest {
+                Some(nearest) => format!("did you mean `{nearest}`? `nexa evaluate --list-tasks` shows all"),
+                None => {
+                    "`nexa evaluate --list-tasks` shows all; `--include-path` adds a folder of task files"
+                        .to_owned()
+                }
+            }),
+            Self::PythonHook { .. } => Some(
+                "write the key as a template, or prepare the data so that the task needs no function"
+                    .to_owned(),
+            ),
+            Self::Document { .. } => Some("see the task's file and the fields of its documents".to_owned()),
+            Self::DocumentTooLong { .. } => {
+                Some("evaluate a model with a longer context, or leave the task out".to_owned())
+            }
+            Self::NoDocuments { task, .. } => Some(format!(
+                "nothing is downloaded: put the files into the last of these folders, or name them by `--data {task}=PATH`"
+            )),
+            Self::NoDocument { .. } => Some("see whether the file is the right one".to_owned()),
+            Self::ChatTemplate { .. } => Some("evaluate without `apply_chat_template`".to_owned()),
+            Self::NoDataset { .. } => Some("name one: `--in sft_dataset=NAME`".to_owned()),
+            Self::NoHeldOut { .. } => {
+                Some("evaluate with `exact_match` or `perplexity` among the tasks".to_owned())
+            }
+            Self::TooNew { .. } => Some("install a newer version of this program".to_owned()),
             Self::NotFinite { .. } => Some(
                 "the weights may hold NaN: train with a lower learning rate or take an earlier checkpoint"
                     .to_owned(),
@@ -158,7 +296,7 @@ impl Diagnose for Error {
                 "make further prompts by `nexa distill inputs` and name them: `nexa feedback --in pool=NAME`"
                     .to_owned(),
             ),
-            Self::WrongCount { .. } => None,
+            Self::WrongCount { .. } | Self::TaskFile { .. } => None,
         }
     }
 
@@ -166,7 +304,14 @@ impl Diagnose for Error {
         match self {
             Self::Core(error) => error.exit_code(),
             Self::Model(error) => error.exit_code(),
-            Self::NoTask | Self::NoScorer { .. } => ExitCode::Config,
+            Self::NoTask
+            | Self::NoScorer { .. }
+            | Self::NoCompletions { .. }
+            | Self::UnknownTask { .. }
+            | Self::PythonHook { .. }
+            | Self::TaskFile { .. }
+            | Self::NoDataset { .. }
+            | Self::ChatTemplate { .. } => ExitCode::Config,
             Self::EmptySplit { .. }
             | Self::MissingReferences { .. }
             | Self::NothingMeasured { .. }
@@ -174,6 +319,12 @@ impl Diagnose for Error {
             | Self::OtherEvaluation { .. }
             | Self::NothingFailed { .. }
             | Self::NothingToAsk { .. }
+            | Self::Document { .. }
+            | Self::DocumentTooLong { .. }
+            | Self::NoDocuments { .. }
+            | Self::NoDocument { .. }
+            | Self::NoHeldOut { .. }
+            | Self::TooNew { .. }
             | Self::Incomparable { .. } => ExitCode::Input,
             Self::WrongCount { .. } => ExitCode::Failure,
         }

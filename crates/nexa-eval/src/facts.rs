@@ -3,7 +3,7 @@
 //! The file is part of the artifact's content, so whatever is made of an evaluation may build on it: the same content
 //! under other names gives the same bytes. By what names checkpoint and data set went stands in the manifest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nexa_core::artifact::{Artifact, Parent};
 use nexa_core::files;
@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::evaluate::Split;
 use crate::metric::Metric;
-use crate::task::Task;
 
 /// The name of the file in an evaluation.
 pub const FILE: &str = "facts.json";
@@ -27,9 +26,23 @@ pub struct Facts {
     /// The weights in it, as the model tells them.
     pub weights_hash: String,
     /// What was measured.
-    pub tasks: BTreeSet<Task>,
-    /// What was asked.
-    pub test_set: TestSet,
+    pub tasks: BTreeSet<String>,
+    /// What was asked of a held-out split, where that was.
+    pub test_set: Option<TestSet>,
+    /// What each other task asked.
+    #[serde(default)]
+    pub questions: BTreeMap<String, Questions>,
+}
+
+/// What a task asked, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Questions {
+    /// Documents that were evaluated: the first ones.
+    pub documents: usize,
+    /// Examples before each.
+    pub num_fewshot: usize,
+    /// What decides every request: the task, the documents, the examples, and how they are written.
+    pub hash: ContentHash,
 }
 
 /// The questions that a model was asked, and how long it could answer.
@@ -76,8 +89,9 @@ impl Facts {
         Ok(Self {
             checkpoint_hash: checkpoint.content_hash.clone(),
             weights_hash: summary(artifact, "weights_hash")?,
-            tasks: metrics.iter().map(|metric| metric.task).collect(),
-            test_set: summary(artifact, "test_set")?,
+            tasks: metrics.iter().map(|metric| metric.task.clone()).collect(),
+            test_set: Some(summary(artifact, "test_set")?),
+            questions: BTreeMap::new(),
         })
     }
 }

@@ -100,7 +100,7 @@ impl Leaderboard {
     }
 }
 
-/// The newest evaluation of each checkpoint on each test set, newest first.
+/// The newest evaluation of each checkpoint on each test set, newest first; those without one are not ranked.
 fn newest(store: &Store<'_>, project: &str, tables: &dyn Tables) -> Result<Vec<Evaluation>> {
     let mut artifacts = store.of_kind(project, Kind::Evaluation)?;
     artifacts.retain(|artifact| artifact.manifest.producer.stage == evaluate::STAGE);
@@ -108,10 +108,12 @@ fn newest(store: &Store<'_>, project: &str, tables: &dyn Tables) -> Result<Vec<E
     let mut found: Vec<Evaluation> = Vec::new();
     for artifact in artifacts {
         let evaluation = Evaluation::read(&artifact, tables)?;
-        let is_older = found.iter().any(|newer| {
-            newer.checkpoint.id == evaluation.checkpoint.id
-                && newer.facts.test_set.difference(&evaluation.facts.test_set).is_none()
-        });
+        if evaluation.facts.test_set.is_none() {
+            continue;
+        }
+        let is_older = found
+            .iter()
+            .any(|newer| newer.checkpoint.id == evaluation.checkpoint.id && is_same_test(newer, &evaluation));
         if !is_older {
             found.push(evaluation);
         }
@@ -119,14 +121,18 @@ fn newest(store: &Store<'_>, project: &str, tables: &dyn Tables) -> Result<Vec<E
     Ok(found)
 }
 
+/// Whether two evaluations asked the same items of a held-out split under the same conditions.
+fn is_same_test(a: &Evaluation, b: &Evaluation) -> bool {
+    let sets = a.facts.test_set.as_ref().zip(b.facts.test_set.as_ref());
+    sets.is_some_and(|(a, b)| a.difference(b).is_none())
+}
+
 /// Puts evaluations of the same test set together, without changing their order otherwise.
 fn groups(evaluations: Vec<Evaluation>) -> Vec<Vec<Evaluation>> {
     let mut groups: Vec<Vec<Evaluation>> = Vec::new();
     for evaluation in evaluations {
         let same = |group: &&mut Vec<Evaluation>| {
-            group
-                .first()
-                .is_some_and(|first| first.facts.test_set.difference(&evaluation.facts.test_set).is_none())
+            group.first().is_some_and(|first| is_same_test(first, &evaluation))
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.push(evaluation),
@@ -138,42 +144,43 @@ fn groups(evaluations: Vec<Evaluation>) -> Vec<Vec<Evaluation>> {
 
 /// Ranks the evaluations of one test set.
 fn rank(mut group: Vec<Evaluation>, store: &Store<'_>) -> Result<Vec<Row>> {
-    let has_answers = group.iter().any(|evaluation| evaluation.metric(Name::ExactMatch).is_some());
-    let metric = if has_answers { Name::ExactMatch } else { Name::BitsPerByte };
+    let has_answers = group.iter().any(|evaluation| evaluation.metric(&Name::EXACT_MATCH).is_some());
+    let metric = if has_answers { Name::EXACT_MATCH } else { Name::BITS_PER_BYTE };
     // The smaller the better, whatever the metric; those without it go last.
     let cost = |evaluation: &Evaluation| {
-        let sign = if metric.higher_is_better() { -1.0 } else { 1.0 };
-        evaluation.metric(metric).map_or(f64::INFINITY, |metric| sign * metric.value)
+        let sign = if metric.is_higher_better() { -1.0 } else { 1.0 };
+        evaluation.metric(&metric).map_or(f64::INFINITY, |metric| sign * metric.value)
     };
     group.sort_by(|a, b| cost(a).total_cmp(&cost(b)).then_with(|| a.checkpoint.id.cmp(&b.checkpoint.id)));
-    let versus_best = versus_best(&group, metric)?;
+    let versus_best = versus_best(&group, &metric)?;
     let rows = group.iter().zip(versus_best).map(|(evaluation, versus_best)| {
         let better = group.iter().filter(|other| cost(other) < cost(evaluation)).count();
         let manifest = &evaluation.artifact.manifest;
-        Row {
-            rank: evaluation.metric(metric).is_some().then_some(better + 1),
-            ranked_by: metric,
+        let test_set = evaluation.test_set()?.clone();
+        Ok(Row {
+            rank: evaluation.metric(&metric).is_some().then_some(better + 1),
+            ranked_by: metric.clone(),
             checkpoint: evaluation.checkpoint.id.clone(),
             model: evaluation.model.clone(),
             evaluation: evaluation.id().clone(),
-            dataset: evaluation.dataset.id.clone(),
-            test_set: evaluation.facts.test_set.clone(),
-            exact_match: evaluation.estimate(Name::ExactMatch),
-            bits_per_byte: evaluation.estimate(Name::BitsPerByte),
-            loss: evaluation.estimate(Name::Loss),
-            n: evaluation.predictions.len(),
+            dataset: evaluation.dataset.as_ref().map(|dataset| dataset.id.clone()).unwrap_or_default(),
+            n: test_set.items,
+            test_set,
+            exact_match: evaluation.estimate(&Name::EXACT_MATCH),
+            bits_per_byte: evaluation.estimate(&Name::BITS_PER_BYTE),
+            loss: evaluation.estimate(&Name::LOSS),
             run: manifest.producer.run.clone(),
             spend: manifest.spend.clone(),
             checkpoint_spend: checkpoint_spend(evaluation, store),
             created_at: manifest.created_at,
             versus_best,
-        }
+        })
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 /// Tests each of some ranked evaluations against the first.
-fn versus_best(group: &[Evaluation], metric: Name) -> Result<Vec<Option<VersusBest>>> {
+fn versus_best(group: &[Evaluation], metric: &Name) -> Result<Vec<Option<VersusBest>>> {
     let mut differences: Vec<Option<Difference>> = vec![None; group.len()];
     if let Some((best, others)) = group.split_first() {
         for (found, other) in differences[1..].iter_mut().zip(others) {

@@ -2,25 +2,31 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`task`] | asks a model and grades what it answers |
+//! | [`task`] | the tasks over a held-out split: items, and how answers to them are graded |
+//! | [`harness`] | the tasks of lm-evaluation-harness |
+//! | [`ask`] | puts requests to a model, none of them twice |
 //! | [`statistics`] | intervals and paired tests |
 //! | [`evaluate`] | the stage that makes an evaluation of a checkpoint |
 //! | [`facts`] | what an evaluation was of, as it stands in the artifact |
 //! | [`evaluation`] | such an artifact read back |
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
+//! | [`guard`] | how well guard rules tell what should be blocked |
 //! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
 //!
 //! No number leaves this crate without its interval, and no two models are compared without a paired test. Models are
 //! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
 
+pub mod ask;
 pub mod compare;
 pub mod error;
 pub mod evaluate;
 pub mod evaluation;
 pub mod facts;
 pub mod feedback;
+pub mod guard;
+pub mod harness;
 pub mod judge;
 pub mod leaderboard;
 pub mod metric;

@@ -1,11 +1,14 @@
 //! The metrics of an evaluation, as they stand in `metrics.json`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::predictions::Prediction;
-use crate::statistics::{CONFIDENCE, Estimate, proportion};
+use crate::statistics::{CONFIDENCE, Estimate, clustered_standard_error, proportion};
 use crate::task::{ExactMatch, Perplexity, Task, flexible_answer};
 
 /// The name of the file in an evaluation.
@@ -14,13 +17,19 @@ pub const FILE: &str = "metrics.json";
 /// The slice of items that name no domain.
 pub const NO_DOMAIN: &str = "none";
 
+/// The filter of metrics that have none.
+pub const NO_FILTER: &str = "none";
+
 /// One metric over all items, and over those of each domain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// The task that measured it.
-    pub task: Task,
+    /// The task that measured it, or the group that it is summed up over.
+    pub task: String,
     /// What it is.
-    pub metric: Name,
+    pub metric: String,
+    /// What was read out of answers before they were graded.
+    #[serde(default = "no_filter")]
+    pub filter: String,
     /// The value over all items.
     pub value: f64,
     /// Its standard error.
@@ -31,14 +40,33 @@ pub struct Metric {
     pub ci_high: Option<f64>,
     /// Confidence of the interval.
     pub confidence: f64,
+    /// Its standard error, where items share sources and so are not independent.
+    #[serde(default)]
+    pub clustered_standard_error: Option<f64>,
+    /// The number of sources.
+    #[serde(default)]
+    pub clusters: Option<usize>,
     /// Items that it is over.
     pub n: usize,
-    /// Items longer than the model's context: wrong answers for exact match, left out of perplexity.
+    /// Items longer than the model's context: wrong answers where answers are graded, left out of perplexity.
     pub too_long: usize,
-    /// Whether a larger value is better.
-    pub higher_is_better: bool,
+    /// Whether a larger value is better; of a group, where its tasks agree.
+    pub higher_is_better: Option<bool>,
+    /// Examples before each question.
+    #[serde(default)]
+    pub num_fewshot: Option<usize>,
+    /// The version that the task's author gave it.
+    #[serde(default)]
+    pub version: Option<Value>,
+    /// The tasks that a group sums up; of a task, none.
+    #[serde(default)]
+    pub subtasks: Vec<String>,
     /// The value of each domain.
     pub by_domain: BTreeMap<String, Estimate>,
+}
+
+fn no_filter() -> String {
+    NO_FILTER.to_owned()
 }
 
 impl Metric {
@@ -52,100 +80,140 @@ impl Metric {
             n: self.n,
         }
     }
+
+    /// What it goes by.
+    pub fn name(&self) -> Name {
+        let owned = |text: &String| Cow::Owned(text.clone());
+        Name { task: owned(&self.task), metric: owned(&self.metric), filter: owned(&self.filter) }
+    }
 }
 
-/// A metric by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Name {
-    /// Share of right strict answers.
-    ExactMatch,
-    /// Share of right flexible answers.
-    ExactMatchFlexible,
-    /// Nats per token.
-    Loss,
-    /// The exponential of the loss.
-    Perplexity,
-    /// Bits per UTF-8 byte.
-    BitsPerByte,
+/// A metric by name: of which task, and after which filter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Name {
+    /// The task or group.
+    pub task: Cow<'static, str>,
+    /// The metric.
+    pub metric: Cow<'static, str>,
+    /// The filter.
+    pub filter: Cow<'static, str>,
 }
 
 impl Name {
-    /// Every metric, in the order of the file.
-    pub const ALL: [Self; 5] =
-        [Self::ExactMatch, Self::ExactMatchFlexible, Self::Loss, Self::Perplexity, Self::BitsPerByte];
+    /// Share of right strict answers to a held-out split.
+    pub const EXACT_MATCH: Self = Self::held_out(Task::ExactMatch, "exact_match");
+    /// Share of right flexible answers.
+    pub const EXACT_MATCH_FLEXIBLE: Self = Self::held_out(Task::ExactMatch, "exact_match_flexible");
+    /// Nats per token.
+    pub const LOSS: Self = Self::held_out(Task::Perplexity, "loss");
+    /// The exponential of the loss.
+    pub const PERPLEXITY: Self = Self::held_out(Task::Perplexity, "perplexity");
+    /// Bits per UTF-8 byte.
+    pub const BITS_PER_BYTE: Self = Self::held_out(Task::Perplexity, "bits_per_byte");
 
-    /// The word for it in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ExactMatch => "exact_match",
-            Self::ExactMatchFlexible => "exact_match_flexible",
-            Self::Loss => "loss",
-            Self::Perplexity => "perplexity",
-            Self::BitsPerByte => "bits_per_byte",
-        }
+    /// Every metric over a held-out split, in the order of the file.
+    pub const HELD_OUT: [Self; 5] =
+        [Self::EXACT_MATCH, Self::EXACT_MATCH_FLEXIBLE, Self::LOSS, Self::PERPLEXITY, Self::BITS_PER_BYTE];
+
+    const fn held_out(task: Task, metric: &'static str) -> Self {
+        let task = task.as_str();
+        Self { task: Cow::Borrowed(task), metric: Cow::Borrowed(metric), filter: Cow::Borrowed(NO_FILTER) }
     }
 
-    /// The task that measures it.
-    pub fn task(self) -> Task {
-        match self {
-            Self::ExactMatch | Self::ExactMatchFlexible => Task::ExactMatch,
-            Self::Loss | Self::Perplexity | Self::BitsPerByte => Task::Perplexity,
-        }
+    /// The task over a held-out split that measures it, if one does.
+    pub fn held_out_task(&self) -> Option<Task> {
+        let is_own = Self::HELD_OUT.contains(self);
+        is_own.then(|| Task::named(&self.task)).flatten()
     }
 
-    /// Whether a larger value is better.
-    pub fn higher_is_better(self) -> bool {
-        self.task() == Task::ExactMatch
+    /// Whether a larger value of a metric over a held-out split is better.
+    pub fn is_higher_better(&self) -> bool {
+        self.held_out_task() == Some(Task::ExactMatch)
     }
 
-    /// Measures it over some predictions; `None` where none of them was measured.
-    fn measure(self, predictions: &[&Prediction], seed: u64) -> Option<Estimate> {
+    /// Measures it over the predictions of its task; `None` where none of them was measured.
+    fn measure(&self, predictions: &[&Prediction], seed: u64) -> Option<Estimate> {
         let scores = || predictions.iter().filter_map(|one| one.score).collect::<Vec<_>>();
         let graded = |grade: fn(&Prediction) -> Option<bool>| {
             proportion(&predictions.iter().filter_map(|one| grade(one)).collect::<Vec<_>>())
         };
-        let estimate = match self {
-            Self::ExactMatch => graded(|one| one.correct),
-            Self::ExactMatchFlexible => graded(|one| {
-                let answer = one.output.as_deref().and_then(flexible_answer);
-                one.correct?;
-                Some(ExactMatch::is_correct(answer.as_deref(), one.reference.as_deref()?))
-            }),
-            Self::Loss => Perplexity::loss(&scores(), seed),
-            Self::Perplexity => Perplexity::perplexity(&scores(), seed),
-            Self::BitsPerByte => Perplexity::bits_per_byte(&scores(), seed),
+        let estimate = match self.metric.as_ref() {
+            "exact_match" => graded(|one| one.correct),
+            "exact_match_flexible" => graded(is_flexibly_right),
+            "loss" => Perplexity::loss(&scores(), seed),
+            "perplexity" => Perplexity::perplexity(&scores(), seed),
+            _ => Perplexity::bits_per_byte(&scores(), seed),
         };
         // The perplexity of a broken model may be beyond what a float holds, and JSON has no infinity.
         estimate.filter(|estimate| estimate.value.is_finite())
     }
 }
 
-/// Measures every metric for which there are predictions.
-pub fn measure(predictions: &[Prediction], too_long: &BTreeMap<Task, usize>, seed: u64) -> Vec<Metric> {
-    let mut domains: BTreeMap<&str, Vec<&Prediction>> = BTreeMap::new();
-    for prediction in predictions {
-        domains.entry(prediction.domain.as_deref().unwrap_or(NO_DOMAIN)).or_default().push(prediction);
+impl fmt::Display for Name {
+    /// The metric alone where it is one over a held-out split, else with its task, and its filter where it has one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.held_out_task().is_none() {
+            write!(f, "{}/", self.task)?;
+        }
+        f.write_str(&self.metric)?;
+        if self.filter == NO_FILTER { Ok(()) } else { write!(f, ",{}", self.filter) }
     }
-    let all: Vec<&Prediction> = predictions.iter().collect();
+}
+
+fn is_flexibly_right(one: &Prediction) -> Option<bool> {
+    let answer = one.output.as_deref().and_then(flexible_answer);
+    one.correct?;
+    Some(ExactMatch::is_correct(answer.as_deref(), one.reference.as_deref()?))
+}
+
+/// Measures every metric over a held-out split for which there are predictions.
+pub fn measure(predictions: &[Prediction], too_long: &BTreeMap<Task, usize>, seed: u64) -> Vec<Metric> {
     let metric = |name: Name| {
+        let task = name.held_out_task()?;
+        let all: Vec<&Prediction> = predictions.iter().filter(|one| one.task == name.task).collect();
+        let mut domains: BTreeMap<&str, Vec<&Prediction>> = BTreeMap::new();
+        for prediction in &all {
+            domains.entry(prediction.domain.as_deref().unwrap_or(NO_DOMAIN)).or_default().push(prediction);
+        }
         let overall = name.measure(&all, seed)?;
         let slice = |(domain, slice): (&&str, &Vec<&Prediction>)| {
             Some(((*domain).to_owned(), name.measure(slice, seed)?))
         };
+        let clustered = clustered(&name, &all);
         Some(Metric {
-            task: name.task(),
-            metric: name,
+            task: name.task.to_string(),
+            metric: name.metric.to_string(),
+            filter: name.filter.to_string(),
             value: overall.value,
             standard_error: overall.standard_error,
             ci_low: overall.ci_low,
             ci_high: overall.ci_high,
             confidence: CONFIDENCE,
+            clustered_standard_error: clustered.map(|(error, _)| error),
+            clusters: clustered.map(|(_, clusters)| clusters),
             n: overall.n,
-            too_long: too_long.get(&name.task()).copied().unwrap_or(0),
-            higher_is_better: name.higher_is_better(),
+            too_long: too_long.get(&task).copied().unwrap_or(0),
+            higher_is_better: Some(task == Task::ExactMatch),
+            num_fewshot: None,
+            version: None,
+            subtasks: Vec::new(),
             by_domain: domains.iter().filter_map(slice).collect(),
         })
     };
-    Name::ALL.into_iter().filter_map(metric).collect()
+    Name::HELD_OUT.into_iter().filter_map(metric).collect()
+}
+
+/// The clustered error of a share of right answers, where every item names its group and some share one.
+fn clustered(name: &Name, predictions: &[&Prediction]) -> Option<(f64, usize)> {
+    let is_right =
+        if *name == Name::EXACT_MATCH { |one: &Prediction| one.correct } else { is_flexibly_right };
+    if name.held_out_task() != Some(Task::ExactMatch) {
+        return None;
+    }
+    let values: Vec<f64> = predictions
+        .iter()
+        .map(|one| is_right(one).map(|right| f64::from(u8::from(right))))
+        .collect::<Option<_>>()?;
+    let groups: Vec<&str> = predictions.iter().map(|one| one.group.as_deref()).collect::<Option<_>>()?;
+    clustered_standard_error(&values, &groups).filter(|(_, clusters)| *clusters < values.len())
 }

@@ -1,15 +1,18 @@
-//! The predictions of an evaluation, one row an item, in the order of the split.
+//! The predictions of an evaluation: one row for each document of each task, in the order of tasks and documents.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::columns;
-use nexa_core::lm::{ChatReply, Score};
+use nexa_core::lm::{ChatMessage, ChatReply, Score};
 use nexa_core::table::{Row, Tables, text};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
-use crate::task::{ExactMatch, Item, Sample};
+use crate::ask::Sample;
+use crate::task::{ExactMatch, Item, Task};
 
 /// The name of the file in an evaluation.
 pub const FILE: &str = "predictions.parquet";
@@ -17,6 +20,7 @@ pub const FILE: &str = "predictions.parquet";
 /// The finish reason of an item that was never answered because it is longer than the model's context.
 pub const TOO_LONG: &str = "too_long";
 
+const TASK: &str = "task";
 const PROMPT: &str = "prompt";
 const OUTPUT: &str = "output";
 const PREDICTION: &str = "prediction";
@@ -24,49 +28,66 @@ const CORRECT: &str = "correct";
 const LOGPROB_NATS: &str = "logprob_nats";
 const TOKENS: &str = "tokens";
 const BYTES: &str = "bytes";
+const METRICS: &str = "metrics";
+const ANSWERS: &str = "answers";
+const CHOICES: &str = "choices";
 
-/// What a model made of one item. What a task did not measure is absent.
+/// What a model made of one document of one task. What the task does not measure is absent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prediction {
-    /// The item.
+    /// The task.
+    pub task: String,
+    /// The document.
     pub id: String,
     /// Its slice.
     pub domain: Option<String>,
+    /// The source that it shares with others.
+    pub group: Option<String>,
     /// What was asked.
     pub prompt: String,
-    /// The right final answer.
+    /// The right answer.
     pub reference: Option<String>,
-    /// What the model answered.
+    /// What the model answered; the first of several answers.
     pub output: Option<String>,
-    /// The strict final answer in it.
+    /// What the task's first filter found in it, or the choice that is most probable.
     pub prediction: Option<String>,
-    /// Whether that is the reference.
+    /// Whether that is right, by the task's first metric.
     pub correct: Option<bool>,
     /// `stop`, `length`, `content_filter` or [`TOO_LONG`].
     pub finish_reason: Option<String>,
-    /// The probability of the reference conversation. Whether it was greedy is not kept.
+    /// The probability of the target: of a conversation's assistant turns, of a text, of a continuation.
     pub score: Option<Score>,
+    /// What each metric says of the document, by metric and filter: `exact_match,strict-match`.
+    pub metrics: BTreeMap<String, f64>,
+    /// What each filter found in the answer.
+    pub answers: BTreeMap<String, Value>,
+    /// The probability of each choice.
+    pub choices: Vec<Choice>,
+    /// The whole conversation, where a task has several turns.
+    pub messages: Vec<ChatMessage>,
+}
+
+/// A choice with its probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The choice.
+    pub text: String,
+    /// What the model says of it after the context.
+    #[serde(flatten)]
+    pub score: Score,
 }
 
 impl Prediction {
-    /// Puts together what the tasks found for an item.
-    pub fn new(item: &Item, answer: Option<&Sample<ChatReply>>, score: Option<&Sample<Score>>) -> Self {
-        let mut row = Self {
-            id: item.id.clone(),
-            domain: item.domain.clone(),
-            prompt: item.prompt_text(),
-            reference: item.reference.clone(),
-            score: score.and_then(|score| score.result().copied()),
-            ..Self::default()
-        };
+    /// The answer to an item of a held-out split.
+    pub fn of_answer(item: &Item, answer: &Sample<ChatReply>) -> Self {
+        let mut row = Self::of_item(item, Task::ExactMatch);
         match answer {
-            Some(Sample::Result(reply)) => {
+            Sample::Result(reply) => {
                 row.prediction = nexa_core::answer::final_answer(&reply.text);
                 row.output = Some(reply.text.clone());
                 row.finish_reason = Some(reply.finish_reason.as_str().to_owned());
             }
-            Some(Sample::TooLong { .. }) => row.finish_reason = Some(TOO_LONG.to_owned()),
-            None => return row,
+            Sample::TooLong { .. } => row.finish_reason = Some(TOO_LONG.to_owned()),
         }
         row.correct = item
             .reference
@@ -75,12 +96,31 @@ impl Prediction {
         row
     }
 
+    /// The probability of an item of a held-out split. Whether it was greedy is not kept.
+    pub fn of_score(item: &Item, score: &Sample<Score>) -> Self {
+        Self { score: score.result().copied(), ..Self::of_item(item, Task::Perplexity) }
+    }
+
+    fn of_item(item: &Item, task: Task) -> Self {
+        Self {
+            task: task.as_str().to_owned(),
+            id: item.id.clone(),
+            domain: item.domain.clone(),
+            group: item.group.clone(),
+            prompt: item.prompt_text(),
+            reference: item.reference.clone(),
+            ..Self::default()
+        }
+    }
+
     fn to_row(&self) -> Row {
         let optional = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         let score = |part: fn(&Score) -> Value| self.score.as_ref().map_or(Value::Null, part);
         [
+            (TASK, Value::from(self.task.as_str())),
             (columns::ID, Value::from(self.id.as_str())),
             (columns::DOMAIN, optional(&self.domain)),
+            (columns::GROUP, optional(&self.group)),
             (PROMPT, Value::from(self.prompt.as_str())),
             (columns::REFERENCE, optional(&self.reference)),
             (OUTPUT, optional(&self.output)),
@@ -90,6 +130,10 @@ impl Prediction {
             (LOGPROB_NATS, score(|score| score.logprob_nats.into())),
             (TOKENS, score(|score| score.tokens.into())),
             (BYTES, score(|score| score.bytes.into())),
+            (METRICS, json_text(&self.metrics, self.metrics.is_empty())),
+            (ANSWERS, json_text(&self.answers, self.answers.is_empty())),
+            (CHOICES, json_text(&self.choices, self.choices.is_empty())),
+            (columns::MESSAGES, json_text(&self.messages, self.messages.is_empty())),
         ]
         .into_iter()
         .map(|(column, value)| (column.to_owned(), value))
@@ -107,8 +151,10 @@ impl Prediction {
         };
         let score = row.get(LOGPROB_NATS).and_then(Value::as_f64).zip(count(TOKENS)).zip(count(BYTES));
         Ok(Self {
+            task: optional(TASK)?.unwrap_or_default(),
             id: text(row, columns::ID, place)?.to_owned(),
             domain: optional(columns::DOMAIN)?,
+            group: optional(columns::GROUP)?,
             prompt: text(row, PROMPT, place)?.to_owned(),
             reference: optional(columns::REFERENCE)?,
             output: optional(OUTPUT)?,
@@ -121,7 +167,39 @@ impl Prediction {
                 bytes,
                 is_greedy: false,
             }),
+            metrics: from_json_text(row, METRICS, place)?,
+            answers: from_json_text(row, ANSWERS, place)?,
+            choices: from_json_text(row, CHOICES, place)?,
+            messages: from_json_text(row, columns::MESSAGES, place)?,
         })
+    }
+
+    /// What a row of code version 1 or 2, which holds what all tasks found for an item, says of one of them.
+    fn of_task(&self, task: Task) -> Self {
+        let row = Self { task: task.as_str().to_owned(), ..self.clone() };
+        match task {
+            Task::ExactMatch => Self { score: None, ..row },
+            Task::Perplexity => {
+                Self { output: None, prediction: None, correct: None, finish_reason: None, ..row }
+            }
+        }
+    }
+}
+
+/// A value as a text of JSON, so that the table has one type for it whatever a task measures; null where it is empty.
+fn json_text(value: &impl Serialize, is_empty: bool) -> Value {
+    if is_empty { Value::Null } else { serde_json::to_string(value).map_or(Value::Null, Value::from) }
+}
+
+fn from_json_text<T: for<'de> Deserialize<'de> + Default>(
+    row: &Row,
+    column: &str,
+    place: &Path,
+) -> nexa_core::Result<T> {
+    match row.get(column) {
+        None | Some(Value::Null) => Ok(T::default()),
+        Some(_) => serde_json::from_str(text(row, column, place)?)
+            .map_err(|error| nexa_core::Error::malformed(place, format!("column `{column}`: {error}"))),
     }
 }
 
@@ -141,5 +219,15 @@ pub fn write(tables: &dyn Tables, folder: &Path, predictions: &[Prediction]) -> 
 pub fn read(tables: &dyn Tables, evaluation: &Artifact) -> Result<Vec<Prediction>> {
     let path = evaluation.file(FILE)?;
     let rows = tables.read(&path)?;
-    Ok(rows.iter().map(|row| Prediction::from_row(row, &path)).collect::<nexa_core::Result<_>>()?)
+    let found: Vec<Prediction> =
+        rows.iter().map(|row| Prediction::from_row(row, &path)).collect::<nexa_core::Result<_>>()?;
+    if found.iter().any(|one| !one.task.is_empty()) {
+        return Ok(found);
+    }
+    let is_measured = |task: &Task| match task {
+        Task::ExactMatch => found.iter().any(|one| one.finish_reason.is_some()),
+        Task::Perplexity => found.iter().any(|one| one.score.is_some()),
+    };
+    let tasks: Vec<Task> = Task::ALL.into_iter().filter(is_measured).collect();
+    Ok(tasks.iter().flat_map(|task| found.iter().map(|one| one.of_task(*task))).collect())
 }

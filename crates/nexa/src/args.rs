@@ -95,7 +95,8 @@ pub(crate) enum Command {
     /// Says what a training would take, before it is begun: steps, tokens, memory, time and cost.
     #[command(after_help = "It reads what `nexa train` reads and does one step that leads nowhere.")]
     Plan(StageArgs),
-    /// Evaluates a checkpoint on the held-out split.
+    /// Evaluates a checkpoint on the held-out split, or by tasks such as gsm8k.
+    #[command(after_help = EVALUATE_KEYS)]
     Evaluate(EvaluateArgs),
     /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
     #[command(after_help = JUDGE_KEYS)]
@@ -105,6 +106,8 @@ pub(crate) enum Command {
     /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
     #[command(after_help = FEEDBACK_KEYS)]
     Feedback(FeedbackArgs),
+    /// Measures guard rules on labelled texts: what they catch, and what they block for nothing.
+    Guard(GuardArgs),
     /// Serves a checkpoint over HTTP.
     #[command(alias = "serve")]
     Inference(InferenceArgs),
@@ -129,6 +132,12 @@ pub(crate) enum Command {
     #[command(external_subcommand)]
     Other(Vec<String>),
 }
+
+/// The settings of an evaluation, for the help.
+const EVALUATE_KEYS: &str = "\
+Settings: tasks, split, limit, max_tokens, num_fewshot, include_path, data, apply_chat_template,
+fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, batch, cache, fewshot_seed, seed.
+Documents are looked for in data/raw/benchmarks/TASK; nothing is downloaded.";
 
 /// What lineage is of, for the help.
 const LINEAGE_KINDS: &str = "\
@@ -168,6 +177,20 @@ pub(crate) struct FeedbackArgs {
     pub(crate) inputs_output: Option<String>,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GuardArgs {
+    /// The rules, as `nexa inference --guard` takes them.
+    pub(crate) rules: PathBuf,
+    /// Texts (`text` or `prompt`) with a `label`: `unsafe` or `safe`; JSONL, CSV or Parquet.
+    pub(crate) data: PathBuf,
+    /// Exits with 1 where a smaller share of what should be blocked is caught.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_recall: Option<f64>,
+    /// Exits with 1 where a larger share of what should not be blocked is.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_false_positives: Option<f64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -489,6 +512,9 @@ pub(crate) struct TagArgs {
     /// Takes the tag away.
     #[arg(long, requires = "tag", conflicts_with = "moves")]
     pub(crate) delete: bool,
+    /// Gives the tag back to the version that had it before.
+    #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete"])]
+    pub(crate) rollback: bool,
     /// Lists every change that was made, and by whom.
     #[arg(long, conflicts_with = "tag")]
     pub(crate) history: bool,
@@ -709,6 +735,34 @@ pub(crate) struct EvaluateArgs {
     /// Compares two evaluations by a paired test instead: two artifacts, or two checkpoints that were evaluated.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "checkpoint")]
     pub(crate) compare: Option<Vec<String>>,
+    /// What is measured: exact_match and perplexity over the held-out split, tasks, groups and tags by name, task files by
+    /// path, and text:PATH for the perplexity of any text.
+    #[arg(long, value_name = "TASK", value_delimiter = ',')]
+    pub(crate) tasks: Vec<String>,
+    /// Examples before each question, in the place of what the task says.
+    #[arg(long, value_name = "N")]
+    pub(crate) num_fewshot: Option<usize>,
+    /// Takes the first documents of each task only: so many, or below 1 such a share.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<f64>,
+    /// Writes prompts with the model's chat template.
+    #[arg(long)]
+    pub(crate) apply_chat_template: bool,
+    /// Whether examples are turns of their own there.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) fewshot_as_multiturn: Option<bool>,
+    /// What the model is told before everything.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system_instruction: Option<String>,
+    /// A folder of task files in the form of lm-evaluation-harness.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) include_path: Vec<PathBuf>,
+    /// Where the documents of a task, group or data set lie: a file or a folder.
+    #[arg(long, value_name = "TASK=PATH")]
+    pub(crate) data: Vec<String>,
+    /// Lists every task, group and tag that can be named.
+    #[arg(long, conflicts_with_all = ["checkpoint", "compare"])]
+    pub(crate) list_tasks: bool,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
 }
@@ -835,6 +889,16 @@ pub(crate) struct InferenceArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8000)]
     pub(crate) port: u16,
+    /// What computes: our own engine, or `vllm serve`, which is started on the checkpoint and stood before with the same keys
+    /// and limits.
+    #[arg(long, default_value = "native", value_parser = ["native", "vllm"])]
+    pub(crate) engine: String,
+    /// The program of `--engine vllm`.
+    #[arg(long, value_name = "PATH", default_value = "vllm")]
+    pub(crate) vllm: PathBuf,
+    /// Further arguments of `vllm serve`, after `--`.
+    #[arg(last = true, value_name = "VLLM ARGUMENT")]
+    pub(crate) vllm_args: Vec<String>,
     /// Guesses so many tokens at a time from those before them; answers stay the same.
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     pub(crate) speculate: usize,
@@ -857,6 +921,9 @@ pub(crate) struct InferenceArgs {
     /// Lets requests load adapters from below a folder, with `POST /v1/load_lora_adapter`.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) lora_folder: Option<PathBuf>,
+    /// Holds prompts and answers against the rules of a file: phrases, patterns, sensitive values. `docs/guardrails.md` shows one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guard: Option<PathBuf>,
     /// Whom and how long the server answers.
     #[command(flatten)]
     pub(crate) access: AccessArgs,

@@ -15,6 +15,7 @@ mod evaluate;
 mod facts;
 mod feedback;
 mod gc;
+mod guard;
 mod inference;
 mod init;
 mod inspect;
@@ -84,6 +85,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Judge(args) => judge::run(global, &args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => feedback::run(global, args),
+        Command::Guard(args) => guard::run(global, &args),
         Command::Inference(args) => inference::run(global, args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),

@@ -82,10 +82,13 @@ impl Feedback {
 
     fn find(&self, context: &Context<'_>) -> Result<()> {
         let tables = context.services.tables;
-        let evaluation = Evaluation::read(context.inputs.require("evaluation")?, tables)?;
-        let overall = evaluation
-            .estimate(Name::ExactMatch)
-            .ok_or(Error::NothingMeasured { task: Task::ExactMatch, total: evaluation.predictions.len() })?;
+        let evaluation = graded(context.inputs.require("evaluation")?, tables)?;
+        let nothing = || Error::NothingMeasured {
+            task: Task::ExactMatch.as_str().to_owned(),
+            total: evaluation.predictions.len(),
+        };
+        let overall = evaluation.estimate(&Name::EXACT_MATCH).ok_or_else(nothing)?;
+        let test_set = evaluation.test_set()?;
         let bar = self.config.target.unwrap_or(overall.value);
         let training_rows =
             context.inputs.get("sft_dataset").map(|dataset| training_rows(tables, dataset)).transpose()?;
@@ -98,7 +101,8 @@ impl Feedback {
         tables.write(&context.output.join("jsonl"), &rows)?;
         let rows = clusters.iter().map(|cluster| to_row(cluster, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join(CLUSTERS_FILE), &rows)?;
-        let report = Report { facts: &evaluation.facts, overall, bar, slices: &slices, clusters: &clusters };
+        let report =
+            Report { facts: &evaluation.facts, test_set, overall, bar, slices: &slices, clusters: &clusters };
         files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
         let domains: Vec<&str> = weak.iter().map(|slice| slice.domain.as_str()).collect();
@@ -143,6 +147,13 @@ impl Stage for Feedback {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.find(context)?)
     }
+}
+
+/// An evaluation with its answers to the held-out split alone: failures are those that training can mend.
+fn graded(artifact: &Artifact, tables: &dyn Tables) -> Result<Evaluation> {
+    let mut evaluation = Evaluation::read(artifact, tables)?;
+    evaluation.predictions.retain(|one| one.task == Task::ExactMatch.as_str());
+    Ok(evaluation)
 }
 
 /// Counts the rows that the model was trained on, by domain.

@@ -4,13 +4,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, TestSet};
 use crate::feedback::{Causes, Cluster, Example, Slice};
 use crate::statistics::Estimate;
 
 /// What is reported.
 pub(super) struct Report<'a> {
     pub(super) facts: &'a Facts,
+    pub(super) test_set: &'a TestSet,
     /// Exact match over all items.
     pub(super) overall: Estimate,
     /// What every domain is held against.
@@ -41,15 +42,15 @@ impl Display for Report<'_> {
 
 impl Report<'_> {
     fn write_head(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { facts, overall, bar, .. } = self;
+        let Self { facts, test_set, overall, bar, .. } = self;
         writeln!(out, "# Feedback on checkpoint {}\n", facts.checkpoint_hash.short())?;
         writeln!(
             out,
             "It answered {} of {} items of split `{}` of data set {} right{}. `nexa lineage` tells the names of both.\n",
             (overall.value * overall.n as f64).round(),
             overall.n,
-            facts.test_set.split.as_str(),
-            facts.test_set.dataset_hash.short(),
+            test_set.split.as_str(),
+            test_set.dataset_hash.short(),
             match overall.ci_low.zip(overall.ci_high) {
                 Some((low, high)) => format!(
                     ": {} (95% interval {} to {})",

@@ -85,7 +85,8 @@ pub(super) fn slices(
     let mut slices = Vec::new();
     for (domain, predictions) in domains {
         let outcomes: Vec<bool> = predictions.iter().map(|one| one.correct == Some(true)).collect();
-        let nothing = Error::NothingMeasured { task: Task::ExactMatch, total: predictions.len() };
+        let nothing =
+            Error::NothingMeasured { task: Task::ExactMatch.as_str().to_owned(), total: predictions.len() };
         let share = proportion(&outcomes).ok_or(nothing)?;
         let (ci_low, ci_high) = (share.ci_low.unwrap_or(0.0), share.ci_high.unwrap_or(1.0));
         let failed: Vec<&Prediction> =

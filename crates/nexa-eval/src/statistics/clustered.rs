@@ -83,6 +83,14 @@ fn moments(values: &[f64], clusters: &Clusters) -> Option<(f64, Option<f64>)> {
     Some((value, error))
 }
 
+/// The standard error of a mean over clusters that are named for each item, and how many clusters there are; unknown for one
+/// cluster.
+pub fn clustered_standard_error(values: &[f64], names: &[&str]) -> Option<(f64, usize)> {
+    let clusters = Clusters::of(names.iter().copied());
+    let (_, error) = moments(values, &clusters)?;
+    Some((error?, clusters.len()))
+}
+
 /// Estimates the mean of some values, with a normal interval over clusters.
 ///
 /// # Panics

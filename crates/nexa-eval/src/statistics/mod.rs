@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use bootstrap::spread;
 pub use bootstrap::{DRAWS, Ratio, ratio};
-pub use clustered::{Clusters, clustered_mean, clustered_share};
+pub use clustered::{Clusters, clustered_mean, clustered_share, clustered_standard_error};
 pub use correlation::{kendall, pearson, spearman};
 pub use holm::holm;
 pub use mcnemar::mcnemar;
@@ -70,6 +70,20 @@ pub struct Difference {
     pub p_value: f64,
     /// Number of items.
     pub n: usize,
+}
+
+impl Estimate {
+    /// A value with the interval of a normal distribution around it.
+    pub fn normal(value: f64, standard_error: Option<f64>, n: usize) -> Self {
+        let half = standard_error.map(|error| Z * error);
+        Self {
+            value,
+            standard_error,
+            ci_low: half.map(|half| value - half),
+            ci_high: half.map(|half| value + half),
+            n,
+        }
+    }
 }
 
 #[cfg(test)]

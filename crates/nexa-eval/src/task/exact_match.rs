@@ -7,11 +7,13 @@
 use std::sync::LazyLock;
 
 use nexa_core::answer;
-use nexa_core::lm::{ChatModel, ChatReply, ChatRequest, Sampling};
+use nexa_core::lm::{ChatReply, Sampling};
 use regex::Regex;
 
 use crate::Result;
-use crate::task::{Item, Sample, SampleLog, Task};
+use crate::ask::{Asker, Request, Sample};
+use crate::task::item::asked;
+use crate::task::{Item, Task};
 
 /// The task.
 #[derive(Debug, Clone, Copy)]
@@ -26,25 +28,12 @@ impl ExactMatch {
     /// Asks a model for the answers to some items.
     ///
     /// # Errors
-    /// As [`SampleLog::collect`].
-    pub fn answers(
-        &self,
-        model: &dyn ChatModel,
-        items: &[Item],
-        samples: &mut SampleLog<'_>,
-    ) -> Result<Vec<Sample<ChatReply>>> {
+    /// As [`Asker::replies`].
+    pub fn answers(&self, asker: &mut Asker<'_>, items: &[Item]) -> Result<Vec<Sample<ChatReply>>> {
         let sampling = Sampling { seed: self.seed, max_tokens: self.max_tokens, ..Sampling::default() };
         let request =
-            |item: &Item| ChatRequest { messages: item.prompt().to_vec(), sampling: sampling.clone() };
-        samples.collect(
-            Task::ExactMatch,
-            items,
-            &mut |items, done| {
-                let requests: Vec<ChatRequest> = items.iter().map(|item| request(item)).collect();
-                model.chat(&requests, done)
-            },
-            |reply| reply.completion_tokens,
-        )
+            |item: &Item| Request::Chat { messages: item.prompt().to_vec(), sampling: sampling.clone() };
+        asker.replies(Task::ExactMatch.as_str(), &asked(items, request))
     }
 
     /// Whether an extracted answer, if there is any, is the reference.

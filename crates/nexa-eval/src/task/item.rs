@@ -9,6 +9,7 @@ use nexa_core::table::{Row, Tables, text};
 use serde_json::Value;
 
 use crate::Result;
+use crate::ask::{Asked, Request};
 
 /// One row of a split.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Item {
     pub id: String,
     /// The slice that it belongs to, where it names one.
     pub domain: Option<String>,
+    /// The problem that it is a wording of, where it names one.
+    pub group: Option<String>,
     /// The whole conversation, which ends with the assistant.
     pub messages: Vec<ChatMessage>,
     /// The right final answer, where one is known.
@@ -41,15 +44,15 @@ impl Item {
     }
 }
 
-/// Reads the items of a split: all of them, or the first `limit` in the order of the file.
+/// Reads the items of a split, in the order of the file.
 ///
 /// # Errors
 /// Fails, naming file and row, when a row has no id, repeats one, or holds no conversation that ends with the assistant.
-pub fn read_items(tables: &dyn Tables, path: &Path, limit: Option<usize>) -> Result<Vec<Item>> {
+pub fn read_items(tables: &dyn Tables, path: &Path) -> Result<Vec<Item>> {
     let rows = tables.read(path)?;
     let mut seen = BTreeSet::new();
     let mut items = Vec::new();
-    for (number, row) in rows.iter().take(limit.unwrap_or(usize::MAX)).enumerate() {
+    for (number, row) in rows.iter().enumerate() {
         let item = read_item(row, path, number + 1)?;
         if !seen.insert(item.id.clone()) {
             let message = format!("row {}: id `{}` stands in an earlier row as well", number + 1, item.id);
@@ -80,8 +83,15 @@ fn read_item(row: &Row, path: &Path, number: usize) -> nexa_core::Result<Item> {
             ));
         }
     }
-    let (domain, reference) = (optional(columns::DOMAIN)?, optional(columns::REFERENCE)?);
-    Ok(Item { id, domain, messages, reference })
+    let (domain, group) = (optional(columns::DOMAIN)?, optional(columns::GROUP)?);
+    let reference = optional(columns::REFERENCE)?;
+    Ok(Item { id, domain, group, messages, reference })
+}
+
+/// Makes a request of each item.
+pub(super) fn asked(items: &[Item], request: impl Fn(&Item) -> Request) -> Vec<Asked> {
+    let one = |(unit, item): (usize, &Item)| Asked { request: request(item), item: item.id.clone(), unit };
+    items.iter().enumerate().map(one).collect()
 }
 
 #[cfg(test)]
@@ -89,11 +99,11 @@ mod tests {
     use super::*;
     use nexa_core::table::JsonLines;
 
-    fn read(lines: &str, limit: Option<usize>) -> Result<Vec<Item>, String> {
+    fn read(lines: &str) -> Result<Vec<Item>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.jsonl");
         std::fs::write(&path, lines).unwrap();
-        read_items(&JsonLines, &path, limit).map_err(|error| error.to_string())
+        read_items(&JsonLines, &path).map_err(|error| error.to_string())
     }
 
     const FIRST: &str = r#"{"id":"a","domain":"sums","messages":[{"role":"user","content":"1+1?"},{"role":"assistant","content":"2"}],"reference":"2"}"#;
@@ -101,17 +111,16 @@ mod tests {
 
     #[test]
     fn a_prompt_is_everything_before_the_last_turn() {
-        let items = read(&format!("{FIRST}\n{LONG}\n"), None).unwrap();
+        let items = read(&format!("{FIRST}\n{LONG}\n")).unwrap();
         assert_eq!((items[0].prompt_text().as_str(), items[0].reference.as_deref()), ("1+1?", Some("2")));
         assert_eq!(items[1].prompt_text(), "system: Be brief.\n\nuser: Hi");
         assert_eq!((items[1].domain.as_deref(), items[1].reference.as_deref()), (None, None));
-        assert_eq!(read(&format!("{FIRST}\n{LONG}\n"), Some(1)).unwrap().len(), 1);
     }
 
     #[test]
     fn a_bad_row_is_named() {
         let check = |lines: &str, expected: &str| {
-            let error = read(lines, None).unwrap_err();
+            let error = read(lines).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         check(&format!("{FIRST}\n{FIRST}\n"), "row 2: id `a` stands in an earlier row");

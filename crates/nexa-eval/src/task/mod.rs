@@ -1,12 +1,10 @@
-//! Tasks: what is asked of a model, and how its answers are graded.
+//! The tasks over a held-out split of training data: its items, and how answers to them are graded.
 //!
-//! A task asks for all items in batches, through the traits of [`nexa_core::lm`], and keeps every finished answer at
-//! once in a [`SampleLog`], so that a killed evaluation asks nothing twice.
+//! Tasks that everybody knows stand in the `harness`.
 
 mod exact_match;
 mod item;
 mod perplexity;
-mod samples;
 
 use std::fmt;
 
@@ -15,7 +13,6 @@ use serde::{Deserialize, Serialize};
 pub use exact_match::{ExactMatch, flexible_answer};
 pub use item::{Item, read_items};
 pub use perplexity::Perplexity;
-pub use samples::{Ask, Sample, SampleLog};
 
 /// A task by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,8 +25,16 @@ pub enum Task {
 }
 
 impl Task {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::ExactMatch, Self::Perplexity];
+
+    /// The task of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|task| task.as_str() == name)
+    }
+
     /// The word for it in configurations and files.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::ExactMatch => "exact_match",
             Self::Perplexity => "perplexity",

@@ -3,11 +3,13 @@
 //! Every number is a ratio over the corpus: nats over tokens, bits over bytes. Means of per-item ratios would give short
 //! items more weight than long ones.
 
-use nexa_core::lm::{Score, ScoreRequest, TextScorer};
+use nexa_core::lm::Score;
 
+use crate::Result;
+use crate::ask::{Asker, Request, Sample};
 use crate::statistics::{Estimate, Ratio, ratio};
-use crate::task::{Item, Sample, SampleLog, Task};
-use crate::{Error, Result};
+use crate::task::item::asked;
+use crate::task::{Item, Task};
 
 /// The task.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,36 +19,10 @@ impl Perplexity {
     /// Asks a model for the probabilities of some items.
     ///
     /// # Errors
-    /// As [`SampleLog::collect`], and when a log-probability is no number.
-    pub fn scores(
-        &self,
-        scorer: &dyn TextScorer,
-        model: &str,
-        items: &[Item],
-        samples: &mut SampleLog<'_>,
-    ) -> Result<Vec<Sample<Score>>> {
-        let mut not_finite = None;
-        let scores = samples.collect(
-            Task::Perplexity,
-            items,
-            &mut |items, done| {
-                let requests: Vec<ScoreRequest> =
-                    items.iter().map(|item| ScoreRequest::Chat(item.messages.clone())).collect();
-                let scores = scorer.score(&requests, done)?;
-                let bad = items.iter().zip(&scores).find(|(_, score)| !score.logprob_nats.is_finite());
-                if let Some((item, score)) = bad {
-                    not_finite = Some((item.id.clone(), score.logprob_nats));
-                    return Err(nexa_core::lm::Error::Invalid("a log-probability is no number".to_owned()));
-                }
-                Ok(scores)
-            },
-            |score| score.tokens,
-        );
-        match not_finite {
-            // JSON has no such numbers, so the batch must not reach the log.
-            Some((id, logprob_nats)) => Err(Error::NotFinite { model: model.to_owned(), id, logprob_nats }),
-            None => scores,
-        }
+    /// As [`Asker::scores`].
+    pub fn scores(&self, asker: &mut Asker<'_>, items: &[Item]) -> Result<Vec<Sample<Score>>> {
+        let request = |item: &Item| Request::ScoreChat { messages: item.messages.clone() };
+        asker.scores(Task::Perplexity.as_str(), &asked(items, request))
     }
 
     /// Nats per token.

@@ -155,7 +155,7 @@ impl Bench {
     ) -> Result<Artifact, StageError> {
         let inputs =
             Inputs::none().with("checkpoint", self.checkpoint(name)).with("sft_dataset", dataset.clone());
-        let stage = Evaluate::new(config, Arc::new(model.clone()));
+        let stage = Evaluate::new(config, self.root(), Arc::new(model.clone()))?;
         self.execute(&stage, &format!("{name}_eval"), &inputs, cancel, false)
             .map(|made| made.artifact().clone())
     }

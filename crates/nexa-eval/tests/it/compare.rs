@@ -1,7 +1,7 @@
 use nexa_core::table::JsonLines;
 use nexa_eval::compare;
 use nexa_eval::compare::Verdict;
-use nexa_eval::evaluate::Config;
+use nexa_eval::evaluate::{Config, Limit};
 use nexa_eval::statistics::PairedOutcomes;
 
 use crate::adder::Adder;
@@ -68,7 +68,7 @@ fn what_was_asked_differently_is_not_compared() {
         assert!(error.contains(expected), "{error}");
     };
     check(
-        Config { limit: std::num::NonZeroUsize::new(3), ..Config::default() },
+        Config { limit: std::num::NonZeroUsize::new(3).map(Limit::first), ..Config::default() },
         6,
         "6 and 3 items were evaluated",
     );

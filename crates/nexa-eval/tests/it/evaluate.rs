@@ -6,8 +6,7 @@ use nexa_core::artifact::Artifact;
 use nexa_core::event::Cancel;
 use nexa_core::table::JsonLines;
 use nexa_eval::Evaluation;
-use nexa_eval::evaluate::{Config, Split};
-use nexa_eval::task::Task;
+use nexa_eval::evaluate::{Config, Limit, Split};
 use serde_json::{Value, json};
 
 use crate::adder::{Adder, Stop};
@@ -24,12 +23,25 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
     let made = bench.evaluate("half", &Adder::new(|a| a < 5), &dataset, small_batches());
 
     let rows = bench.rows(&made, "predictions.parquet");
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 20);
     let first = json!({
-        "id": "sum-0", "domain": "even", "prompt": "0 + 1?", "reference": "1", "output": "#### 1", "prediction": "1",
-        "correct": true, "finish_reason": "stop", "logprob_nats": -8.0, "tokens": 9, "bytes": 16,
+        "task": "exact_match", "id": "sum-0", "domain": "even", "group": "g0", "prompt": "0 + 1?", "reference": "1",
+        "output": "#### 1", "prediction": "1", "correct": true, "finish_reason": "stop", "logprob_nats": null,
+        "tokens": null, "bytes": null, "metrics": null, "answers": null, "choices": null, "messages": null,
     });
     assert_eq!(rows[0], first);
+    let score = &rows[10];
+    assert_eq!(
+        (
+            &score["task"],
+            &score["id"],
+            &score["logprob_nats"],
+            &score["tokens"],
+            &score["bytes"],
+            &score["output"]
+        ),
+        (&json!("perplexity"), &json!("sum-0"), &json!(-8.0), &json!(9), &json!(16), &Value::Null)
+    );
     assert_eq!(
         rows[0].as_object().unwrap().keys().collect::<Vec<_>>(),
         first.as_object().unwrap().keys().collect::<Vec<_>>()
@@ -70,9 +82,10 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
             "dataset_hash": dataset.manifest.content_hash, "split": "test", "split_hash": split.hash, "items": 10,
             "max_tokens": 160,
         },
+        "questions": {},
     });
     assert_eq!(facts, expected);
-    assert_eq!(made.manifest.counts.rows, Some(10));
+    assert_eq!(made.manifest.counts.rows, Some(20));
     assert!(bench.warnings().is_empty(), "{:?}", bench.warnings());
 }
 
@@ -119,7 +132,7 @@ fn an_evaluation_of_code_version_1_is_read_from_its_manifest() {
     let read = |made: &Artifact| Evaluation::read(made, &JsonLines).unwrap().facts;
     let expected = read(&made);
     // As that version left it: the facts in the summary, with the name of the data set among them.
-    let mut test_set = serde_json::to_value(&expected.test_set).unwrap();
+    let mut test_set = serde_json::to_value(expected.test_set.as_ref().unwrap()).unwrap();
     test_set["dataset"] = json!(dataset.id());
     let manifest = &mut made.manifest;
     manifest.producer.code_version = 1;
@@ -139,10 +152,10 @@ fn items_longer_than_the_context_do_not_stop_the_others() {
     let made = bench.evaluate("short", &model, &dataset, small_batches());
     let found = bench.rows(&made, "predictions.parquet");
     assert_eq!(
-        (&found[4]["correct"], &found[4]["output"], &found[4]["finish_reason"], &found[4]["tokens"]),
+        (&found[4]["correct"], &found[4]["output"], &found[4]["finish_reason"], &found[11]["tokens"]),
         (&json!(false), &Value::Null, &json!("too_long"), &Value::Null)
     );
-    assert!(found.iter().enumerate().all(|(at, row)| at == 4 || row["correct"] == json!(true)));
+    assert!(found[..7].iter().enumerate().all(|(at, row)| at == 4 || row["correct"] == json!(true)));
     let metrics: Value = nexa_core::files::read_json(&made.file("metrics.json").unwrap()).unwrap();
     let counts = |at: usize| (metrics[at]["n"].as_u64().unwrap(), metrics[at]["too_long"].as_u64().unwrap());
     assert_eq!((counts(0), counts(4)), ((7, 1), (6, 1)));
@@ -156,7 +169,7 @@ fn where_nothing_fits_there_is_no_evaluation() {
     let bench = Bench::new();
     let dataset = bench.sums(3);
     let model = Adder { context_words: 1, ..Adder::new(|_| true) };
-    let config = Config { tasks: [Task::Perplexity].into(), ..Config::default() };
+    let config = Config { tasks: vec!["perplexity".to_owned()], ..Config::default() };
     let error = bench.try_evaluate("tiny", &model, &dataset, config, &Cancel::default()).unwrap_err();
     assert_eq!(error.to_string(), "task `perplexity` measured none of 3 items");
 }
@@ -165,7 +178,7 @@ fn where_nothing_fits_there_is_no_evaluation() {
 fn progress_counts_what_earlier_attempts_did() {
     let bench = Bench::new();
     let dataset = bench.sums(6);
-    let config = || Config { tasks: [Task::ExactMatch].into(), ..small_batches() };
+    let config = || Config { tasks: vec!["exact_match".to_owned()], ..small_batches() };
     let mut model = Adder { stops_at_call: 2, ..Adder::new(|_| true) };
     bench.try_evaluate("model", &model, &dataset, config(), &Cancel::default()).unwrap_err();
     assert_eq!(bench.progress(), [(1, Some(6)), (2, Some(6)), (3, Some(6))]);
@@ -183,7 +196,7 @@ fn a_model_without_probabilities_gives_no_perplexity() {
     assert!(made.manifest.summary.contains_key("exact_match") && !made.manifest.summary.contains_key("loss"));
     assert_eq!(bench.warnings(), ["model `mute` tells no probabilities, so `perplexity` is left out"]);
 
-    let config = Config { tasks: [Task::Perplexity].into(), ..Config::default() };
+    let config = Config { tasks: vec!["perplexity".to_owned()], ..Config::default() };
     let error = bench.try_evaluate("mute", &model, &dataset, config, &Cancel::default()).unwrap_err();
     assert_eq!(error.exit_code(), ExitCode::Config);
     assert!(error.to_string().contains("which `perplexity` needs"), "{error}");
@@ -213,12 +226,12 @@ fn what_cannot_be_evaluated_is_refused_before_a_model_answers() {
         Config { split: Split::Validation, ..Config::default() },
         "validation.jsonl of sums/odd_sft_v1",
     );
-    check(&[sum(0)], Config { tasks: [].into(), ..Config::default() }, "`tasks` is empty");
+    check(&[sum(0)], Config { tasks: Vec::new(), ..Config::default() }, "`tasks` is empty");
 
     // Perplexity needs no reference.
     let bench = Bench::new();
     let dataset = bench.dataset("bare_sft", &[bare]);
-    let config = Config { tasks: [Task::Perplexity].into(), ..Config::default() };
+    let config = Config { tasks: vec!["perplexity".to_owned()], ..Config::default() };
     bench.evaluate("model", &Adder::new(|_| true), &dataset, config);
 }
 
@@ -235,12 +248,12 @@ fn a_probability_that_is_no_number_names_its_item() {
 fn a_limit_takes_the_first_rows_and_changes_the_key() {
     let bench = Bench::new();
     let dataset = bench.sums(6);
-    let config = |limit| Config { limit: NonZeroUsize::new(limit), ..Config::default() };
+    let config = |limit| Config { limit: NonZeroUsize::new(limit).map(Limit::first), ..Config::default() };
     let some = bench.evaluate("model", &Adder::new(|_| true), &dataset, config(2));
     let all = bench.evaluate("model", &Adder::new(|_| true), &dataset, config(0));
     assert_eq!(
         (bench.rows(&some, "predictions.parquet").len(), bench.rows(&all, "predictions.parquet").len()),
-        (2, 6)
+        (4, 12)
     );
     assert_eq!(bench.rows(&some, "predictions.parquet")[1]["id"], json!("sum-1"));
 }
@@ -252,7 +265,7 @@ fn the_configuration_refuses_what_it_does_not_know() {
     };
     assert_eq!(parse("").unwrap(), Config::default());
     let config = parse("{tasks: [perplexity], split: validation, limit: 5}").unwrap();
-    assert_eq!((config.tasks, config.split), ([Task::Perplexity].into(), Split::Validation));
+    assert_eq!((config.tasks, config.split), (vec!["perplexity".to_owned()], Split::Validation));
     let check = |yaml: &str, expected: &str| {
         let error = parse(yaml).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -58,7 +58,7 @@ fn the_same_content_under_other_names_gives_the_same_bytes() {
         let model = Adder::new(|a| a % 2 == 0);
         let checkpoint = bench.checkpoint("model");
         let inputs = Inputs::none().with("checkpoint", checkpoint).with("sft_dataset", sums.clone());
-        let stage = Evaluate::new(evaluate::Config::default(), Arc::new(model));
+        let stage = Evaluate::new(evaluate::Config::default(), bench.root(), Arc::new(model)).unwrap();
         let run = |stage: &dyn Stage, name: &str, inputs: &Inputs| {
             bench.execute(stage, name, inputs, &Cancel::default(), false).unwrap().artifact().clone()
         };

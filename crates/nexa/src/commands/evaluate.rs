@@ -1,10 +1,13 @@
-//! `nexa evaluate`: evaluates a checkpoint, or compares two.
+//! `nexa evaluate`: evaluates a checkpoint, compares two, or lists the tasks.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::{Error, ExitCode};
 use nexa_eval::compare::MetricComparison;
 use nexa_eval::{Comparison, compare};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::args::{EvaluateArgs, Global};
@@ -15,16 +18,70 @@ use crate::render::{self, error::reported, table};
 /// How many items on which two models differ are shown; JSON shows all.
 const SHOWN_ITEMS: usize = 3;
 
-/// Evaluates the checkpoint that was named or the newest one, on the newest SFT data; or compares two.
+/// Evaluates the checkpoint that was named or the newest one, by the tasks that were named or on the newest SFT data; or
+/// compares two.
 pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
     if let Some([a, b]) = args.compare.as_deref() {
         return compare_two(global, a, b);
     }
+    if args.list_tasks {
+        return list_tasks(global, &args.include_path);
+    }
+    let settings = settings(&args)?;
     let mut stage = args.stage;
     if let Some(checkpoint) = args.checkpoint {
         stage.inputs.push(format!("checkpoint={checkpoint}"));
     }
-    stage::run(global, "evaluate", &stage, &[])
+    stage::run(global, "evaluate", &stage, &settings)
+}
+
+/// The settings that options stand for.
+fn settings(args: &EvaluateArgs) -> Result<Vec<String>> {
+    let mut settings = Vec::new();
+    let mut set = |key: &str, value: Value| settings.push(format!("{key}={value}"));
+    if !args.tasks.is_empty() {
+        set("tasks", json!(args.tasks));
+    }
+    if !args.include_path.is_empty() {
+        set("include_path", json!(args.include_path));
+    }
+    if let Some(count) = args.num_fewshot {
+        set("num_fewshot", json!(count));
+    }
+    if let Some(limit) = args.limit {
+        set("limit", json!(limit));
+    }
+    if args.apply_chat_template {
+        set("apply_chat_template", json!(true));
+    }
+    if let Some(multiturn) = args.fewshot_as_multiturn {
+        set("fewshot_as_multiturn", json!(multiturn));
+    }
+    if let Some(instruction) = &args.system_instruction {
+        set("system_instruction", json!(instruction));
+    }
+    for text in &args.data {
+        let (task, path) = text.split_once('=').ok_or_else(|| {
+            Error::config("command line", format!("`--data {text}` is not of the form TASK=PATH"))
+        })?;
+        set(&format!("data.{task}"), json!(path));
+    }
+    Ok(settings)
+}
+
+/// Lists what can be named as a task.
+fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
+    let here = std::env::current_dir()?;
+    let names = nexa_eval::harness::names(&here, include_path).map_err(reported)?;
+    if global.json {
+        let entry = |(name, kind): &(String, &str)| json!({"name": name, "kind": kind});
+        render::json(&names.iter().map(entry).collect::<Vec<_>>())?;
+    } else {
+        let rows: Vec<Vec<String>> =
+            names.into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
+        render::out(&table::table(&["name", "kind"], &rows));
+    }
+    Ok(ExitCode::Success)
 }
 
 fn compare_two(global: &Global, a: &str, b: &str) -> Result<ExitCode> {

@@ -131,7 +131,7 @@ impl AimedInputs {
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
         let tables = context.services.tables;
-        let evaluation = Evaluation::read(context.inputs.require("evaluation")?, tables)?;
+        let evaluation = super::graded(context.inputs.require("evaluation")?, tables)?;
         let clusters = self.clusters(context, &evaluation)?;
         let vocabulary = cluster::vocabulary(&evaluation.predictions);
         let centres: Vec<Vec<f64>> =

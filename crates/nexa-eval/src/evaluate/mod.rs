@@ -1,0 +1,169 @@
+//! The stage `evaluate`: a checkpoint and tasks in, predictions and metrics out.
+//!
+//! What was answered before a kill is read from `samples.jsonl` of the run, so the artifact of a resumed run is that of a
+//! straight one to the last byte. How long it took stands in the run's events, never in the artifact.
+
+mod config;
+mod held_out;
+mod suite;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nexa_core::artifact::Kind;
+use nexa_core::event::Event;
+use nexa_core::files;
+use nexa_core::lm::{FinishReason, ModelLoader};
+use nexa_core::stage::{Context, Stage, StageError};
+use serde_json::{Value, json};
+
+use crate::ask::Asker;
+use crate::facts::{self, Facts};
+use crate::harness::{Loaded, Plan};
+use crate::metric::{self, Metric, Name};
+use crate::predictions;
+use crate::task::Task;
+use crate::{Error, Result};
+
+pub use config::{Config, Limit, Split};
+
+use held_out::HeldOut;
+
+/// The stage's word in records.
+pub const STAGE: &str = "evaluate";
+
+/// The version of what it makes.
+pub(crate) const CODE_VERSION: u32 = 3;
+
+/// Metrics of tasks that are shown as they are found, at most; the file has all.
+const SHOWN: usize = 20;
+
+/// The stage.
+pub struct Evaluate {
+    config: Config,
+    loader: Arc<dyn ModelLoader>,
+    plan: Plan,
+}
+
+impl Evaluate {
+    /// Sets up an evaluation: finds its tasks, and their files in the lab whose root is given. `loader` opens the
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Fails where there is no task of a name, a task file is malformed or wants Python, or a task has no documents here.
+    pub fn new(config: Config, root: &Path, loader: Arc<dyn ModelLoader>) -> Result<Self> {
+        if config.tasks.is_empty() {
+            return Err(Error::NoTask);
+        }
+        let plan = Plan::new(&config.others(), &config, root)?;
+        Ok(Self { config, loader, plan })
+    }
+
+    fn evaluate(&self, context: &Context<'_>) -> Result<()> {
+        let (config, tables) = (&self.config, context.services.tables);
+        let checkpoint = context.inputs.require("checkpoint")?;
+        let held_out = HeldOut::read(context, config)?;
+        for absent in &self.plan.absent {
+            context.emit(Event::warning(format!(
+                "{}: there is data for {} of its {} tasks; the others are left out",
+                absent.group, absent.present, absent.total
+            )));
+        }
+        let loaded = self.plan.tasks.iter().map(|task| Loaded::read(task, config, tables));
+        let loaded = loaded.collect::<Result<Vec<_>>>()?;
+        let model = self.loader.load(&checkpoint.path())?;
+        let mut asker = Asker::open(context, &model, config.batch.get())?;
+        if config.cache {
+            asker = asker.with_cache(&checkpoint.manifest.content_hash)?;
+        }
+
+        let (mut metrics, mut predictions) = (Vec::new(), Vec::new());
+        if let Some(held_out) = &held_out {
+            (metrics, predictions) = held_out.run(context, &mut asker, loaded.is_empty())?;
+        }
+        let mut questions = Default::default();
+        if !loaded.is_empty() {
+            let found = suite::run(context, &mut asker, (&self.plan, &loaded), config)?;
+            metrics.extend(found.metrics);
+            predictions.extend(found.predictions);
+            questions = found.questions;
+        }
+
+        predictions::write(tables, context.output, &predictions)?;
+        files::write_json(&context.output.join(metric::FILE), &metrics)?;
+        let facts = Facts {
+            checkpoint_hash: checkpoint.manifest.content_hash.clone(),
+            weights_hash: model.info.weights_hash.clone(),
+            tasks: predictions.iter().map(|one| one.task.clone()).collect(),
+            test_set: held_out.as_ref().map(HeldOut::test_set),
+            questions,
+        };
+        files::write_json(&context.output.join(facts::FILE), &facts)?;
+        context.set_rows(predictions.len() as u64);
+        context.state("model", &model.info.name)?;
+        if config.held_out().contains(&Task::ExactMatch) {
+            let is_cut_off = |one: &&predictions::Prediction| {
+                one.task == Task::ExactMatch.as_str()
+                    && one.finish_reason.as_deref() == Some(FinishReason::Length.as_str())
+            };
+            context.state("cut_off", predictions.iter().filter(is_cut_off).count())?;
+        }
+        tell(context, &metrics)
+    }
+}
+
+impl Stage for Evaluate {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Evaluation
+    }
+
+    fn code_version(&self) -> u32 {
+        CODE_VERSION
+    }
+
+    fn config(&self) -> Value {
+        json!({"settings": self.config.key(), "suite": self.plan.key()})
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn outside_files(&self) -> Vec<PathBuf> {
+        self.plan.files()
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        Ok(self.evaluate(context)?)
+    }
+}
+
+/// States every metric in the manifest, and shows the first.
+fn tell(context: &Context<'_>, metrics: &[Metric]) -> Result<()> {
+    for metric in metrics {
+        context.state(&metric.name().to_string(), metric.estimate())?;
+    }
+    let is_headline = |metric: &&Metric| {
+        let name = metric.name();
+        name.held_out_task().is_none() || [Name::EXACT_MATCH, Name::BITS_PER_BYTE].contains(&name)
+    };
+    // What is summed up over others says most.
+    let mut shown: Vec<&Metric> = metrics.iter().filter(is_headline).collect();
+    shown.sort_by_key(|metric| metric.subtasks.is_empty());
+    for metric in shown.into_iter().take(SHOWN) {
+        context.emit(Event::info(headline(metric)));
+    }
+    Ok(())
+}
+
+fn headline(metric: &Metric) -> String {
+    let interval = match metric.ci_low.zip(metric.ci_high) {
+        Some((low, high)) => format!("{low:.4} to {high:.4}"),
+        None => "unknown".to_owned(),
+    };
+    format!("{} {:.4}, 95% interval {interval}, over {} items", metric.name(), metric.value, metric.n)
+}

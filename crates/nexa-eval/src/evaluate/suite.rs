@@ -1,0 +1,209 @@
+//! The tasks of the harness: asked, summed up, and written in our shape and in that of the reference.
+
+use std::collections::BTreeMap;
+
+use nexa_core::event::Event;
+use nexa_core::files;
+use nexa_core::hash::ContentHash;
+use nexa_core::stage::Context;
+use nexa_core::table::{JsonLines, Tables};
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::ask::{Asker, Request};
+use crate::evaluate::Config;
+use crate::facts::Questions;
+use crate::harness::{self, Grade, Loaded, Outcome, Plan, RESULTS_FILE, Results, Said, Spec, Summary};
+use crate::metric::{Metric, NO_FILTER};
+use crate::predictions::{Choice, Prediction, TOO_LONG};
+use crate::statistics::CONFIDENCE;
+
+/// What the tasks of a plan came to.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) metrics: Vec<Metric>,
+    pub(super) predictions: Vec<Prediction>,
+    pub(super) questions: BTreeMap<String, Questions>,
+}
+
+/// Runs the tasks of a plan, one after the other, and writes the files of the reference into the draft.
+pub(super) fn run(
+    context: &Context<'_>,
+    asker: &mut Asker<'_>,
+    (plan, loaded): (&Plan, &[Loaded<'_>]),
+    config: &Config,
+) -> Result<Found> {
+    let mut found = Found::default();
+    let (mut summaries, mut too_long) = (Vec::new(), BTreeMap::new());
+    for task in loaded {
+        let outcomes = harness::run(task, asker, config)?;
+        let name = &task.task.spec.task;
+        let count = outcomes.iter().filter(|outcome| outcome.said.is_too_long()).count();
+        if count > 0 {
+            context.emit(Event::warning(format!(
+                "{name}: {count} of {} documents are longer than the model's context and count as empty answers",
+                outcomes.len()
+            )));
+        }
+        too_long.insert(name.clone(), count);
+        summaries.push((Summary::of_task(task, &outcomes, config)?, task.total));
+        JsonLines
+            .write(&context.output.join(harness::samples_file(name)), &harness::samples(task, &outcomes))?;
+        found.questions.insert(name.clone(), questions(task, &outcomes));
+        found.predictions.extend(
+            task.documents
+                .iter()
+                .zip(&outcomes)
+                .map(|(document, outcome)| prediction(&task.task.spec, document, outcome, &names(task))),
+        );
+    }
+    let tasks: Vec<Summary> = summaries.iter().map(|(summary, _)| summary.clone()).collect();
+    let groups = harness::groups(plan, &tasks);
+    for (summary, planned) in tasks.iter().zip(&plan.tasks) {
+        let count = too_long.get(&summary.name).copied().unwrap_or(0);
+        found.metrics.extend(metrics(summary, count, |metric| {
+            metric.num_fewshot = Some(planned.shots);
+            metric.version = Some(planned.spec.version());
+        }));
+    }
+    for (summary, chosen) in groups.iter().zip(&plan.groups) {
+        let count = chosen.tasks.iter().filter_map(|name| too_long.get(name)).sum();
+        found.metrics.extend(metrics(summary, count, |metric| {
+            metric.version = Some(chosen.group.version().into());
+            metric.subtasks.clone_from(&chosen.tasks);
+        }));
+    }
+    let model = &asker.model().info.name;
+    let results = Results { plan, model, config, tasks: &summaries, groups: &groups };
+    files::write_json(&context.output.join(RESULTS_FILE), &results.to_json())?;
+    Ok(found)
+}
+
+/// The names of a task's metrics after each chain of filters, as keys of the reference, chain by chain.
+fn names(task: &Loaded<'_>) -> Vec<Vec<String>> {
+    let of_chain = |filter: &str| {
+        let names = task.task.metrics.iter().map(|metric| format!("{},{filter}", metric.kind.as_str()));
+        names.collect::<Vec<_>>()
+    };
+    task.task.chains.iter().map(|chain| of_chain(&chain.name)).collect()
+}
+
+fn metrics(summary: &Summary, too_long: usize, complete: impl Fn(&mut Metric)) -> Vec<Metric> {
+    let metric = |summed: &crate::harness::Summed| {
+        let estimate = summed.estimate?;
+        let mut metric = Metric {
+            task: summary.name.clone(),
+            metric: summed.metric.clone(),
+            filter: summed.filter.clone(),
+            value: estimate.value,
+            standard_error: estimate.standard_error,
+            ci_low: estimate.ci_low,
+            ci_high: estimate.ci_high,
+            confidence: CONFIDENCE,
+            clustered_standard_error: summed.clustered.map(|(error, _)| error),
+            clusters: summed.clustered.map(|(_, clusters)| clusters),
+            n: summary.size,
+            too_long,
+            higher_is_better: summed.higher_is_better,
+            num_fewshot: None,
+            version: None,
+            subtasks: Vec::new(),
+            by_domain: summed.by_domain.clone(),
+        };
+        complete(&mut metric);
+        Some(metric)
+    };
+    summary.metrics.iter().filter_map(metric).collect()
+}
+
+/// What a task asked: two evaluations whose hashes are equal asked the same.
+fn questions(task: &Loaded<'_>, outcomes: &[Outcome]) -> Questions {
+    let mut requests = Vec::new();
+    for outcome in outcomes {
+        // Later turns hold what the model itself said.
+        requests.extend(outcome.requests.requests.iter().take(outcome.requests.with_context.max(1)));
+    }
+    let hash = ContentHash::of_json(&json!({"spec": task.task.spec, "requests": requests}));
+    Questions { documents: outcomes.len(), num_fewshot: task.task.shots, hash }
+}
+
+fn prediction(
+    spec: &Spec,
+    document: &harness::Document,
+    outcome: &Outcome,
+    names: &[Vec<String>],
+) -> Prediction {
+    let column = |name: &Option<String>| name.as_deref().and_then(|name| document.field(name));
+    let mut row = Prediction {
+        task: spec.task.clone(),
+        id: document.id.clone(),
+        domain: column(&spec.domain),
+        group: column(&spec.cluster),
+        prompt: outcome.requests.requests.first().map(prompt).unwrap_or_default(),
+        reference: document.reference(),
+        ..Prediction::default()
+    };
+    for (graded, names) in outcome.graded.iter().zip(names) {
+        let numbers = graded.grades.iter().map(Grade::number);
+        row.metrics
+            .extend(names.iter().cloned().zip(numbers).filter_map(|(name, number)| Some((name, number?))));
+    }
+    let first = outcome.graded.first().and_then(|graded| graded.grades.first()).and_then(Grade::number);
+    row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
+    match &outcome.said {
+        Said::Scores(scores) => {
+            let scores = &scores[..outcome.requests.with_context.min(scores.len())];
+            if let Some(choices) = &document.question.choices {
+                let choice = |(text, score): (&String, _)| Choice { text: text.clone(), score };
+                row.choices = choices.iter().zip(scores.iter().copied()).map(choice).collect();
+                row.prediction = most_probable(&row.choices).map(|choice| choice.text.clone());
+            } else {
+                row.score = scores.first().copied();
+            }
+        }
+        Said::Replies(replies) => {
+            row.output = outcome.said.texts().into_iter().next();
+            row.finish_reason = match replies.first() {
+                Some(Some(reply)) => Some(reply.finish_reason.as_str().to_owned()),
+                _ => Some(TOO_LONG.to_owned()),
+            };
+            for (graded, names) in outcome.graded.iter().zip(names) {
+                let filter = names
+                    .first()
+                    .and_then(|name| name.split_once(','))
+                    .map_or(NO_FILTER, |(_, filter)| filter);
+                row.answers.insert(filter.to_owned(), graded.found.clone());
+            }
+            let first = outcome.graded.first().map(|graded| &graded.found);
+            row.prediction = first.and_then(Value::as_str).map(str::to_owned);
+            if outcome.requests.requests.len() > outcome.requests.with_context {
+                row.messages = harness::conversation(outcome).unwrap_or_default();
+            }
+        }
+    }
+    row
+}
+
+/// The first of the most probable choices.
+fn most_probable(choices: &[Choice]) -> Option<&Choice> {
+    choices
+        .iter()
+        .reduce(|best, one| if one.score.logprob_nats > best.score.logprob_nats { one } else { best })
+}
+
+/// What was asked, as text.
+fn prompt(request: &Request) -> String {
+    match request {
+        Request::Complete { prompt, .. } => prompt.clone(),
+        Request::ScoreContinuation { context, .. } => context.clone(),
+        Request::ScoreText { text } => text.clone(),
+        Request::Chat { messages, .. } | Request::ScoreChat { messages } => match messages.as_slice() {
+            [only] => only.content.clone(),
+            turns => {
+                let turn =
+                    |turn: &nexa_core::lm::ChatMessage| format!("{}: {}", turn.role.as_str(), turn.content);
+                turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")
+            }
+        },
+    }
+}

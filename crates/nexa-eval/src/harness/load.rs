@@ -1,0 +1,140 @@
+//! From files to questions: documents read, prepared, put into words, and given their examples.
+
+use nexa_core::table::{Row, Tables};
+
+use crate::evaluate::Config;
+use crate::harness::documents;
+use crate::harness::examples::Examples;
+use crate::harness::fields::{Fields, Question, Text};
+use crate::harness::plan::PlannedTask;
+use crate::harness::python;
+use crate::{Error, Result};
+
+/// The columns that may name a document, where their values are unique.
+const IDS: [&str; 3] = ["id", "question_id", "key"];
+
+/// A task whose documents have been read.
+#[derive(Debug)]
+pub(crate) struct Loaded<'a> {
+    pub(crate) task: &'a PlannedTask,
+    /// The documents that are evaluated, in the order of their files.
+    pub(crate) documents: Vec<Document>,
+    /// How many there are without a limit.
+    pub(crate) total: usize,
+    /// The examples that are shown, in words.
+    examples: Vec<Option<Question>>,
+    /// Whether the first document's target is a list: then any of its entries is right, for every document.
+    pub(crate) has_many_targets: bool,
+}
+
+/// A document with what becomes of it.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// What names it in predictions.
+    pub(crate) id: String,
+    pub(crate) row: Row,
+    pub(crate) question: Question,
+    /// Its examples, by their place.
+    shots: Vec<usize>,
+}
+
+impl<'a> Loaded<'a> {
+    /// Reads a task's documents.
+    ///
+    /// # Errors
+    /// Fails with path and line where a file cannot be read, with task, key and document where a template asks for what is
+    /// not there, and where there are no documents or too few examples.
+    pub(crate) fn read(task: &'a PlannedTask, config: &Config, tables: &dyn Tables) -> Result<Self> {
+        let spec = &task.spec;
+        let split = spec.eval_split().unwrap_or_default();
+        let rows = read_split(task, split, tables)?;
+        let total = rows.len();
+        let Some(first) = rows.first() else {
+            return Err(Error::NoDocument { task: spec.task.clone(), split: split.to_owned() });
+        };
+        let (fields, example_fields) = (Fields::of_task(spec, first)?, Fields::of_examples(spec, first)?);
+        let pool = match (task.shots, spec.examples_split()) {
+            (0, _) => Vec::new(),
+            (_, None) => spec.samples().unwrap_or_default().to_vec(),
+            (_, Some(other)) if other == split => rows.clone(),
+            (_, Some(other)) => read_split(task, other, tables)?,
+        };
+        let mut chooser = Examples::new(spec, &pool, config.fewshot_seed)?;
+        let mut examples: Vec<Option<Question>> = vec![None; pool.len()];
+        let ids = ids(&rows);
+        let limit = config.limit.map_or(total, |limit| limit.of(total));
+        let mut documents = Vec::new();
+        for (at, (row, id)) in rows.into_iter().zip(ids).take(limit).enumerate() {
+            let shots = chooser.choose(task.shots, &row)?;
+            for &shot in &shots {
+                if examples[shot].is_none() {
+                    let place = format!("{shot} of the examples");
+                    examples[shot] = Some(example_fields.question(&pool[shot], &place)?);
+                }
+            }
+            let question = fields.question(&row, &at.to_string())?;
+            documents.push(Document { id, row, question, shots });
+        }
+        let has_many_targets = documents.first().is_some_and(|first| first.question.target.is_array());
+        Ok(Self { task, documents, total, examples, has_many_targets })
+    }
+
+    /// What a column says of each document, where it is there.
+    pub(crate) fn column(&self, column: Option<&str>) -> Option<Vec<String>> {
+        let column = column?;
+        let value = |document: &Document| document.row.get(column).map(python::text);
+        self.documents.iter().map(value).collect()
+    }
+
+    /// The examples before a document.
+    pub(crate) fn examples(&self, document: &Document) -> Vec<&Question> {
+        document.shots.iter().filter_map(|&shot| self.examples[shot].as_ref()).collect()
+    }
+}
+
+impl Document {
+    /// What a column says, as text.
+    pub(crate) fn field(&self, column: &str) -> Option<String> {
+        self.row.get(column).filter(|value| !value.is_null()).map(python::text)
+    }
+
+    /// The right answer in words: a choice, the first of several, or the target as it prints.
+    pub(crate) fn reference(&self) -> Option<String> {
+        let target = &self.question.target;
+        let words = match (&self.question.text, &self.question.choices) {
+            (Text::Choice(at), Some(choices)) => choices.get(*at).cloned(),
+            _ => self.question.answer().map(str::to_owned),
+        };
+        words.or_else(|| Some(python::text(target))).filter(|text| !text.is_empty())
+    }
+}
+
+fn read_split(task: &PlannedTask, split: &str, tables: &dyn Tables) -> Result<Vec<Row>> {
+    let files = task.files.get(split).map(Vec::as_slice).unwrap_or_default();
+    let mut rows = documents::read(tables, files)?;
+    if let Some(native) = task.spec.native {
+        for (at, row) in rows.iter_mut().enumerate() {
+            native.prepare(row).map_err(|message| Error::Document {
+                task: task.spec.task.clone(),
+                key: "native",
+                document: format!("{at} of split `{split}`"),
+                message,
+            })?;
+        }
+    }
+    Ok(rows)
+}
+
+/// What names each document: a column that tells all of them apart, else their numbers.
+fn ids(rows: &[Row]) -> Vec<String> {
+    let of = |column: &str| {
+        let value =
+            |row: &Row| row.get(column).filter(|value| value.is_string() || value.is_u64()).map(python::text);
+        let ids: Vec<String> = rows.iter().map(value).collect::<Option<_>>()?;
+        let unique: std::collections::HashSet<&String> = ids.iter().collect();
+        (unique.len() == ids.len()).then_some(ids)
+    };
+    IDS.iter()
+        .find_map(|column| of(column))
+        .unwrap_or_else(|| (0..rows.len()).map(|at| at.to_string()).collect())
+}

@@ -1,0 +1,93 @@
+//! What is known of the error of a metric, also where the reference is silent.
+
+use std::f64::consts::LN_2;
+
+use crate::harness::metric::{Aggregation, Grade, standard_error};
+use crate::statistics::{Estimate, Ratio, proportion, ratio};
+
+/// Estimates a metric over some documents. A share of right answers has the interval of Wilson, a corpus ratio that of the
+/// percentile bootstrap, everything else that of a normal distribution.
+pub(crate) fn estimate(
+    aggregation: Aggregation,
+    grades: &[&Grade],
+    draws: usize,
+    seed: u64,
+) -> Option<Estimate> {
+    let n = grades.len();
+    let numbers: Option<Vec<f64>> = grades.iter().map(|grade| number(grade)).collect();
+    match aggregation {
+        Aggregation::Bypass => None,
+        Aggregation::Mean => {
+            let numbers = numbers?;
+            if numbers.iter().all(|value| *value == 0.0 || *value == 1.0) {
+                return proportion(&numbers.iter().map(|value| *value == 1.0).collect::<Vec<_>>());
+            }
+            let value = aggregation.apply(grades)?;
+            Some(Estimate::normal(value, standard_error(aggregation, grades, 1), n))
+        }
+        Aggregation::WeightedPerplexity => ratio(&ratios(grades)?, seed, f64::exp),
+        Aggregation::BitsPerByte => ratio(&ratios(grades)?, seed, |nats| nats / LN_2),
+        Aggregation::MeanOfAll => ratio(&ratios(grades)?, seed, |share| share),
+        Aggregation::BrierScore => {
+            let single = |grade: &&Grade| aggregation.apply(&[grade]).map(Grade::Number);
+            let values: Vec<Grade> = grades.iter().map(single).collect::<Option<_>>()?;
+            let error = standard_error(Aggregation::Mean, &values.iter().collect::<Vec<_>>(), 1);
+            Some(Estimate::normal(aggregation.apply(grades)?, error, n))
+        }
+        _ => {
+            let value = aggregation.apply(grades)?;
+            Some(Estimate::normal(value, standard_error(aggregation, grades, draws), n))
+        }
+    }
+    .filter(|estimate| estimate.value.is_finite())
+}
+
+fn number(grade: &Grade) -> Option<f64> {
+    match grade {
+        Grade::Number(value) => Some(*value),
+        _ => None,
+    }
+}
+
+/// What each document adds to the two sums of a ratio.
+fn ratios(grades: &[&Grade]) -> Option<Vec<Ratio>> {
+    let one = |grade: &&Grade| match grade {
+        Grade::Weighted { logprob_nats, weight } => {
+            Some(Ratio { numerator: -logprob_nats, denominator: *weight })
+        }
+        Grade::Flags(flags) => Some(Ratio {
+            numerator: flags.iter().filter(|&&met| met).count() as f64,
+            denominator: flags.len() as f64,
+        }),
+        _ => None,
+    };
+    grades.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::{assert_close, wilson};
+
+    #[test]
+    fn every_metric_has_an_interval() {
+        let found = |aggregation, grades: &[Grade]| {
+            estimate(aggregation, &grades.iter().collect::<Vec<_>>(), 1000, 0)
+        };
+        let right = [1.0, 0.0, 1.0, 1.0].map(Grade::Number);
+        let share = found(Aggregation::Mean, &right).unwrap();
+        assert_eq!(share.ci_low.zip(share.ci_high), wilson(3, 4));
+        let shares = [0.5, 0.25, 0.75].map(Grade::Number);
+        let mean = found(Aggregation::Mean, &shares).unwrap();
+        // The standard deviation of these is a quarter.
+        assert_close(mean.standard_error.unwrap(), 0.25 / 3.0_f64.sqrt(), 1e-12, "standard error");
+        let weighted = [(-10.0, 4.0), (-20.0, 6.0), (-9.0, 5.0)];
+        let weighted = weighted.map(|(logprob_nats, weight)| Grade::Weighted { logprob_nats, weight });
+        let bits = found(Aggregation::BitsPerByte, &weighted).unwrap();
+        assert_close(bits.value, 39.0 / 15.0 / LN_2, 1e-12, "bits");
+        assert!(bits.ci_low.unwrap() < bits.value && bits.value < bits.ci_high.unwrap(), "{bits:?}");
+        let flags = [vec![true, false], vec![true, true]].map(Grade::Flags);
+        assert_close(found(Aggregation::MeanOfAll, &flags).unwrap().value, 0.75, 1e-12, "flags");
+        assert_eq!(found(Aggregation::Bypass, &[Grade::Nothing]), None);
+    }
+}
