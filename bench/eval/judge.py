@@ -85,9 +85,10 @@ def main():
             seconds, usage, code, errors = collect.measured(lab.judge(url, *ours), folder)
             seen = collect.stats(url)
             report = json.loads(lab.run("judge", "report", "--json")) if code == 0 else {}
-        share = seen["answered"] / (seen["seconds"] * arguments.allowed)
+        # The provider lets a second's calls in at once, and then as they come back: that much was allowed in all.
+        share = seen["answered"] / ((seen["seconds"] + 1) * arguments.allowed)
         print(
-            f"judge, told {name}: {100 * share:.1f} % of {arguments.allowed}/s used, {seen['answered']} verdicts for "
+            f"judge, told {name}: {100 * share:.1f} % of what {arguments.allowed}/s allow was used, {seen['answered']} verdicts for "
             f"{arguments.pairs} pairs, {seen['refused']} of {seen['calls']} calls refused, {report.get('unreadable')} unreadable, "
             f"{seconds:.1f} s, peak {usage.ru_maxrss / 1e3:.0f} MB, exit {code} {errors[-300:] if code else ''}",
             flush=True,

@@ -26,6 +26,7 @@ pub mod promotion;
 pub mod review;
 pub mod run;
 pub mod scan;
+pub mod sequential;
 pub mod split;
 pub mod stage;
 pub mod table;

@@ -125,6 +125,11 @@ impl Collect {
         Self { reader: Some(reader), ..self }
     }
 
+    /// The teacher, as it was named.
+    pub(crate) fn named(&self) -> &str {
+        &self.config.teacher
+    }
+
     /// Whether its calls cost nothing but this machine's time.
     pub fn is_free(&self) -> bool {
         self.teacher.provider().is_here()

@@ -14,6 +14,7 @@ mod mt_bench;
 mod prompt;
 mod question;
 mod rubric;
+mod stopping;
 mod subject;
 mod tally;
 mod verdict;
@@ -40,6 +41,7 @@ pub use rubric::{Criterion, Item, Rubric, Rubrics};
 use instructions::Instructions;
 use prompt::Prompt;
 use question::Question;
+use stopping::Stopping;
 use subject::Subjects;
 use tally::Tally;
 
@@ -70,6 +72,10 @@ impl Judge {
             .that(!config.judges.is_empty(), "name at least one teacher: `judges=[openai:gpt-4o]`")?;
         check(STAGE, "samples", config.samples).that(config.samples > 0, "there must be at least one")?;
         check_share(STAGE, "max_unreadable_share", config.max_unreadable_share)?;
+        if let Some(alpha) = config.stop_when_decided {
+            let is_rate = alpha > 0.0 && alpha < 1.0;
+            check(STAGE, "stop_when_decided", alpha).that(is_rate, "an error rate lies between 0 and 1")?;
+        }
         for (position, judge) in config.judges.iter().enumerate() {
             let is_first = !config.judges[..position].contains(judge);
             check(STAGE, "judges", judge).that(is_first, "each judge is asked once; `samples` asks again")?;
@@ -111,34 +117,47 @@ impl Judge {
                 "{unanswered} of {rows} items have no answer to judge; they have no score"
             )));
         }
-        let instructions = Arc::new(Instructions::new(&self.config, self.rubrics.clone(), mode));
-        let prompts: Vec<Prompt> = questions
-            .iter()
-            .map(|question| instructions.prompt(question, &subjects))
-            .collect::<Result<_>>()?;
-        let asked: Vec<Row> =
-            prompts.iter().enumerate().map(|(position, prompt)| prompt.row(position)).collect();
-        let judges = match mode {
-            Mode::Single => &self.single,
-            Mode::Pairs => &self.pairs,
+        let judging = Judging {
+            context,
+            subjects: &subjects,
+            instructions: Arc::new(Instructions::new(&self.config, self.rubrics.clone(), mode)),
+            judges: match mode {
+                Mode::Single => &self.single,
+                Mode::Pairs => &self.pairs,
+            },
         };
-        let mut tally = Tally::new(&subjects, instructions.highest());
-        for (judge, named) in judges.iter().zip(&self.config.judges) {
-            let reader = Arc::clone(&instructions);
-            let judge = judge.clone().with_reader(Arc::new(move |text: &str| reader.read(text).err()));
-            for asked in judge.ask(context, &asked, &subjects.place)? {
-                let question = questions[asked.row];
-                let verdict = Verdict {
-                    judge: named.clone(),
-                    prompt_hash: Some(prompts[asked.row].hash()),
-                    ..verdict_on(&question, &subjects)
-                };
-                tally.add(question, instructions.verdict(verdict, asked));
+        let mut tally = Tally::new(&subjects, judging.instructions.highest());
+        match self.stopping(&subjects)? {
+            None => judging.ask(&questions, &mut tally)?,
+            Some(mut stopping) => {
+                for round in stopping::rounds(questions, &subjects, self.config.seed) {
+                    judging.ask(&round, &mut tally)?;
+                    if stopping.is_decided(&round, &tally) {
+                        break;
+                    }
+                }
+                let standing = stopping.standing();
+                if let Some(decided) = standing.decided {
+                    let better = if decided.first_is_better { "`evaluation`" } else { "`versus`" };
+                    let items = decided.items;
+                    context.emit(Event::info(format!(
+                        "decided after {items} of {rows} items: {better} is better"
+                    )));
+                }
+                context.state("sequential", standing)?;
             }
         }
         context.state("unanswered", unanswered)?;
         context.state("mode", mode)?;
         self.write(context, &tally)
+    }
+
+    /// The test that says when to stop, where that is wanted.
+    fn stopping(&self, subjects: &Subjects) -> Result<Option<Stopping>> {
+        let Some(alpha) = self.config.stop_when_decided else { return Ok(None) };
+        let message = "only two evaluations can be decided between; name the other one as `versus`";
+        check(STAGE, "stop_when_decided", alpha).that(subjects.is_versus, message)?;
+        Ok(Some(Stopping::new(alpha)))
     }
 
     /// The mode: as it is set, else by the inputs.
@@ -186,6 +205,40 @@ impl Judge {
         context.state("unreadable", unreadable)?;
         context.state("asked_again", tally.repeated())?;
         context.state("mean_score", tally::rounded(mean))?;
+        Ok(())
+    }
+}
+
+/// Judges at work on some subjects.
+struct Judging<'a> {
+    context: &'a Context<'a>,
+    subjects: &'a Subjects,
+    instructions: Arc<Instructions>,
+    judges: &'a [Collect],
+}
+
+impl Judging<'_> {
+    /// Asks every judge some questions, and adds what they say.
+    fn ask(&self, questions: &[Question], tally: &mut Tally<'_>) -> Result<()> {
+        let prompts: Vec<Prompt> = questions
+            .iter()
+            .map(|question| self.instructions.prompt(question, self.subjects))
+            .collect::<Result<_>>()?;
+        let rows: Vec<Row> =
+            prompts.iter().enumerate().map(|(position, prompt)| prompt.row(position)).collect();
+        for judge in self.judges {
+            let reader = Arc::clone(&self.instructions);
+            let reading = judge.clone().with_reader(Arc::new(move |text: &str| reader.read(text).err()));
+            for asked in reading.ask(self.context, &rows, &self.subjects.place)? {
+                let question = questions[asked.row];
+                let verdict = Verdict {
+                    judge: judge.named().to_owned(),
+                    prompt_hash: Some(prompts[asked.row].hash()),
+                    ..verdict_on(&question, self.subjects)
+                };
+                tally.add(question, self.instructions.verdict(verdict, asked));
+            }
+        }
         Ok(())
     }
 }
@@ -252,6 +305,7 @@ impl Stage for Judge {
             "top_logprobs": self.config.top_logprobs,
             "constrain": self.config.constrain,
             "limit": self.config.limit,
+            "stop_when_decided": self.config.stop_when_decided,
             "judges": of_judges("teacher"),
             "sources": of_judges("source"),
         });

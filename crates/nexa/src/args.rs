@@ -771,7 +771,7 @@ pub(crate) struct EvaluateArgs {
 const JUDGE_KEYS: &str = "\
 Judges are named as teachers are: `openai:gpt-4o`, `http://host:port/v1#model`, `local:CHECKPOINT`; `embedded` goes by rules.
 Settings: protocol, rubric, judges, mode, show_reference, samples, temperature, max_tokens, top_logprobs, seed, limit,
-max_unreadable_share, constrain, max_concurrent_requests, max_requests_per_minute, max_tokens_per_minute, max_retries,
+stop_when_decided, max_unreadable_share, constrain, max_concurrent_requests, max_requests_per_minute, max_tokens_per_minute, max_retries,
 timeout_s, max_cost_usd.";
 
 #[derive(Debug, ClapArgs)]
@@ -809,6 +809,11 @@ pub(crate) struct JudgeAskArgs {
     /// Judges only the first so many items.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// Stops asking once it is decided which of two models is better, and is wrong about two equally good ones with a
+    /// chance of at most this; 0.05 where it is left out.
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "0.05")]
+    #[arg(requires = "versus")]
+    pub(crate) stop_when_decided: Option<f64>,
     /// Spends at most this many US dollars.
     #[arg(long, value_name = "USD")]
     pub(crate) max_cost: Option<f64>,

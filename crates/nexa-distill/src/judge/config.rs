@@ -71,6 +71,9 @@ pub struct Config {
     pub seed: u64,
     /// Judges this many rows from the beginning. Default: all.
     pub limit: Option<usize>,
+    /// Of two evaluations: stops asking once it is decided which is better, and is wrong about two equally good ones with
+    /// a chance of at most this. Default: none, and all items are judged.
+    pub stop_when_decided: Option<f64>,
     /// The share of verdicts that may be unreadable without failing the stage. Default 0.2.
     pub max_unreadable_share: f64,
     /// Tells the judges' APIs the shape of verdicts, so that they cannot write anything else. Default: where the judge is
@@ -107,6 +110,7 @@ impl Default for Config {
             top_logprobs: None,
             seed: 0,
             limit: None,
+            stop_when_decided: None,
             max_unreadable_share: 0.2,
             constrain: None,
             max_concurrent_requests: 64,

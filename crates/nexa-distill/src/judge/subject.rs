@@ -130,7 +130,7 @@ fn predicted(row: &Row, place: &Path) -> Result<Vec<Turn>> {
 
 /// The references of a prediction: one, or a list of them as JSON, turn by turn.
 fn references(row: &Row) -> Vec<String> {
-    match table::cell(row, columns::REFERENCE) {
+    match table::cell(row, columns::REFERENCE).filter(|text| !text.trim().is_empty()) {
         None => Vec::new(),
         Some(text) => serde_json::from_str::<Vec<String>>(&text).unwrap_or_else(|_| vec![text]),
     }
@@ -284,6 +284,8 @@ mod tests {
         let one = json!({"id": "a", "prompt": "2 + 2?", "reference": "4", "output": "5"});
         assert_eq!(turns(one), [("2 + 2?".to_owned(), Some("4".to_owned()), "5".to_owned())]);
         assert_eq!(turns(json!({"id": "a", "prompt": "2 + 2?", "output": null})), []);
+        let open = json!({"id": "a", "prompt": "Why?", "reference": "", "output": "So."});
+        assert_eq!(turns(open), [("Why?".to_owned(), None, "So.".to_owned())], "nothing is no reference");
         let message = |role: &str, content: &str| json!({"role": role, "content": content});
         let talk = json!([
             message("user", "q1"),

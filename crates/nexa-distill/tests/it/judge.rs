@@ -356,6 +356,49 @@ fn two_models_are_compared_item_by_item_in_both_orders() {
 }
 
 #[test]
+fn judging_stops_when_it_is_decided_and_resumes_to_the_same() {
+    let lab = lab();
+    let likes_good = |call: &Call| {
+        let winner = if call.prompt.contains("<answer_a>\nGOOD") { "A" } else { "B" };
+        good(&format!("{{\"explanation\": \"x\", \"winner\": \"{winner}\"}}"), 10)
+    };
+    let ids: Vec<String> = (0..100).map(|item| format!("i{item:02}")).collect();
+    let of = |model: &str, text: &str| {
+        let answers: Vec<_> = ids.iter().map(|id| (id.as_str(), Some(text))).collect();
+        evaluation(&lab, model, &answers)
+    };
+    let inputs = Inputs::none().with("evaluation", of("one", "GOOD")).with("versus", of("other", "bad"));
+    let server = Server::start(likes_good);
+    let judge = stage(&lab, &[server.teacher("judge-1")], "stop_when_decided: 0.05");
+    let made = lab.execute(&judge, "answers", &inputs).unwrap();
+    // A judge that never errs decides within the first round of 32 items; each is asked in two orders.
+    assert_eq!((verdicts(&made).len(), server.calls().len()), (64, 64));
+    let standing = &made.manifest.summary["sequential"];
+    assert_eq!(standing["decided"]["first_is_better"], true, "{standing}");
+    assert_eq!(scores(&made).iter().filter(|(_, score)| score.is_some()).count(), 32);
+
+    let killed = TestLab::with("", &[]);
+    std::fs::write(killed.folder.path().join("rubric.yaml"), RUBRIC).unwrap();
+    let again = Server::start(likes_good);
+    let judge = stage(&killed, &[again.teacher("judge-1")], "stop_when_decided: 0.05");
+    let of = |model: &str, text: &str| {
+        let answers: Vec<_> = ids.iter().map(|id| (id.as_str(), Some(text))).collect();
+        evaluation(&killed, model, &answers)
+    };
+    let inputs = Inputs::none().with("evaluation", of("one", "GOOD")).with("versus", of("other", "bad"));
+    killed.die(&judge, &inputs, 20);
+    let resumed = killed.execute(&judge, "answers", &inputs).unwrap();
+    let text = |made: &Artifact| {
+        let rows = verdicts(made).into_iter().map(|verdict| Verdict { judge: String::new(), ..verdict });
+        rows.collect::<Vec<_>>()
+    };
+    assert_eq!(text(&resumed), text(&made));
+    let alone = Inputs::none().with("evaluation", of("one", "GOOD"));
+    let error = killed.execute(&judge, "answers", &alone).unwrap_err().to_string();
+    assert!(error.contains("`versus`"), "{error}");
+}
+
+#[test]
 fn mt_bench_rates_each_turn_from_1_to_10() {
     let lab = lab();
     let server = Server::start(|call| {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::verdicts::{Comparison, clusters};
 use crate::statistics::logistic::{Observation, fit, logistic};
-use crate::statistics::{Clusters, Estimate, SequentialTest, Standing, clustered_share};
+use crate::statistics::{Clusters, Estimate, SequentialTest, Standing, anytime_interval, clustered_share};
 
 /// Rounds of the bootstrap of the length-controlled win rate.
 const ROUNDS: usize = 1_000;
@@ -52,8 +52,10 @@ pub struct WinRate {
     pub length_controlled: Option<LengthControlled>,
     /// By slice.
     pub by_domain: BTreeMap<String, Estimate>,
-    /// A test that may be looked at after each item, in the order of the items.
+    /// A test that may be looked at after each item, in the order in which they were judged.
     pub sequential: Standing,
+    /// The win rate's interval that holds at every look, and so also where judging stopped when it was decided.
+    pub anytime_interval: (f64, f64),
 }
 
 /// A win rate at equal lengths.
@@ -104,7 +106,9 @@ fn win_rate(comparisons: &[Comparison], seed: u64) -> Option<WinRate> {
             clustered_share(&items.iter().map(|(value, _)| *value).collect::<Vec<_>>(), &clusters)
         });
     let mut sequential = SequentialTest::new(ALPHA);
-    values.iter().for_each(|value| sequential.push(2.0 * value - 1.0));
+    let differences: Vec<f64> = values.iter().map(|value| (2.0 * value - 1.0).clamp(-1.0, 1.0)).collect();
+    differences.iter().for_each(|difference| sequential.push(*difference));
+    let (low, high) = anytime_interval(&differences, ALPHA);
     Some(WinRate {
         model: first.model.clone(),
         other_model: first.other_model.clone(),
@@ -118,6 +122,7 @@ fn win_rate(comparisons: &[Comparison], seed: u64) -> Option<WinRate> {
         length_controlled: length_controlled(&items, &clusters, win_rate.value, seed),
         by_domain: by_domain(&items),
         sequential: sequential.standing(),
+        anytime_interval: ((1.0 + low) / 2.0, (1.0 + high) / 2.0),
     })
 }
 

@@ -16,7 +16,6 @@ mod prediction_powered;
 mod proportion;
 pub(crate) mod random;
 mod reliability;
-mod sequential;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +31,8 @@ pub use power::minimum_detectable_effect;
 pub use prediction_powered::{Judged, prediction_powered_mean};
 pub use proportion::{proportion, wilson};
 pub use reliability::{Distance, krippendorff};
-pub use sequential::{Decided, SequentialTest, Standing};
+// Whoever asks may stop when it is decided, so the test stands where all can use it.
+pub use nexa_core::sequential::{Decided, SequentialTest, Standing, anytime_interval};
 
 /// The confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;

@@ -93,8 +93,9 @@ fn overrides(args: &JudgeAskArgs) -> Result<Vec<String>> {
     let protocol = args.mt_bench.then(|| "protocol=mt_bench".to_owned());
     let samples = args.samples.map(|samples| format!("samples={samples}"));
     let limit = args.limit.map(|limit| format!("limit={limit}"));
+    let stop = args.stop_when_decided.map(|rate| format!("stop_when_decided={rate}"));
     let cost = args.max_cost.map(|usd| format!("max_cost_usd={usd}"));
-    Ok([judges, rubric, protocol, samples, limit, cost].into_iter().flatten().collect())
+    Ok([judges, rubric, protocol, samples, limit, stop, cost].into_iter().flatten().collect())
 }
 
 /// Whether an input was named for a role.

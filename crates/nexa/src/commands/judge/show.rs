@@ -40,6 +40,7 @@ pub(super) fn report(report: &Report) {
             "at equal length",
             "95 % interval",
             "decided after",
+            "interval at every look",
         ],
         report.win_rates.iter().map(win_rate),
     );
@@ -171,6 +172,7 @@ fn mean(mean: &MeanScore) -> Vec<String> {
 fn win_rate(rate: &WinRate) -> Vec<String> {
     let controlled = rate.length_controlled.as_ref();
     let decided = rate.sequential.decided.map(|decided| format!("{} items", decided.items));
+    let (low, high) = rate.anytime_interval;
     vec![
         rate.model.clone(),
         rate.other_model.clone(),
@@ -183,6 +185,7 @@ fn win_rate(rate: &WinRate) -> Vec<String> {
         controlled.map(|controlled| percent(controlled.win_rate.value)).unwrap_or_default(),
         controlled.map(|controlled| interval(&controlled.win_rate, percent)).unwrap_or_default(),
         decided.unwrap_or_else(|| format!("not (p {})", p_value(rate.sequential.p_value))),
+        format!("{} to {}", percent(low), percent(high)),
     ]
 }
 

@@ -12,6 +12,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The means among which the ends of an interval are looked for.
+const MEANS: usize = 401;
+
 /// Bets that the stake is spread over: enough that the result is that of a continuous mixture to some digits.
 const BETS: usize = 128;
 
@@ -107,6 +110,54 @@ impl SequentialTest {
     }
 }
 
+/// The interval that holds the mean of differences from -1 to 1 with a chance of `1 - alpha` at every time, however often
+/// it is looked at: all means against which a stake has not grown `1 / alpha`-fold. It is wider than an interval for a
+/// number of items that was chosen beforehand.
+///
+/// # Panics
+/// If `alpha` does not lie between 0 and 1, or a difference not between -1 and 1.
+///
+/// # Source
+/// I. Waudby-Smith and A. Ramdas (2024), section 4: a confidence sequence by betting, with bets spread evenly.
+pub fn anytime_interval(differences: &[f64], alpha: f64) -> (f64, f64) {
+    assert!(alpha > 0.0 && alpha < 1.0, "an error rate lies between 0 and 1, not at {alpha}");
+    assert!(differences.iter().all(|d| (-1.0..=1.0).contains(d)), "differences lie between -1 and 1");
+    // Equal differences are one, as often as it was seen.
+    let mut counts: Vec<(f64, f64)> = Vec::new();
+    let mut sorted = differences.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    for difference in sorted {
+        match counts.last_mut() {
+            Some((value, count)) if *value == difference => *count += 1.0,
+            _ => counts.push((difference, 1.0)),
+        }
+    }
+    let step = 2.0 / (MEANS - 1) as f64;
+    let mean = |position: usize| (position as f64 * step - 1.0).clamp(-1.0, 1.0);
+    let is_held = |position: &usize| e_value_against(mean(*position), &counts) < 1.0 / alpha;
+    // What lies between two means that were tried may be held as well.
+    let low = (0..MEANS).find(is_held).map_or(0, |first| first.saturating_sub(1));
+    let high = (0..MEANS).rev().find(is_held).map_or(MEANS - 1, |last| (last + 1).min(MEANS - 1));
+    (mean(low), mean(high))
+}
+
+/// By how much a stake has grown against a mean.
+fn e_value_against(mean: f64, counts: &[(f64, f64)]) -> f64 {
+    if mean.abs() >= 1.0 {
+        // Only values that are all at an end have their mean there.
+        return if counts.iter().all(|(value, _)| *value == mean) { 1.0 } else { f64::INFINITY };
+    }
+    let wealth = |position: usize| {
+        // A bet may lose no more than all of its stake, whatever comes.
+        let share = bet(position);
+        let bet = if share > 0.0 { share / (1.0 + mean) } else { share / (1.0 - mean) };
+        let log_wealth: f64 =
+            counts.iter().map(|(value, count)| count * (bet * (value - mean)).ln_1p()).sum();
+        log_wealth.exp()
+    };
+    (0..BETS).map(wealth).sum::<f64>() / BETS as f64
+}
+
 /// The bets are spread evenly between -1 and 1, the ends left out: a bet of everything may lose everything.
 fn bet(position: usize) -> f64 {
     (2.0 * position as f64 + 1.0) / BETS as f64 - 1.0
@@ -114,9 +165,24 @@ fn bet(position: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
-    use crate::statistics::assert_close;
-    use crate::statistics::random::Draws;
+    use crate::draw;
+
+    fn assert_close(found: f64, expected: f64, tolerance: f64, what: &str) {
+        assert!((found - expected).abs() <= tolerance, "{what}: {found} instead of {expected}");
+    }
+
+    /// Draws that depend on their number alone.
+    struct Draws(Cell<u64>);
+
+    impl Draws {
+        fn index(&self, n: usize) -> usize {
+            self.0.set(self.0.get() + 1);
+            draw::below(n, self.0.get(), &["sequential"])
+        }
+    }
 
     /// Expected: the continuous mixture `2^n B(a + 1, b + 1)`, by hand: 2^6 / 7 for 6 against none, and
     /// 2^7 (6! 1!) / 8! for 6 against 1.
@@ -136,13 +202,13 @@ mod tests {
     }
 
     /// How many of so many tests are decided, and after how many items those are in the mean.
-    fn decided(rounds: usize, items: usize, difference: impl Fn(&mut Draws) -> f64) -> (usize, f64) {
-        let mut draws = Draws::new(11);
+    fn decided(rounds: usize, items: usize, difference: impl Fn(&Draws) -> f64) -> (usize, f64) {
+        let draws = Draws(Cell::new(11));
         let (mut count, mut used) = (0, 0);
         for _ in 0..rounds {
             let mut test = SequentialTest::new(0.05);
             for _ in 0..items {
-                test.push(difference(&mut draws));
+                test.push(difference(&draws));
                 if test.decided().is_some() {
                     break;
                 }
@@ -157,17 +223,17 @@ mod tests {
     /// share are 2.8 %.
     #[test]
     fn the_error_rate_holds_at_every_look() {
-        let coin = |draws: &mut Draws| [1.0, -1.0, 0.0, 0.0][draws.index(4)];
+        let coin = |draws: &Draws| [1.0, -1.0, 0.0, 0.0][draws.index(4)];
         let (wrong, _) = decided(1_000, 400, coin);
         assert!(wrong <= 50, "{wrong} of 1000 are wrong");
-        let graded = |draws: &mut Draws| [0.5, -0.5, 0.25, -0.25, 0.0][draws.index(5)];
+        let graded = |draws: &Draws| [0.5, -0.5, 0.25, -0.25, 0.0][draws.index(5)];
         let (wrong, _) = decided(1_000, 400, graded);
         assert!(wrong <= 50, "{wrong} of 1000 are wrong");
     }
 
     #[test]
     fn a_clear_difference_is_found_with_a_part_of_the_items() {
-        let better = |draws: &mut Draws| [1.0, 1.0, 1.0, -1.0, 0.0, 0.0][draws.index(6)];
+        let better = |draws: &Draws| [1.0, 1.0, 1.0, -1.0, 0.0, 0.0][draws.index(6)];
         let (found, items) = decided(200, 1_000, better);
         assert_eq!(found, 200);
         assert!(items < 200.0, "{items}");
@@ -178,5 +244,34 @@ mod tests {
         (0..40).for_each(|_| test.push(1.0));
         assert_eq!(test.decided(), Some(first), "what is decided stays so");
         assert!(test.standing().p_value <= 0.05);
+    }
+
+    #[test]
+    fn the_interval_agrees_with_the_test_and_narrows() {
+        let few = anytime_interval(&[1.0; 4], 0.05);
+        assert!(few.0 < 0.0 && few.1 == 1.0, "four wins decide nothing: {few:?}");
+        assert_eq!(anytime_interval(&[], 0.05), (-1.0, 1.0));
+        let mut test = SequentialTest::new(0.05);
+        let wins: Vec<f64> = (0..60).map(|item| if item % 4 == 0 { -1.0 } else { 1.0 }).collect();
+        wins.iter().for_each(|win| test.push(*win));
+        let many = anytime_interval(&wins, 0.05);
+        assert!(test.e_value() >= 20.0 && many.0 > -0.01, "{many:?}");
+        assert!(many.0 < 0.5 && 0.5 < many.1 && many.1 - many.0 < few.1 - few.0);
+    }
+
+    /// Looked at after every 20 of 200 items, the interval misses the mean in at most 5 % of 60 runs.
+    #[test]
+    fn the_interval_holds_at_every_look() {
+        let draws = Draws(Cell::new(3));
+        let missed = (0..60)
+            .filter(|_| {
+                let items: Vec<f64> = (0..200).map(|_| [1.0, 1.0, 0.0, -1.0][draws.index(4)]).collect();
+                (1..=10).any(|look| {
+                    let (low, high) = anytime_interval(&items[..look * 20], 0.05);
+                    !(low..=high).contains(&0.25)
+                })
+            })
+            .count();
+        assert!(missed <= 3, "{missed} of 60");
     }
 }
