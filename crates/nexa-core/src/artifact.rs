@@ -30,4 +30,4 @@ pub use removed::{Removal, Removed};
 pub use retention::{Age, Reason, Retention};
 pub use store::{Artifact, Draft, Store};
 pub(crate) use store::{DRAFT_FOLDER, lock};
-pub use tags::{Change, TagChange, Tagged, Tags};
+pub use tags::{Change, RolledBack, TagChange, Tagged, Tags};

@@ -7,7 +7,7 @@
 //! | cleaned dataset | those of the dataset and its `language`; the rejected ones also `rejection_gate`, `rejection_reason`, `rejection_value` |
 //! | teacher inputs | `id`, `group`, `domain`, `template_name`, `system_prompt`, `user_prompt`, `template_prompt`, `reference`, `source_file`, `generated_at`, where conversations are asked `messages`, where they are aimed at failures `gap`, `gap_similarity` |
 //! | teacher outputs | those of the inputs, and `sample_index`, `teacher_output`, `model_id`, `finish_reason`, `prompt_tokens`, `completion_tokens`, and where there are any `teacher_reasoning`, `logprobs` |
-//! | verdicts | `id`, `score`, `verdicts`, `unreadable` |
+//! | verdicts | `id`, `score`, `verdicts`, `unreadable`; and in `verdicts.parquet` the fields of [`Verdict`](crate::judging::Verdict) |
 //! | filtered | those of the outputs; the rejected ones also `rejection_gate`, `rejection_reason` |
 //! | reviewed | those of the filtered, and `review`, `reviewed_by`, `edited_by`, `original_output` |
 //! | regenerated inputs | those of the inputs, and `attempt`, `first_id`, `first_prompt`, `rejection_reason` |

@@ -12,6 +12,7 @@
 //!   .nexa/                        lab.db (index), locks, pointers to unfinished runs, cache/
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Retention;
 use crate::cost::Prices;
 use crate::decontamination::EvaluationSet;
+use crate::promotion::Promotion;
 use crate::{Error, Result, config, files, scan};
 
 /// The file that marks the root of a lab.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub evaluation_sets: Vec<EvaluationSet>,
     /// Which versions `nexa data gc` keeps.
     pub retention: Retention,
+    /// What a version must show before it is given a tag, by tag.
+    pub promotion: BTreeMap<String, Promotion>,
 }
 
 impl Default for Settings {
@@ -57,6 +61,7 @@ impl Default for Settings {
             budget: Budget::default(),
             evaluation_sets: Vec::new(),
             retention: Retention::default(),
+            promotion: BTreeMap::new(),
         }
     }
 }
@@ -136,7 +141,10 @@ impl Lab {
                  # evaluation_sets:\n\
                  #   - {{path: data/raw/gsm8k/test.jsonl, question: [question], answer: [answer]}}\n\
                  # What `nexa data gc` keeps besides all that is tagged, in use, or needed by something that is kept.\n\
-                 # retention: {{keep_last: 5, older_than: 30d}}\n"
+                 # retention: {{keep_last: 5, older_than: 30d}}\n\
+                 # What a version must show before `nexa data tag` gives it a tag.\n\
+                 # promotion:\n\
+                 #   prod: {{require: [{{metric: exact_match, at_least: 0.6}}]}}\n"
             );
             files::write_atomic(&file, text.as_bytes())?;
         }

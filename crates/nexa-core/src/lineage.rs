@@ -32,6 +32,9 @@ pub struct Node {
     pub next: Vec<Node>,
 }
 
+/// The kind of an artifact that is gone without a trace.
+const MISSING: &str = "missing";
+
 /// That an artifact is gone, while its manifest is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Removal {
@@ -58,6 +61,21 @@ pub fn descendants(store: &Store<'_>, id: &ArtifactId) -> Result<Node> {
 }
 
 impl Node {
+    /// What keeps this from being followed back to where it began: what is gone without a trace, and what is no longer as it
+    /// was used. What `nexa data gc` removed is still known.
+    pub fn gaps(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if self.kind == MISSING {
+            gaps.push(format!("{} is gone", self.id));
+        } else if self.changed {
+            gaps.push(format!("{} has changed since it was used", self.id));
+        }
+        gaps.extend(self.next.iter().flat_map(Self::gaps));
+        gaps.sort();
+        gaps.dedup();
+        gaps
+    }
+
     /// Draws the tree, one line a node. What stands above already is not opened again.
     pub fn render(&self) -> String {
         let mut out = String::new();
@@ -152,7 +170,7 @@ impl Known {
                     Node {
                         id: parent.id.clone(),
                         role: parent.role.clone(),
-                        kind: if file.is_some() { "file" } else { "missing" }.to_owned(),
+                        kind: if file.is_some() { "file" } else { MISSING }.to_owned(),
                         content_hash: parent.content_hash.clone(),
                         run: None,
                         changed,

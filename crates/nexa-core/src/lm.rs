@@ -453,6 +453,8 @@ pub struct CacheUse {
     pub held: usize,
     /// Tokens of a page.
     pub page_tokens: usize,
+    /// Whether a prompt finds the full pages of what open sequences, or those before them, begin with.
+    pub finds_beginnings: bool,
     /// Tokens of all prompts that were looked for among what was seen before.
     pub asked_tokens: u64,
     /// Tokens of them that were found.
@@ -546,7 +548,7 @@ pub trait LanguageModel: Send {
     fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error>;
 
     /// Takes back the last tokens of a sequence, all but `tokens` of it: guesses that turned out wrong. Only tokens of
-    /// the last step can be taken back.
+    /// the last step can be taken back, before another sequence is opened.
     fn truncate(&mut self, sequence: SequenceId, tokens: usize);
 
     /// Drops a sequence and what is kept of it. Unknown ids are ignored.

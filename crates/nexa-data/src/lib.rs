@@ -10,6 +10,7 @@ pub mod decontaminate;
 pub mod dedup;
 pub mod diff;
 pub mod error;
+pub mod guard;
 pub mod ingest;
 pub mod query;
 pub mod receipt;

@@ -51,6 +51,7 @@ pub(crate) use ask::Asked;
 pub use config::{Config, ResponseSchema};
 pub use forecast::Forecast;
 pub use payments::{Given, Payment, payments};
+pub(crate) use policy::Reader;
 pub use policy::{Filtered, Misfit, OnFailure, Refused, Truncated};
 
 use batch::Batches;
@@ -76,6 +77,7 @@ pub struct Collect {
     source: Source,
     sampling: Arc<Sampling>,
     loader: Option<Arc<dyn ModelLoader>>,
+    reader: Option<Reader>,
 }
 
 /// A collection before its first call.
@@ -105,7 +107,8 @@ impl Collect {
         }
         config.check(teacher.provider())?;
         let sampling = config.sampling()?;
-        let stage = Self { config, teacher, source, sampling: Arc::new(sampling), loader: None };
+        let stage =
+            Self { config, teacher, source, sampling: Arc::new(sampling), loader: None, reader: None };
         stage.schema()?;
         Ok(stage)
     }
@@ -114,6 +117,12 @@ impl Collect {
     #[must_use]
     pub fn with_loader(self, loader: Arc<dyn ModelLoader>) -> Self {
         Self { loader: Some(loader), ..self }
+    }
+
+    /// Has answers that whoever asks cannot read asked for again.
+    #[must_use]
+    pub(crate) fn with_reader(self, reader: Reader) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// Whether its calls cost nothing but this machine's time.
@@ -251,7 +260,7 @@ impl Collect {
 
     fn policy(&self) -> Result<Policy> {
         let Config { on_failure, max_tokens_cap, .. } = self.config;
-        Ok(Policy { on_failure, max_tokens_cap, schema: self.schema()? })
+        Ok(Policy { on_failure, max_tokens_cap, schema: self.schema()?, reader: self.reader.clone() })
     }
 
     /// The schema of answers, if they have one.

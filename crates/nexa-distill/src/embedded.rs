@@ -9,6 +9,7 @@ mod batches;
 mod conduct;
 pub mod families;
 mod faults;
+mod judge;
 mod server;
 mod stats;
 
@@ -19,6 +20,9 @@ pub use stats::Seen;
 
 /// The name of the embedded teacher, as the service and the tables give it.
 pub const MODEL: &str = "nexa/arithmetic-teacher";
+
+/// The name under which it answers where it is asked for a verdict: rules, no model.
+const JUDGE: &str = nexa_core::judging::RULES;
 
 /// Raised whenever the same question, seed and rates would give another answer than before.
 pub const ANSWER_VERSION: u32 = 1;

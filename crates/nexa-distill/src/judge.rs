@@ -1,11 +1,20 @@
-//! Has models judge a teacher's answers by a rubric, one answer at a time or two against each other.
+//! Has models judge answers, one at a time or two against each other: a teacher's, or those of models that were
+//! evaluated.
 //!
 //! Judges are asked as teachers are: each call is counted in the same budget and ledger, and an answer that was paid for
-//! is never paid for again. Every verdict is kept with its explanation; a row's score is the mean over its judges of the
-//! mean over their readable verdicts, from 1 to 5.
+//! is never paid for again. A verdict that cannot be read is asked for again, twice at most, and kept then with what is
+//! wrong. Every verdict is kept with its explanation, who gave it and a hash of what was asked; a row's score is the mean
+//! over its judges of the mean over their readable verdicts, from 1 to 5. What verdicts say beyond that is computed from
+//! them by `nexa-eval`.
 
+mod config;
+mod instructions;
+mod logprobs;
+mod mt_bench;
 mod prompt;
+mod question;
 mod rubric;
+mod subject;
 mod tally;
 mod verdict;
 
@@ -13,104 +22,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nexa_core::artifact::Kind;
-use nexa_core::columns;
 use nexa_core::env::Environment;
 use nexa_core::event::Event;
+use nexa_core::judging::{self, Verdict};
 use nexa_core::lm::ModelLoader;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::Row;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::collect::{self, Asked, Collect, Misfit, OnFailure, ResponseSchema};
+use crate::collect::Collect;
 use crate::error::{check, check_share};
-use crate::teacher::TeacherSpec;
-use crate::{Error, Result, table};
+use crate::{Error, Result};
 
-pub use rubric::{Criterion, Item, Rubric};
+pub use config::{Config, Mode, Protocol, RubricSource};
+pub use rubric::{Criterion, Item, Rubric, Rubrics};
 
-use prompt::Question;
-use tally::{Tally, Verdict};
+use instructions::Instructions;
+use prompt::Prompt;
+use question::Question;
+use subject::Subjects;
+use tally::Tally;
 
 const STAGE: &str = "distill.judge";
-/// The file of all verdicts.
-const VERDICTS: &str = "verdicts.parquet";
+/// The role of a teacher's answers.
+const OUTPUTS_ROLE: &str = "outputs";
 
-/// What is compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Each answer by itself.
-    #[default]
-    Single,
-    /// The answers to one prompt in pairs, in both orders; a judge that follows the order has judged a tie.
-    Pairs,
-}
-
-/// Who judges, by what.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The rubric: a file of YAML or JSON, with `criteria` of five levels or a `checklist`.
-    pub rubric: PathBuf,
-    /// The judges, named as teachers are. Several are a jury.
-    pub judges: Vec<String>,
-    /// Single answers or pairs. Default `single`.
-    pub mode: Mode,
-    /// Verdicts of each judge on each answer or pair. Default 1.
-    pub samples: u32,
-    /// Sampling temperature. Default 0, at which a judge is most like itself.
-    pub temperature: f64,
-    /// The longest verdict, in tokens. Default 1024.
-    pub max_tokens: u64,
-    /// The seed of sample 0; sample `k` has this plus `k`. Default 0.
-    pub seed: u64,
-    /// Judges this many rows from the beginning. Default: all.
-    pub limit: Option<usize>,
-    /// The share of verdicts that may be unreadable without failing the stage. Default 0.2.
-    pub max_unreadable_share: f64,
-    /// Tells the judges' APIs the shape of verdicts, so that they cannot write anything else. Default: where the judge is
-    /// named by a provider whose API takes a schema; of a URL it is not known.
-    pub constrain: Option<bool>,
-    /// Calls under way at once, at most; does not change the result. Default 64.
-    pub max_concurrent_requests: usize,
-    /// Further attempts for a call that failed in passing; does not change the result. Default 6.
-    pub max_retries: u32,
-    /// Seconds after which a call counts as failed; does not change the result. Default 120.
-    pub timeout_s: u64,
-    /// The ceiling on what this run may spend on calls, in US dollars; does not change the result. Default: that of
-    /// `nexa.yaml`, if any.
-    pub max_cost_usd: Option<f64>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            rubric: PathBuf::from("rubric.yaml"),
-            judges: Vec::new(),
-            mode: Mode::Single,
-            samples: 1,
-            temperature: 0.0,
-            max_tokens: 1024,
-            seed: 0,
-            limit: None,
-            max_unreadable_share: 0.2,
-            constrain: None,
-            max_concurrent_requests: 64,
-            max_retries: 6,
-            timeout_s: 120,
-            max_cost_usd: None,
-        }
-    }
-}
-
-/// The stage `distill.judge`: role `outputs` in, for the judge `local` also `teacher`; scores and verdicts out.
+/// The stage `distill.judge`: role `outputs` in, or `evaluation` and perhaps `versus`, for the judge `local` also
+/// `teacher`; scores and verdicts out.
 #[derive(Debug, Clone)]
 pub struct Judge {
     config: Config,
-    rubric_file: PathBuf,
-    rubric: Rubric,
-    judges: Vec<Collect>,
+    rubric_file: Option<PathBuf>,
+    rubrics: Option<Rubrics>,
+    /// For each mode, how the judges are asked: one mode's verdicts have another shape than the other's.
+    single: Vec<Collect>,
+    pairs: Vec<Collect>,
 }
 
 impl Judge {
@@ -124,70 +70,90 @@ impl Judge {
             .that(!config.judges.is_empty(), "name at least one teacher: `judges=[openai:gpt-4o]`")?;
         check(STAGE, "samples", config.samples).that(config.samples > 0, "there must be at least one")?;
         check_share(STAGE, "max_unreadable_share", config.max_unreadable_share)?;
-        let rubric_file = folder.join(&config.rubric);
-        let rubric = Rubric::read(&rubric_file)?;
-        let judges = config
-            .judges
-            .iter()
-            .enumerate()
-            .map(|(position, judge)| {
-                let is_first = !config.judges[..position].contains(judge);
-                check(STAGE, "judges", judge)
-                    .that(is_first, "each judge is asked once; `samples` asks again")?;
-                check(STAGE, "judges", judge).that(judge != "embedded", "it can only solve word problems")?;
-                Collect::new(config.asking(judge, verdict::schema(&rubric, config.mode))?, environment)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { config, rubric_file, rubric, judges })
+        for (position, judge) in config.judges.iter().enumerate() {
+            let is_first = !config.judges[..position].contains(judge);
+            check(STAGE, "judges", judge).that(is_first, "each judge is asked once; `samples` asks again")?;
+        }
+        let (rubrics, rubric_file) = rubrics(&config, folder)?;
+        let asking = |mode: Mode| -> Result<Vec<Collect>> {
+            let schema = rubrics.as_ref().and_then(Rubrics::any).map(|rubric| verdict::schema(rubric, mode));
+            let judge = |position| Collect::new(config.asking(position, schema.clone())?, environment);
+            (0..config.judges.len()).map(judge).collect()
+        };
+        let (single, pairs) = (asking(Mode::Single)?, asking(Mode::Pairs)?);
+        Ok(Self { config, rubric_file, rubrics, single, pairs })
     }
 
     /// Lets a checkpoint be a judge, named `local`; `loader` opens it.
     #[must_use]
     pub fn with_loader(self, loader: &Arc<dyn ModelLoader>) -> Self {
-        let judges = self.judges.into_iter().map(|judge| judge.with_loader(Arc::clone(loader))).collect();
-        Self { judges, ..self }
+        let with_loader = |judges: Vec<Collect>| {
+            judges.into_iter().map(|judge| judge.with_loader(Arc::clone(loader))).collect()
+        };
+        Self { single: with_loader(self.single), pairs: with_loader(self.pairs), ..self }
     }
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
-        let outputs = context.inputs.require("outputs")?;
-        let place = outputs.file("parquet")?;
-        let mut rows = table::read(context, outputs)?;
-        rows.truncate(self.config.limit.unwrap_or(usize::MAX));
-        table::required_column(None, columns::TEACHER_OUTPUT, &rows[0], &place)?;
-        let questions = match self.config.mode {
-            Mode::Single => prompt::singles(rows.len()),
-            Mode::Pairs => prompt::pairs(&rows),
+        let subjects = Subjects::read(context, self.config.limit)?;
+        let mode = self.mode(&subjects)?;
+        let questions = match mode {
+            Mode::Single => question::singles(&subjects, self.config.protocol),
+            Mode::Pairs => question::pairs(&subjects, self.config.protocol),
         };
+        let rows = subjects.judged().len();
         if questions.is_empty() {
             let message = "no prompt has two answers to compare".to_owned();
-            return Err(Error::NothingLeft { stage: STAGE, rows: rows.len(), message });
+            return Err(Error::NothingLeft { stage: STAGE, rows, message });
         }
-        let prompts: Vec<Row> = questions
+        let unanswered = subjects.unanswered();
+        if unanswered > 0 {
+            context.emit(Event::warning(format!(
+                "{unanswered} of {rows} items have no answer to judge; they have no score"
+            )));
+        }
+        let instructions = Arc::new(Instructions::new(&self.config, self.rubrics.clone(), mode));
+        let prompts: Vec<Prompt> = questions
             .iter()
-            .enumerate()
-            .map(|(position, question)| prompt::row(position, question, &rows, &self.rubric))
-            .collect();
-        let mut tally = Tally::new(&rows);
-        for (judge, named) in self.judges.iter().zip(&self.config.judges) {
-            for Asked { row, sample_index, answer } in judge.ask(context, &prompts, &place)? {
-                let question = questions[row];
-                let read = match answer {
-                    Ok(text) => self.read(&text, question),
-                    Err(kind) => Err((kind.to_owned(), String::new())),
+            .map(|question| instructions.prompt(question, &subjects))
+            .collect::<Result<_>>()?;
+        let asked: Vec<Row> =
+            prompts.iter().enumerate().map(|(position, prompt)| prompt.row(position)).collect();
+        let judges = match mode {
+            Mode::Single => &self.single,
+            Mode::Pairs => &self.pairs,
+        };
+        let mut tally = Tally::new(&subjects, instructions.highest());
+        for (judge, named) in judges.iter().zip(&self.config.judges) {
+            let reader = Arc::clone(&instructions);
+            let judge = judge.clone().with_reader(Arc::new(move |text: &str| reader.read(text).err()));
+            for asked in judge.ask(context, &asked, &subjects.place)? {
+                let question = questions[asked.row];
+                let verdict = Verdict {
+                    judge: named.clone(),
+                    prompt_hash: Some(prompts[asked.row].hash()),
+                    ..verdict_on(&question, &subjects)
                 };
-                tally.add(Verdict { question, judge: named.clone(), sample_index, read });
+                tally.add(question, instructions.verdict(verdict, asked));
             }
         }
+        context.state("unanswered", unanswered)?;
+        context.state("mode", mode)?;
         self.write(context, &tally)
     }
 
-    /// Reads a verdict; what is not readable is kept, with what is wrong.
-    fn read(&self, text: &str, question: Question) -> Result<verdict::Read, (String, String)> {
-        let read = match question.order {
-            None => verdict::scores(text, &self.rubric),
-            Some(_) => verdict::winner(text),
-        };
-        read.map_err(|message| (message, text.to_owned()))
+    /// The mode: as it is set, else by the inputs.
+    fn mode(&self, subjects: &Subjects) -> Result<Mode> {
+        match (self.config.mode, subjects.is_versus) {
+            (Some(Mode::Single), true) => Err(Error::BadSetting {
+                stage: STAGE,
+                key: "mode".to_owned(),
+                value: "single".to_owned(),
+                message: "two evaluations are compared in pairs; leave `versus` or `mode` out".to_owned(),
+            }),
+            (Some(mode), _) => Ok(mode),
+            (None, true) => Ok(Mode::Pairs),
+            (None, false) => Ok(Mode::Single),
+        }
     }
 
     fn write(&self, context: &Context<'_>, tally: &Tally<'_>) -> Result<()> {
@@ -199,44 +165,63 @@ impl Judge {
         let tables = context.services.tables;
         let scores = tally.scores();
         tables.write(&context.output.join("parquet"), &scores)?;
-        tables.write(&context.output.join(VERDICTS), &tally.rows())?;
+        tables.write(&context.output.join(judging::FILE), &tally.rows())?;
         if unreadable > 0 {
             context.emit(Event::warning(format!(
-                "{unreadable} of {total} verdicts could not be read; they stand in `{VERDICTS}`, with what is wrong"
+                "{unreadable} of {total} verdicts could not be read, though they were asked for again; they stand in `{}`, \
+                 with what is wrong",
+                judging::FILE
             )));
         }
-        let known: Vec<f64> = scores.iter().filter_map(|row| row[columns::SCORE].as_f64()).collect();
+        let known: Vec<f64> =
+            scores.iter().filter_map(|row| row[nexa_core::columns::SCORE].as_f64()).collect();
         let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
         context.set_rows(scores.len() as u64);
         context.state("judges", &self.config.judges)?;
-        context.state("rubric", self.rubric.name())?;
+        context.state("protocol", self.config.protocol)?;
+        if let Some(rubrics) = &self.rubrics {
+            context.state("rubric", rubrics.name())?;
+        }
         context.state("verdicts", total)?;
         context.state("unreadable", unreadable)?;
+        context.state("asked_again", tally.repeated())?;
         context.state("mean_score", tally::rounded(mean))?;
         Ok(())
     }
 }
 
-impl Config {
-    /// How one of the judges is asked.
-    fn asking(&self, judge: &str, schema: Map<String, Value>) -> Result<collect::Config> {
-        let takes_schema = judge.parse::<TeacherSpec>()?.provider().takes_schema();
-        let is_told = self.constrain.unwrap_or(takes_schema);
-        Ok(collect::Config {
-            teacher: judge.to_owned(),
-            temperature: self.temperature,
-            max_tokens: self.max_tokens,
-            samples_per_prompt: self.samples,
-            seed: self.seed,
-            max_concurrent_requests: self.max_concurrent_requests,
-            max_retries: self.max_retries,
-            timeout_s: self.timeout_s,
-            max_cost_usd: self.max_cost_usd,
-            response_schema: is_told.then_some(ResponseSchema::Inline(schema)),
-            // A verdict is read wherever it stands in an answer, and what is not readable is kept and counted.
-            on_failure: OnFailure { schema: Misfit::Keep, ..OnFailure::default() },
-            ..collect::Config::default()
-        })
+/// The rubrics of a configuration that has some, and the file that they came from.
+fn rubrics(config: &Config, folder: &Path) -> Result<(Option<Rubrics>, Option<PathBuf>)> {
+    match (config.protocol, &config.rubric) {
+        (Protocol::MtBench, _) => Ok((None, None)),
+        (Protocol::Rubric, RubricSource::File(file)) => {
+            let file = folder.join(file);
+            Ok((Some(Rubrics::read(&file)?), Some(file)))
+        }
+        (Protocol::Rubric, RubricSource::Inline(rubrics)) => {
+            rubrics.check().map_err(|message| Error::BadRubric { place: "rubric".to_owned(), message })?;
+            Ok((Some(rubrics.as_ref().clone()), None))
+        }
+    }
+}
+
+/// A verdict on a question, before anything was said.
+fn verdict_on(question: &Question, subjects: &Subjects) -> Verdict {
+    let subject = &subjects.all[question.subject];
+    let other = question.other.map(|(other, _)| &subjects.all[other]);
+    Verdict {
+        id: subject.name(),
+        other_id: other.map(subject::Subject::name),
+        model: subject.model.clone(),
+        other_model: other.and_then(|other| other.model.clone()),
+        task: subject.task.clone(),
+        domain: subject.domain.clone(),
+        group: subject.group.clone(),
+        turn: question.turn,
+        order: question.other.map(|(_, order)| order),
+        length: Some(subject.length(question.turn)),
+        other_length: other.map(|other| other.length(question.turn)),
+        ..Verdict::default()
     }
 }
 
@@ -250,17 +235,30 @@ impl Stage for Judge {
     }
 
     fn code_version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
-        // How each judge is asked is what a collection of it would have in its key.
-        json!({
-            "rubric": self.rubric,
+        // How each judge is asked follows from its name, where it is, and the rest; a record can be followed again.
+        let of_judges =
+            |key: &str| self.single.iter().map(|judge| judge.config()[key].take()).collect::<Vec<_>>();
+        let mut value = json!({
+            "protocol": self.config.protocol,
             "mode": self.config.mode,
+            "show_reference": self.config.show_reference,
+            "samples": self.config.samples,
+            "temperature": self.config.temperature,
+            "max_tokens": self.config.max_tokens(),
+            "top_logprobs": self.config.top_logprobs,
+            "constrain": self.config.constrain,
             "limit": self.config.limit,
-            "judges": self.judges.iter().map(Stage::config).collect::<Vec<_>>(),
-        })
+            "judges": of_judges("teacher"),
+            "sources": of_judges("source"),
+        });
+        if let Some(rubrics) = &self.rubrics {
+            value["rubric"] = json!(rubrics);
+        }
+        value
     }
 
     fn seed(&self) -> u64 {
@@ -268,10 +266,57 @@ impl Stage for Judge {
     }
 
     fn outside_files(&self) -> Vec<PathBuf> {
-        vec![self.rubric_file.clone()]
+        self.rubric_file.clone().into_iter().collect()
     }
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.make(context)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::subject::{Subject, Turn};
+    use super::*;
+
+    /// A subject with so many turns of question and answer.
+    pub(super) fn answered(turns: &[(&str, &str)]) -> Subject {
+        let turn = |(question, answer): &(&str, &str)| Turn {
+            question: (*question).to_owned(),
+            reference: None,
+            answer: (*answer).to_owned(),
+        };
+        Subject {
+            id: json!("a"),
+            model: None,
+            task: None,
+            domain: None,
+            group: None,
+            turns: turns.iter().map(turn).collect(),
+        }
+    }
+
+    /// Subjects that are judged, all of them.
+    pub(super) fn subjects(all: Vec<Subject>) -> Subjects {
+        Subjects { judged: all.len(), all, is_versus: false, place: PathBuf::new() }
+    }
+
+    #[test]
+    fn a_record_can_be_followed_again() {
+        let rubric = rubric::tests::rubric(rubric::tests::CRITERIA).unwrap();
+        let config = Config {
+            rubric: RubricSource::Inline(Box::new(Rubrics::Shared(rubric))),
+            judges: vec!["http://127.0.0.1:1/v1#m".to_owned(), "openai:gpt-4o".to_owned()],
+            top_logprobs: Some(5),
+            ..Config::default()
+        };
+        let environment = Environment::of([]);
+        let record = Judge::new(config, Path::new("."), &environment).unwrap().config();
+        let followed = nexa_core::config::from_value(record.clone(), "record").unwrap();
+        assert_eq!(Judge::new(followed, Path::new("."), &environment).unwrap().config(), record);
+        let elsewhere = Environment::of([("OPENAI_BASE_URL", "http://127.0.0.1:2/v1")]);
+        let followed = nexa_core::config::from_value(record, "record").unwrap();
+        let error = Judge::new(followed, Path::new("."), &elsewhere).unwrap_err().to_string();
+        assert!(error.contains("source"), "{error}");
     }
 }

@@ -11,6 +11,8 @@
 //! | [`evaluation`] | such an artifact read back |
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
+//! | [`guard`] | how well guard rules tell what should be blocked |
+//! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
 //!
 //! No number leaves this crate without its interval, and no two models are compared without a paired test. Models are
@@ -23,7 +25,9 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod facts;
 pub mod feedback;
+pub mod guard;
 pub mod harness;
+pub mod judge;
 pub mod leaderboard;
 pub mod metric;
 pub mod predictions;

@@ -1,6 +1,7 @@
 //! What goes wrong in the engine and around its port.
 
 use std::io;
+use std::path::PathBuf;
 
 use nexa_core::{Diagnose, ExitCode, lm};
 
@@ -31,6 +32,12 @@ pub enum Error {
         /// Those of the request that was refused; 0 where nobody has counted them yet.
         tokens: usize,
     },
+    /// A rule of the server is against a prompt.
+    #[error("the prompt was refused by the rule `{rule}`")]
+    Refused {
+        /// The rule.
+        rule: String,
+    },
     /// The engine finishes what it has and takes nothing new.
     #[error("the engine is shutting down")]
     Draining,
@@ -53,6 +60,22 @@ pub enum Error {
     /// Loading the model panicked; the panic was shown by the thread.
     #[error("load the model: its thread panicked")]
     LoadPanicked,
+    /// The program of another engine cannot be started or looked after.
+    #[error("run {}: {source}", command.display())]
+    EngineCommand {
+        /// The program.
+        command: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The program of another engine has ended by itself.
+    #[error("{} has ended with {status}; what it said of that stands above", command.display())]
+    EngineEnded {
+        /// The program.
+        command: PathBuf,
+        /// Its exit status.
+        status: String,
+    },
     /// The host's name has no address.
     #[error("resolve host `{host}`: {message}")]
     Host {
@@ -102,11 +125,17 @@ impl Diagnose for Error {
                 }
                 _ => None,
             },
+            Self::EngineCommand { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
+                "install vLLM where this machine finds it, or name the program with `--vllm PATH`".to_owned(),
+            ),
             Self::Host { .. } => Some("check the spelling of `--host`".to_owned()),
             Self::EngineConfig { .. }
+            | Self::Refused { .. }
             | Self::Draining
             | Self::Stopped { .. }
             | Self::Start { .. }
+            | Self::EngineCommand { .. }
+            | Self::EngineEnded { .. }
             | Self::LoadPanicked => None,
         }
     }
@@ -115,11 +144,14 @@ impl Diagnose for Error {
         match self {
             Self::Model(error) => error.exit_code(),
             Self::EngineConfig { .. } => ExitCode::Config,
+            Self::Refused { .. } => ExitCode::Failure,
             Self::Exposed { .. } => ExitCode::Usage,
             Self::QueueFull { .. }
             | Self::QueueTokensFull { .. }
             | Self::Draining
             | Self::Stopped { .. }
+            | Self::EngineCommand { .. }
+            | Self::EngineEnded { .. }
             | Self::Host { .. }
             | Self::Bind { .. } => ExitCode::Unavailable,
             Self::Start { .. } | Self::LoadPanicked => ExitCode::Failure,

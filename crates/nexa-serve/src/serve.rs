@@ -2,14 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use nexa_core::env::Secret;
 use nexa_core::event::Cancel;
+use nexa_core::guard::Guard;
 use nexa_core::hosts;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::api::{self, Door};
@@ -43,6 +47,8 @@ pub struct ServerConfig {
     pub aliases: Vec<String>,
     /// The folder from which requests may load adapters; without one, none can be loaded.
     pub lora_folder: Option<PathBuf>,
+    /// What prompts and answers are held against.
+    pub guard: Option<Arc<dyn Guard>>,
     /// The largest body of a request.
     pub max_body_bytes: usize,
     /// Pages of other origins whose scripts may read replies.
@@ -61,6 +67,7 @@ impl Default for ServerConfig {
             keep_alive: Duration::from_secs(10),
             aliases: Vec::new(),
             lora_folder: None,
+            guard: None,
             max_body_bytes: 4 << 20,
             cors_origins: Vec::new(),
         }
@@ -86,19 +93,56 @@ pub fn serve<E: From<Error> + Send + 'static>(
     tell: impl FnMut(Life),
     cancel: &Cancel,
 ) -> Result<(), E> {
+    in_runtime(cancel, |shutdown| run(load, config, tell, shutdown))
+}
+
+/// Runs a server, which is told when `cancel` is set, on a runtime of its own.
+pub(crate) fn in_runtime<'a, E: From<Error>, F: Future<Output = Result<(), E>>>(
+    cancel: &'a Cancel,
+    run: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send + 'a>>) -> F,
+) -> Result<(), E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("nexa-serve")
         .build()
         .map_err(|source| Error::Start { what: "the server's runtime", source })?;
-    let result = runtime.block_on(run(load, config, tell, async {
+    let result = runtime.block_on(run(Box::pin(async {
         while !cancel.is_cancelled() {
             tokio::time::sleep(CANCEL_POLL).await;
         }
-    }));
+    })));
     // Connections that did not close in time are cut.
     runtime.shutdown_background();
     result
+}
+
+/// A server that accepts connections.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    close: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Binds the address of a configuration, and lets a router answer there.
+    ///
+    /// # Errors
+    /// Fails when the address would be open to others without a key, or cannot be had.
+    pub(crate) async fn begin(config: &ServerConfig, router: Router) -> Result<Self, Error> {
+        let (listener, address) = bind(config).await?;
+        let (close, closing) = watch::channel(false);
+        let connections = Connections { router, header_timeout: config.read_timeout, closing };
+        Ok(Self { address, close, server: tokio::spawn(connections.serve(listener)) })
+    }
+
+    /// Accepts no more, and gives what is being written a while.
+    pub(crate) async fn end(self) {
+        let Self { close, mut server, .. } = self;
+        drop(close);
+        if timeout(CLOSE_TIMEOUT, &mut server).await.is_err() {
+            server.abort();
+        }
+    }
 }
 
 /// Binds the address, loads a model, and serves it until `shutdown` completes.
@@ -116,12 +160,9 @@ pub async fn run<E: From<Error> + Send + 'static>(
     mut tell: impl FnMut(Life),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), E> {
-    let (listener, address) = bind(config).await?;
     let door = Arc::new(Door::new(config));
-    let (close, closing) = watch::channel(false);
-    let connections =
-        Connections { router: api::router(Arc::clone(&door)), header_timeout: config.read_timeout, closing };
-    let mut server = tokio::spawn(connections.serve(listener));
+    let listening = Listening::begin(config, api::router(Arc::clone(&door))).await?;
+    let address = listening.address;
     tell(Life::Listening(address));
 
     let life = async {
@@ -146,10 +187,7 @@ pub async fn run<E: From<Error> + Send + 'static>(
             engine.abort();
         }
     }
-    drop(close);
-    if timeout(CLOSE_TIMEOUT, &mut server).await.is_err() {
-        server.abort();
-    }
+    listening.end().await;
     outcome
 }
 

@@ -98,11 +98,16 @@ pub(crate) enum Command {
     /// Evaluates a checkpoint on the held-out split, or by tasks such as gsm8k.
     #[command(after_help = EVALUATE_KEYS)]
     Evaluate(EvaluateArgs),
+    /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
+    #[command(after_help = JUDGE_KEYS)]
+    Judge(Box<JudgeArgs>),
     /// Ranks the evaluated checkpoints of a project.
     Leaderboard,
     /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
     #[command(after_help = FEEDBACK_KEYS)]
     Feedback(FeedbackArgs),
+    /// Measures guard rules on labelled texts: what they catch, and what they block for nothing.
+    Guard(GuardArgs),
     /// Serves a checkpoint over HTTP.
     #[command(alias = "serve")]
     Inference(InferenceArgs),
@@ -172,6 +177,20 @@ pub(crate) struct FeedbackArgs {
     pub(crate) inputs_output: Option<String>,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct GuardArgs {
+    /// The rules, as `nexa inference --guard` takes them.
+    pub(crate) rules: PathBuf,
+    /// Texts (`text` or `prompt`) with a `label`: `unsafe` or `safe`; JSONL, CSV or Parquet.
+    pub(crate) data: PathBuf,
+    /// Exits with 1 where a smaller share of what should be blocked is caught.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) min_recall: Option<f64>,
+    /// Exits with 1 where a larger share of what should not be blocked is.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) max_false_positives: Option<f64>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -493,6 +512,9 @@ pub(crate) struct TagArgs {
     /// Takes the tag away.
     #[arg(long, requires = "tag", conflicts_with = "moves")]
     pub(crate) delete: bool,
+    /// Gives the tag back to the version that had it before.
+    #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete"])]
+    pub(crate) rollback: bool,
     /// Lists every change that was made, and by whom.
     #[arg(long, conflicts_with = "tag")]
     pub(crate) history: bool,
@@ -745,6 +767,84 @@ pub(crate) struct EvaluateArgs {
     pub(crate) stage: StageArgs,
 }
 
+/// The settings of judging, for the help.
+const JUDGE_KEYS: &str = "\
+Judges are named as teachers are: `openai:gpt-4o`, `http://host:port/v1#model`, `local:CHECKPOINT`; `embedded` goes by rules.
+Settings: protocol, rubric, judges, mode, show_reference, samples, temperature, max_tokens, top_logprobs, seed, limit,
+max_unreadable_share, constrain, max_concurrent_requests, max_requests_per_minute, max_tokens_per_minute, max_retries,
+timeout_s, max_cost_usd.";
+
+#[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct JudgeArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<JudgeCommand>,
+    #[command(flatten)]
+    pub(crate) ask: JudgeAskArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeAskArgs {
+    /// The evaluation whose answers are judged; the newest where neither this nor --outputs is given.
+    #[arg(long, value_name = "EVALUATION")]
+    pub(crate) evaluation: Option<String>,
+    /// Another evaluation of the same items: judges compare the answers of both, in both orders.
+    #[arg(long, value_name = "EVALUATION", requires = "evaluation")]
+    pub(crate) versus: Option<String>,
+    /// Answers of a teacher, instead.
+    #[arg(long, value_name = "TEACHER_OUTPUTS", conflicts_with_all = ["evaluation", "versus"])]
+    pub(crate) outputs: Option<String>,
+    /// The judges; several are a jury.
+    #[arg(long, value_name = "JUDGE", value_delimiter = ',')]
+    pub(crate) judges: Vec<String>,
+    /// The rubric: criteria with five levels, a checklist, or in the form of BiGGen-Bench.
+    #[arg(long, value_name = "FILE", conflicts_with = "mt_bench")]
+    pub(crate) rubric: Option<PathBuf>,
+    /// Judges as MT-bench does, turn by turn, from 1 to 10.
+    #[arg(long)]
+    pub(crate) mt_bench: bool,
+    /// Verdicts of each judge on each answer or pair.
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<u32>,
+    /// Judges only the first so many items.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Spends at most this many US dollars.
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_cost: Option<f64>,
+    /// Ends with exit code 1 where a mean score, of the whole or of a criterion, is below this; of two models, where the
+    /// win rate of the first one is, from 0 to 1.
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) fail_below: Option<f64>,
+    #[command(flatten)]
+    pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JudgeCommand {
+    /// Tells what verdicts come to: scores, win rates, ratings, and how far judges can be trusted.
+    Report(JudgeReportArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct JudgeReportArgs {
+    /// The verdicts: artifacts by id, name or path; the newest where none is named. Pairs of several give one rating.
+    pub(crate) verdicts: Vec<String>,
+    /// All verdicts of the project.
+    #[arg(long, conflicts_with = "verdicts")]
+    pub(crate) all: bool,
+    /// What people said of the same items: a table with `id` and `score` or `preference` (`first`, `second`, `tie`), or
+    /// `review` for the decisions of reviewers.
+    #[arg(long, value_name = "FILE|review")]
+    pub(crate) labels: Option<PathBuf>,
+    /// As in `nexa judge`.
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) fail_below: Option<f64>,
+    /// The seed of resampling.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
 /// A model that answers, and how it is kept in memory.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ServedModelArgs {
@@ -784,6 +884,16 @@ pub(crate) struct InferenceArgs {
     /// The port to listen on; 0 takes a free one.
     #[arg(long, short, default_value_t = 8000)]
     pub(crate) port: u16,
+    /// What computes: our own engine, or `vllm serve`, which is started on the checkpoint and stood before with the same keys
+    /// and limits.
+    #[arg(long, default_value = "native", value_parser = ["native", "vllm"])]
+    pub(crate) engine: String,
+    /// The program of `--engine vllm`.
+    #[arg(long, value_name = "PATH", default_value = "vllm")]
+    pub(crate) vllm: PathBuf,
+    /// Further arguments of `vllm serve`, after `--`.
+    #[arg(last = true, value_name = "VLLM ARGUMENT")]
+    pub(crate) vllm_args: Vec<String>,
     /// Guesses so many tokens at a time from those before them; answers stay the same.
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     pub(crate) speculate: usize,
@@ -806,6 +916,9 @@ pub(crate) struct InferenceArgs {
     /// Lets requests load adapters from below a folder, with `POST /v1/load_lora_adapter`.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) lora_folder: Option<PathBuf>,
+    /// Holds prompts and answers against the rules of a file: phrases, patterns, sensitive values. `docs/guardrails.md` shows one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guard: Option<PathBuf>,
     /// Whom and how long the server answers.
     #[command(flatten)]
     pub(crate) access: AccessArgs,

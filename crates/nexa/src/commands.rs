@@ -15,9 +15,11 @@ mod evaluate;
 mod facts;
 mod feedback;
 mod gc;
+mod guard;
 mod inference;
 mod init;
 mod inspect;
+mod judge;
 mod leaderboard;
 mod lineage;
 mod model;
@@ -60,7 +62,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             DistillCommand::Problems(args) => stage::run(global, "distill.problems", &args, &[]),
             DistillCommand::Inputs(args) => convention::inputs(global, &args),
             DistillCommand::Collect(args) => collect::run(global, args),
-            DistillCommand::Judge(args) => stage::run(global, "distill.judge", &args, &[]),
+            DistillCommand::Judge(args) => judge::of_outputs(global, &args),
             DistillCommand::Filter(args) => stage::run(global, "distill.filter", &args, &[]),
             DistillCommand::Thresholds(args) => thresholds::run(global, &args),
             DistillCommand::Regenerate(args) => regenerate::run(global, &args),
@@ -80,8 +82,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Clean { table }) => bench::clean(&table),
         Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
         Command::Evaluate(args) => evaluate::run(global, args),
+        Command::Judge(args) => judge::run(global, &args),
         Command::Leaderboard => leaderboard::run(global),
         Command::Feedback(args) => feedback::run(global, args),
+        Command::Guard(args) => guard::run(global, &args),
         Command::Inference(args) => inference::run(global, args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),

@@ -64,10 +64,6 @@ const LATER: &[(&str, &str)] = &[
         "tune",
         "sweeps are not part of this version; run `nexa train` with `key=value` overrides and compare in `nexa ui`",
     ),
-    (
-        "judge",
-        "`nexa distill judge` judges a teacher's answers; `nexa evaluate` scores exact answers and bits per byte",
-    ),
 ];
 
 /// Replaces old words at the place of the command.

@@ -186,7 +186,12 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "distill.judge",
         makes: Kind::Verdicts,
         name: "verdicts",
-        roles: &[required("outputs", Kind::TeacherOutputs), optional("teacher", Kind::Checkpoint)],
+        roles: &[
+            optional("outputs", Kind::TeacherOutputs),
+            optional("evaluation", Kind::Evaluation),
+            optional("versus", Kind::Evaluation),
+            optional("teacher", Kind::Checkpoint),
+        ],
         seeded: true,
         build: |value, place, lab| {
             let environment = Environment::load(lab.root())?;

@@ -54,6 +54,15 @@ pub enum Tagged {
     },
 }
 
+/// What a tag was taken from and given back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RolledBack {
+    /// The version that had it.
+    pub from: u32,
+    /// The version that has it again.
+    pub to: u32,
+}
+
 /// The tags of a project.
 #[derive(Debug, Clone)]
 pub struct Tags<'a> {
@@ -162,6 +171,38 @@ impl<'a> Tags<'a> {
         let version = self.version(name, tag)?;
         self.append(name, tag, None, by)?;
         Ok(version)
+    }
+
+    /// Gives a tag back to the version that had it before the one that has it now, durably. Done again, it goes on to the one
+    /// before that.
+    ///
+    /// # Errors
+    /// Fails when no version has the tag, when none had it before, when that one is no longer there, or the log cannot be
+    /// written.
+    pub fn roll_back(&self, name: &str, tag: &str, by: &str) -> Result<RolledBack> {
+        let _lock = store::lock(self.lab)?;
+        let from = self.version(name, tag)?;
+        let mut versions: Vec<u32> = Vec::new();
+        for change in self.history()?.into_iter().filter(|change| change.name == name && change.tag == tag) {
+            match change.version {
+                // A version that comes back takes its successor's place.
+                Some(version) if versions.iter().rev().nth(1) == Some(&version) => {
+                    versions.pop();
+                }
+                Some(version) => versions.push(version),
+                None => {}
+            }
+        }
+        let before = versions.into_iter().rev().find(|&version| version != from);
+        let to = before.ok_or_else(|| Error::NotFound {
+            what: "tag",
+            name: format!("{name}:{tag} before v{from}"),
+            hint: Some("`nexa data tag --history` lists every change".to_owned()),
+        })?;
+        let id = ArtifactId { project: self.project.name().to_owned(), name: name.to_owned(), version: to };
+        super::Store::new(self.lab).get(&id)?;
+        self.append(name, tag, Some(to), by)?;
+        Ok(RolledBack { from, to })
     }
 
     fn append(&self, name: &str, tag: &str, version: Option<u32>, by: &str) -> Result<()> {

@@ -1,6 +1,8 @@
 //! Tags, what they lead to, what retention removes, and what a kill leaves of that.
 
-use nexa_core::artifact::{Change, Collection, Kind, Reason, Remains, Retention, Store, Tagged, Tags};
+use nexa_core::artifact::{
+    Change, Collection, Kind, Reason, Remains, Retention, RolledBack, Store, Tagged, Tags,
+};
 use nexa_core::run::{self, Status};
 use nexa_core::stage::Inputs;
 use nexa_core::{Error, ExitCode, files, lineage};
@@ -51,6 +53,23 @@ fn a_tag_leads_to_a_version_until_it_is_moved() {
     assert!(tags.all().unwrap().is_empty());
     let told: Vec<_> = tags.history().unwrap().into_iter().map(|one| (one.version, one.by)).collect();
     assert_eq!(told, [(Some(1), "ana".into()), (Some(2), "ana".into()), (None, "bo".into())]);
+}
+
+#[test]
+fn a_tag_goes_back_the_way_it_came() {
+    let lab = three_versions();
+    let (store, tags) = (Store::new(&lab.lab), Tags::new(&lab.lab, "tutor").unwrap());
+    for version in 1..=3 {
+        let artifact = store.resolve("tutor", &format!("rows@v{version}")).unwrap();
+        tags.set(&artifact, "prod", Change { moves: true, ..BY_ANA }).unwrap();
+    }
+    let back = |from, to| assert_eq!(tags.roll_back("rows", "prod", "bo").unwrap(), RolledBack { from, to });
+    back(3, 2);
+    back(2, 1);
+    let error = tags.roll_back("rows", "prod", "bo").unwrap_err();
+    assert!(error.to_string().contains("rows:prod before v1"), "{error}");
+    assert_eq!(store.resolve("tutor", "rows:prod").unwrap().id().version, 1);
+    assert!(tags.roll_back("rows", "test", "bo").is_err());
 }
 
 #[test]

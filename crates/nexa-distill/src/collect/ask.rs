@@ -7,6 +7,7 @@ use nexa_core::table::Row;
 
 use super::Collect;
 use crate::Result;
+use crate::client::Answer;
 
 /// What came of one prompt, in one sample.
 #[derive(Debug)]
@@ -15,8 +16,10 @@ pub(crate) struct Asked {
     pub(crate) row: usize,
     /// Which of several samples this is.
     pub(crate) sample_index: u32,
-    /// The text of the answer, or the word for why there is none.
-    pub(crate) answer: Result<String, &'static str>,
+    /// How often it was asked again.
+    pub(crate) repeats: u32,
+    /// The answer, or the word for why there is none.
+    pub(crate) answer: Result<Answer, &'static str>,
 }
 
 impl Collect {
@@ -30,10 +33,8 @@ impl Collect {
         let asked = places.iter().map(|place| Asked {
             row: place.row,
             sample_index: place.sample_index,
-            answer: match collection.answer(place.job) {
-                Ok(answer) => Ok(answer.text.clone()),
-                Err((kind, _)) => Err(kind),
-            },
+            repeats: collection.repeats(place.job),
+            answer: collection.answer(place.job).cloned().map_err(|(kind, _)| kind),
         });
         Ok(asked.collect())
     }

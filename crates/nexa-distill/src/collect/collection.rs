@@ -127,6 +127,11 @@ impl<'a> Collection<'a> {
         }
     }
 
+    /// How often a job was asked again because its answer could not be used.
+    pub(super) fn repeats(&self, job: usize) -> u32 {
+        self.jobs[job].request.repeats
+    }
+
     /// Whether a job was answered with nothing that can be used.
     pub(super) fn is_unusable(&self, job: usize) -> bool {
         matches!(self.ends[job], Some(End::Unusable(_)))

@@ -4,6 +4,7 @@
 //! that was killed comes to the same verdicts from the log as one that was not.
 
 use std::fmt;
+use std::sync::Arc;
 
 use nexa_core::lm::FinishReason;
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::client::{Answer, Request};
 use crate::schema::Schema;
 
-/// How often an answer that does not fit its schema is asked for again.
-const SCHEMA_REPEATS: u32 = 2;
+/// How often an answer that does not fit its schema, or cannot be read, is asked for again.
+const REPEATS: u32 = 2;
+
+/// Says what is wrong with the text of an answer, where whoever asked cannot read it. It stands in the place of the check
+/// of a schema; what it does not accept is asked for again, twice at most, and kept then.
+pub(crate) type Reader = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What is done about each kind of unusable answer. Calls that were not answered have no policy: what fails in passing
 /// is tried again, a refused key ends the run, and what the provider does not accept stands in `failed.jsonl`.
@@ -84,6 +89,7 @@ pub(super) enum Flaw {
     Filtered,
     Refused,
     Schema(String),
+    Unreadable(String),
 }
 
 impl Flaw {
@@ -94,16 +100,18 @@ impl Flaw {
             Self::Filtered => "filtered",
             Self::Refused => "refused",
             Self::Schema(_) => "schema",
+            Self::Unreadable(_) => "unreadable",
         }
     }
 
     /// What is wrong with an answer, if anything is.
-    fn of(answer: &Answer, schema: Option<&Schema>) -> Option<Self> {
-        match answer.finish_reason {
-            FinishReason::ContentFilter => Some(Self::Filtered),
+    fn of(answer: &Answer, schema: Option<&Schema>, reader: Option<&Reader>) -> Option<Self> {
+        match (answer.finish_reason, reader) {
+            (FinishReason::ContentFilter, _) => Some(Self::Filtered),
             _ if answer.is_refusal => Some(Self::Refused),
-            FinishReason::Length => Some(Self::Truncated),
-            FinishReason::Stop => schema?.problem(&answer.text).map(Self::Schema),
+            (FinishReason::Length, _) => Some(Self::Truncated),
+            (FinishReason::Stop, Some(problem)) => problem(&answer.text).map(Self::Unreadable),
+            (FinishReason::Stop, None) => schema?.problem(&answer.text).map(Self::Schema),
         }
     }
 }
@@ -115,6 +123,7 @@ impl fmt::Display for Flaw {
             Self::Filtered => f.write_str("the provider withheld the answer"),
             Self::Refused => f.write_str("the model refused"),
             Self::Schema(problem) => write!(f, "the answer does not fit the schema: {problem}"),
+            Self::Unreadable(problem) => write!(f, "the answer cannot be read: {problem}"),
         }
     }
 }
@@ -135,12 +144,15 @@ pub(super) struct Policy {
     pub(super) on_failure: OnFailure,
     pub(super) max_tokens_cap: Option<u64>,
     pub(super) schema: Option<Schema>,
+    pub(super) reader: Option<Reader>,
 }
 
 impl Policy {
     /// Judges the answer to a request, and names what is wrong with it, if anything is.
     pub(super) fn judge(&self, request: &Request, answer: &Answer) -> (Verdict, Option<&'static str>) {
-        let Some(flaw) = Flaw::of(answer, self.schema.as_ref()) else { return (Verdict::Keep, None) };
+        let Some(flaw) = Flaw::of(answer, self.schema.as_ref(), self.reader.as_ref()) else {
+            return (Verdict::Keep, None);
+        };
         let kind = flaw.kind();
         let OnFailure { truncated, filtered, refused, schema } = self.on_failure;
         let is_kept = match flaw {
@@ -154,23 +166,24 @@ impl Policy {
             },
             Flaw::Filtered => filtered == Filtered::Keep,
             Flaw::Refused => refused == Refused::Keep,
-            Flaw::Schema(_) => match schema {
-                Misfit::Retry if request.repeats < SCHEMA_REPEATS => {
-                    let again = Request { repeats: request.repeats + 1, ..request.clone() };
-                    return (Verdict::Ask(Box::new(again)), Some(kind));
-                }
-                Misfit::Keep => true,
-                Misfit::Retry | Misfit::Drop => false,
-            },
+            Flaw::Schema(_) if schema == Misfit::Retry && request.repeats < REPEATS => {
+                return (again(request), Some(kind));
+            }
+            Flaw::Schema(_) => schema == Misfit::Keep,
+            Flaw::Unreadable(_) if request.repeats < REPEATS => return (again(request), Some(kind)),
+            Flaw::Unreadable(_) => true,
         };
         (if is_kept { Verdict::Keep } else { Verdict::Drop(flaw) }, Some(kind))
     }
 }
 
+/// The same, asked once more.
+fn again(request: &Request) -> Verdict {
+    Verdict::Ask(Box::new(Request { repeats: request.repeats + 1, ..request.clone() }))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::*;
@@ -207,6 +220,7 @@ mod tests {
                 on_failure: nexa_core::config::from_value(value, "test").unwrap(),
                 max_tokens_cap: Some(100),
                 schema: Some(Schema::new(&json!({"type": "integer"})).unwrap()),
+                reader: None,
             };
             let found = match policy.judge(request, &answer) {
                 (Verdict::Keep, _) => "keep".to_owned(),
@@ -229,5 +243,21 @@ mod tests {
         check("{}", &request(10, 2), answer("four", stop, false), "drop schema");
         check("schema: keep", &request(10, 0), answer("four", stop, false), "keep");
         check("schema: drop", &request(10, 0), answer("four", stop, false), "drop schema");
+    }
+
+    #[test]
+    fn what_a_reader_does_not_accept_is_asked_again_and_kept_then() {
+        let policy = Policy {
+            on_failure: OnFailure::default(),
+            max_tokens_cap: None,
+            schema: Some(Schema::new(&json!({"type": "integer"})).unwrap()),
+            reader: Some(Arc::new(|text| (!text.contains("four")).then(|| "no four".to_owned()))),
+        };
+        let judge =
+            |repeats, text| policy.judge(&request(10, repeats), &answer(text, FinishReason::Stop, false));
+        assert_eq!(judge(0, "it is four"), (Verdict::Keep, None), "whatever the schema says");
+        let (verdict, kind) = judge(1, "5");
+        assert!(matches!(verdict, Verdict::Ask(next) if next.repeats == 2) && kind == Some("unreadable"));
+        assert_eq!(judge(2, "5"), (Verdict::Keep, Some("unreadable")));
     }
 }

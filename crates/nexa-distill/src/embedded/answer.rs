@@ -4,6 +4,7 @@ use nexa_core::lm::FinishReason;
 
 use super::families::{Slip, Solution, solve};
 use super::faults::Manner;
+use super::{JUDGE, MODEL, judge};
 use crate::draw;
 
 const REFUSAL: &str = "I'm sorry, but I can't help with that.";
@@ -14,6 +15,8 @@ const LOOPS: usize = 8;
 /// A text and why it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reply {
+    /// Who answers.
+    pub(super) model: &'static str,
     pub(super) text: String,
     pub(super) finish_reason: FinishReason,
 }
@@ -28,6 +31,9 @@ pub(super) struct Chance<'a> {
 
 /// Answers a question in a manner.
 pub(super) fn reply(question: &str, manner: Manner, max_tokens: usize, chance: Chance<'_>) -> Reply {
+    if let Some(text) = judge::verdict(question) {
+        return cut(JUDGE, text, max_tokens);
+    }
     let solution = solve(question);
     let draw =
         |purpose: &str, count: usize| draw::below(count, chance.seed, &[&[purpose], chance.words].concat());
@@ -46,10 +52,15 @@ pub(super) fn reply(question: &str, manner: Manner, max_tokens: usize, chance: C
         Manner::Truncated => max_tokens.min(1 + draw("cut", tokens.saturating_sub(1))),
         _ => max_tokens,
     };
-    if tokens > allowed {
-        Reply { text: first_tokens(&text, allowed).to_owned(), finish_reason: FinishReason::Length }
+    cut(MODEL, text, allowed)
+}
+
+/// A text that is no longer than it may be.
+fn cut(model: &'static str, text: String, allowed: usize) -> Reply {
+    if count_tokens(&text) > allowed {
+        Reply { model, text: first_tokens(&text, allowed).to_owned(), finish_reason: FinishReason::Length }
     } else {
-        Reply { text, finish_reason: FinishReason::Stop }
+        Reply { model, text, finish_reason: FinishReason::Stop }
     }
 }
 

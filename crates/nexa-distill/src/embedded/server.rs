@@ -266,7 +266,7 @@ impl Teacher {
             "id": format!("chatcmpl-{id:016x}"),
             "object": "chat.completion",
             "created": 0,
-            "model": MODEL,
+            "model": reply.model,
             "choices": [{
                 "index": 0,
                 "message": {"role": "assistant", "content": reply.text},

@@ -10,11 +10,16 @@
 //! checklist:                   # or this: each is true or not
 //!   - {name: unit, text: The answer names its unit., weight: 1}
 //! ```
+//!
+//! The form of BiGGen-Bench is read as well: `criteria` as one text with `score1_description` to `score5_description`, for
+//! all items, or in a list of objects with an `id` and a `score_rubric`, each for its item.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nexa_core::config;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Error, Result};
 
@@ -68,18 +73,127 @@ fn one() -> f64 {
 /// How many levels a criterion has.
 pub(super) const LEVELS: usize = 5;
 
-impl Rubric {
-    /// Reads a rubric's file.
+/// One rubric for all items, or one for each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Rubrics {
+    /// The same for all.
+    Shared(Rubric),
+    /// By the ids of items.
+    ById {
+        /// Their name, for records.
+        name: String,
+        /// The rubrics.
+        by_id: BTreeMap<String, Rubric>,
+    },
+}
+
+/// A rubric as BiGGen-Bench writes it.
+#[derive(Debug, Clone, Deserialize)]
+struct Described {
+    criteria: String,
+    score1_description: String,
+    score2_description: String,
+    score3_description: String,
+    score4_description: String,
+    score5_description: String,
+}
+
+impl Described {
+    /// The criterion of such a rubric has no name of its own.
+    const CRITERION: &'static str = "score";
+
+    fn rubric(self, name: &str) -> Rubric {
+        let levels = vec![
+            self.score1_description,
+            self.score2_description,
+            self.score3_description,
+            self.score4_description,
+            self.score5_description,
+        ];
+        let name_of_criterion = Self::CRITERION.to_owned();
+        let criterion = Criterion { name: name_of_criterion, question: self.criteria, levels, weight: one() };
+        Rubric { name: name.to_owned(), context: None, criteria: vec![criterion], checklist: Vec::new() }
+    }
+}
+
+impl Rubrics {
+    /// Reads a file of rubrics.
     ///
     /// # Errors
-    /// Fails with the file, and the key or the criterion that cannot be used.
+    /// Fails with the file, and the key, the item or the criterion that cannot be used.
     pub fn read(file: &Path) -> Result<Self> {
         let place = file.display().to_string();
-        let rubric: Self = config::from_value(config::read_yaml(file)?, &place)?;
-        rubric.check().map_err(|message| Error::BadRubric { place, message })?;
-        Ok(rubric)
+        let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let rubrics = Self::of(config::read_yaml(file)?, &name, &place)?;
+        rubrics.check().map_err(|message| Error::BadRubric { place, message })?;
+        Ok(rubrics)
     }
 
+    fn of(value: Value, name: &str, place: &str) -> Result<Self> {
+        let is_described = |value: &Value| value.get("criteria").is_some_and(Value::is_string);
+        let described = |value: Value, place: &str| -> Result<Rubric> {
+            Ok(config::from_value::<Described>(value, place)?.rubric(name))
+        };
+        if is_described(&value) {
+            return Ok(Self::Shared(described(value, place)?));
+        }
+        let Value::Array(items) = value else {
+            return Ok(Self::Shared(config::from_value(value, place)?));
+        };
+        let mut by_id = BTreeMap::new();
+        for (position, mut item) in items.into_iter().enumerate() {
+            let bad = |message: &str| Error::BadRubric {
+                place: place.to_owned(),
+                message: format!("item {}: {message}", position + 1),
+            };
+            let id = item.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+            let id = id.ok_or_else(|| bad("it has no `id`"))?;
+            let rubric = item.get_mut("score_rubric").map(Value::take);
+            let rubric = rubric.ok_or_else(|| bad("it has no `score_rubric`"))?;
+            let rubric = described(rubric, &format!("{place}: item {}", position + 1))?;
+            if by_id.insert(id.clone(), rubric).is_some() {
+                return Err(bad(&format!("`id` is `{id}`, as that of another one is")));
+            }
+        }
+        Ok(Self::ById { name: name.to_owned(), by_id })
+    }
+
+    /// Says what cannot be used.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Shared(rubric) => rubric.check(),
+            Self::ById { by_id, .. } if by_id.is_empty() => Err("it holds no rubric".to_owned()),
+            Self::ById { by_id, .. } => by_id.values().try_for_each(Rubric::check),
+        }
+    }
+
+    /// Their name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Shared(rubric) => &rubric.name,
+            Self::ById { name, .. } => name,
+        }
+    }
+
+    /// The rubric of an item, if it has one.
+    pub(super) fn get(&self, id: &str) -> Option<&Rubric> {
+        match self {
+            Self::Shared(rubric) => Some(rubric),
+            Self::ById { by_id, .. } => by_id.get(id),
+        }
+    }
+
+    /// A rubric with the parts that all of them have.
+    pub(super) fn any(&self) -> Option<&Rubric> {
+        match self {
+            Self::Shared(rubric) => Some(rubric),
+            Self::ById { by_id, .. } => by_id.values().next(),
+        }
+    }
+}
+
+impl Rubric {
     fn check(&self) -> Result<(), String> {
         if self.criteria.is_empty() == self.checklist.is_empty() {
             return Err("it needs either `criteria` or a `checklist`".to_owned());
@@ -105,11 +219,6 @@ impl Rubric {
             }
         }
         Ok(())
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// What a judge must know besides.
@@ -155,7 +264,10 @@ checklist:
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rubric.yaml");
         std::fs::write(&file, text).unwrap();
-        Rubric::read(&file)
+        match Rubrics::read(&file)? {
+            Rubrics::Shared(rubric) => Ok(rubric),
+            Rubrics::ById { .. } => panic!("one rubric was written"),
+        }
     }
 
     #[test]
@@ -179,5 +291,30 @@ checklist:
         check("name: a\nchecklist: [{nam: b, text: d}]", "nam");
         check("criteria: []", "name");
         check("name: [", "line");
+    }
+
+    #[test]
+    fn a_rubric_in_the_form_of_biggen_bench_is_for_all_items_or_for_each() {
+        let described = |what: &str| {
+            let levels: Vec<String> =
+                (1..=5).map(|level| format!("\"score{level}_description\": \"{what} {level}\"")).collect();
+            format!("{{\"criteria\": \"{what}?\", {}}}", levels.join(", "))
+        };
+        let shared = rubric(&described("grounded")).unwrap();
+        assert_eq!(shared.criteria[0].levels[4], "grounded 5");
+        assert_eq!((shared.name.as_str(), shared.criteria[0].question.as_str()), ("rubric", "grounded?"));
+
+        let read = |text: &str| Rubrics::of(config::parse_yaml(text, "t").unwrap(), "t", "t.json");
+        let item =
+            |id: &str| format!("{{\"id\": {id}, \"input\": \"q\", \"score_rubric\": {}}}", described("safe"));
+        let each = read(&format!("[{}, {}]", item("\"a\""), item("7"))).unwrap();
+        assert!(each.get("a").is_some() && each.get("7").is_some() && each.get("b").is_none());
+        let check = |text: String, expected: &str| {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains("t.json") && error.contains(expected), "{error}");
+        };
+        check(format!("[{}, {}]", item("a"), item("a")), "item 2: `id` is `a`");
+        check("[{id: a}]".to_owned(), "item 1: it has no `score_rubric`");
+        check("[{id: a, score_rubric: {criteria: b}}]".to_owned(), "score1_description");
     }
 }

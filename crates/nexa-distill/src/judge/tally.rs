@@ -3,39 +3,39 @@
 use std::collections::{BTreeMap, HashMap};
 
 use nexa_core::columns;
+use nexa_core::judging::{self, FIRST_BETTER, Order, SECOND_BETTER, TIE, Verdict};
 use nexa_core::table::Row;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::prompt::{Order, Question};
-use super::verdict::Read;
+use super::question::Question;
+use super::subject::Subjects;
 
-/// What one judge said once.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) question: Question,
-    pub(super) judge: String,
-    pub(super) sample_index: u32,
-    /// What was read, or what is wrong and the text as it came.
-    pub(super) read: Result<Read, (String, String)>,
-}
+/// The scale of the scores of rows.
+const LOWEST: f64 = 1.0;
+const HIGHEST: f64 = 5.0;
 
-/// The verdicts on some rows.
+/// The verdicts on some subjects.
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
-    rows: &'a [Row],
-    verdicts: Vec<Verdict>,
+    subjects: &'a Subjects,
+    /// The highest score that a judge can give.
+    highest: f64,
+    verdicts: Vec<(Question, Verdict)>,
 }
 
 /// How often, and with which sum of scores, each judge has judged a row.
 type ByJudge<'a> = BTreeMap<&'a str, (f64, usize)>;
 
+/// Two verdicts on one pair, by order.
+type Sides<'a> = HashMap<(&'a str, u32, Option<u32>, usize, usize), [Option<f64>; 2]>;
+
 impl<'a> Tally<'a> {
-    pub(super) fn new(rows: &'a [Row]) -> Self {
-        Self { rows, verdicts: Vec::new() }
+    pub(super) fn new(subjects: &'a Subjects, highest: f64) -> Self {
+        Self { subjects, highest, verdicts: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, verdict: Verdict) {
-        self.verdicts.push(verdict);
+    pub(super) fn add(&mut self, question: Question, verdict: Verdict) {
+        self.verdicts.push((question, verdict));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -43,43 +43,49 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn unreadable(&self) -> usize {
-        self.verdicts.iter().filter(|verdict| verdict.read.is_err()).count()
+        self.verdicts.iter().filter(|(_, verdict)| verdict.problem.is_some()).count()
+    }
+
+    /// How many were asked for again because they could not be read at first.
+    pub(super) fn repeated(&self) -> usize {
+        self.verdicts.iter().filter(|(_, verdict)| verdict.repeats > 0).count()
     }
 
     /// What is wrong with the first verdict that could not be read.
     pub(super) fn first_problem(&self) -> Option<&str> {
-        self.verdicts
-            .iter()
-            .find_map(|verdict| verdict.read.as_ref().err())
-            .map(|(message, _)| message.as_str())
+        self.verdicts.iter().find_map(|(_, verdict)| verdict.problem.as_deref())
     }
 
-    /// Each row with its score, null where no verdict on it could be read.
+    /// Each row that was judged with its score from 1 to 5, null where no verdict on it could be read.
     pub(super) fn scores(&self) -> Vec<Row> {
-        let mut by_row: Vec<(ByJudge<'_>, usize)> = self.rows.iter().map(|_| Default::default()).collect();
+        let judged = self.subjects.judged();
+        let mut by_row: Vec<(ByJudge<'_>, usize)> = judged.iter().map(|_| Default::default()).collect();
         for (judge, row, score) in self.singles().chain(self.pairs()) {
-            let (sum, count) = by_row[row].0.entry(judge).or_default();
+            let Some((judges, _)) = by_row.get_mut(row) else { continue };
+            let (sum, count) = judges.entry(judge).or_default();
             *sum += score;
             *count += 1;
         }
-        for verdict in self.verdicts.iter().filter(|verdict| verdict.read.is_err()) {
-            for row in std::iter::once(verdict.question.row).chain(verdict.question.other) {
-                by_row[row].1 += 1;
+        for (question, _) in self.verdicts.iter().filter(|(_, verdict)| verdict.problem.is_some()) {
+            for row in std::iter::once(question.subject).chain(question.other.map(|(other, _)| other)) {
+                if let Some((_, unreadable)) = by_row.get_mut(row) {
+                    *unreadable += 1;
+                }
             }
         }
-        self.rows
+        judged
             .iter()
             .zip(by_row)
-            .map(|(row, (judges, unreadable))| {
+            .map(|(subject, (judges, unreadable))| {
                 let means: Vec<f64> = judges.values().map(|(sum, count)| sum / *count as f64).collect();
                 let score =
                     (!means.is_empty()).then(|| rounded(means.iter().sum::<f64>() / means.len() as f64));
                 let verdicts: usize = judges.values().map(|(_, count)| count).sum();
                 Row::from_iter([
-                    (columns::ID.to_owned(), row.get(columns::ID).cloned().unwrap_or(Value::Null)),
+                    (columns::ID.to_owned(), subject.id.clone()),
                     (columns::SCORE.to_owned(), json!(score)),
-                    ("verdicts".to_owned(), json!(verdicts)),
-                    ("unreadable".to_owned(), json!(unreadable)),
+                    (judging::VERDICTS.to_owned(), json!(verdicts)),
+                    (judging::UNREADABLE.to_owned(), json!(unreadable)),
                 ])
             })
             .collect()
@@ -87,32 +93,30 @@ impl<'a> Tally<'a> {
 
     /// Judge, row and score of every verdict on one answer.
     fn singles(&self) -> impl Iterator<Item = (&str, usize, f64)> {
-        self.verdicts.iter().filter(|verdict| verdict.question.order.is_none()).filter_map(|verdict| {
-            Some((verdict.judge.as_str(), verdict.question.row, verdict.read.as_ref().ok()?.score))
-        })
+        let onto = move |score: f64| LOWEST + (score - LOWEST) * (HIGHEST - LOWEST) / (self.highest - LOWEST);
+        self.verdicts.iter().filter(|(question, _)| question.other.is_none()).filter_map(
+            move |(question, verdict)| Some((verdict.judge.as_str(), question.subject, onto(verdict.score?))),
+        )
     }
 
     /// Judge, row and score of every pair, from both sides. Where both orders do not give one winner, it is a tie.
     fn pairs(&self) -> impl Iterator<Item = (&str, usize, f64)> {
-        const WORST_AND_BEST: f64 = 6.0;
-        const TIE: f64 = 3.0;
-        let mut sides = HashMap::<(&str, u32, usize, usize), [Option<f64>; 2]>::new();
+        let mut sides = Sides::new();
         let mut keys = Vec::new();
-        for verdict in &self.verdicts {
-            let Question { row, other: Some(other), order: Some(order) } = verdict.question else { continue };
-            let key = (verdict.judge.as_str(), verdict.sample_index, row, other);
+        for (question, verdict) in &self.verdicts {
+            let Some((other, order)) = question.other else { continue };
+            let key = (verdict.judge.as_str(), verdict.sample_index, question.turn, question.subject, other);
             let scores = sides.entry(key).or_insert_with(|| {
                 keys.push(key);
                 [None; 2]
             });
-            let read = verdict.read.as_ref().ok().map(|read| read.score);
             match order {
-                Order::Forward => scores[0] = read,
-                Order::Backward => scores[1] = read.map(|score| WORST_AND_BEST - score),
+                Order::Forward => scores[0] = verdict.score,
+                Order::Backward => scores[1] = verdict.score.map(turned),
             }
         }
         keys.into_iter().flat_map(move |key| {
-            let (judge, _, row, other) = key;
+            let (judge, _, _, subject, other) = key;
             let outcome = match sides[&key] {
                 [Some(forward), Some(backward)] if forward == backward => Some(forward),
                 [Some(_), Some(_)] => Some(TIE),
@@ -120,7 +124,7 @@ impl<'a> Tally<'a> {
                 _ => None,
             };
             outcome
-                .map(|score| [(judge, row, score), (judge, other, WORST_AND_BEST - score)])
+                .map(|score| [(judge, subject, score), (judge, other, turned(score))])
                 .into_iter()
                 .flatten()
                 .collect::<Vec<_>>()
@@ -129,41 +133,13 @@ impl<'a> Tally<'a> {
 
     /// Every verdict as a row, in the order in which they were asked for.
     pub(super) fn rows(&self) -> Vec<Row> {
-        let id = |row: usize| self.rows[row].get(columns::ID).cloned().unwrap_or(Value::Null);
-        self.verdicts
-            .iter()
-            .map(|Verdict { question, judge, sample_index, read }| {
-                let order = question.order.map(|order| match order {
-                    Order::Forward => "forward",
-                    Order::Backward => "backward",
-                });
-                let (score, decisions, explanation, problem, text) = match read {
-                    Ok(read) => (
-                        json!(rounded(read.score)),
-                        json!(read.decisions.to_string()),
-                        json!(read.explanation),
-                        Value::Null,
-                        Value::Null,
-                    ),
-                    Err((message, text)) => {
-                        (Value::Null, Value::Null, Value::Null, json!(message), json!(text))
-                    }
-                };
-                Row::from_iter([
-                    (columns::ID.to_owned(), id(question.row)),
-                    ("other_id".to_owned(), question.other.map_or(Value::Null, id)),
-                    ("order".to_owned(), json!(order)),
-                    ("judge".to_owned(), json!(judge)),
-                    (columns::SAMPLE_INDEX.to_owned(), json!(sample_index)),
-                    (columns::SCORE.to_owned(), score),
-                    ("decisions".to_owned(), decisions),
-                    ("explanation".to_owned(), explanation),
-                    ("problem".to_owned(), problem),
-                    ("text".to_owned(), text),
-                ])
-            })
-            .collect()
+        self.verdicts.iter().map(|(_, verdict)| verdict.to_row()).collect()
     }
+}
+
+/// A preference as the other side sees it.
+fn turned(score: f64) -> f64 {
+    FIRST_BETTER + SECOND_BETTER - score
 }
 
 /// A score as it is kept: four digits tell all that a bound can tell.
@@ -173,16 +149,16 @@ pub(super) fn rounded(score: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{answered, subjects};
     use super::*;
 
-    fn rows(count: usize) -> Vec<Row> {
-        (0..count).map(|n| json!({"id": format!("r{n}")}).as_object().unwrap().clone()).collect()
+    fn rows(count: usize) -> Subjects {
+        subjects((0..count).map(|_| answered(&[("q", "a")])).collect())
     }
 
-    fn read(score: Option<f64>) -> Result<Read, (String, String)> {
-        score
-            .map(|score| Read { score, decisions: json!({}), explanation: String::new() })
-            .ok_or_else(|| ("no JSON object".to_owned(), "?".to_owned()))
+    fn verdict(judge: &str, sample_index: u32, score: Option<f64>) -> Verdict {
+        let problem = score.is_none().then(|| "no JSON object".to_owned());
+        Verdict { judge: judge.to_owned(), sample_index, score, problem, ..Verdict::default() }
     }
 
     fn found(tally: &Tally<'_>) -> Vec<Option<f64>> {
@@ -191,11 +167,11 @@ mod tests {
 
     #[test]
     fn each_judge_counts_alike_however_often_it_could_be_read() {
-        let rows = rows(2);
-        let mut tally = Tally::new(&rows);
+        let subjects = rows(2);
+        let mut tally = Tally::new(&subjects, 5.0);
         let mut add = |judge: &str, sample_index, score| {
-            let question = Question { row: 0, other: None, order: None };
-            tally.add(Verdict { question, judge: judge.to_owned(), sample_index, read: read(score) });
+            let question = Question { subject: 0, other: None, turn: None };
+            tally.add(question, verdict(judge, sample_index, score));
         };
         add("a", 0, Some(5.0));
         add("a", 1, Some(4.0));
@@ -207,15 +183,32 @@ mod tests {
     }
 
     #[test]
+    fn ratings_from_1_to_10_become_scores_from_1_to_5() {
+        let subjects = rows(1);
+        let mut tally = Tally::new(&subjects, 10.0);
+        for (turn, score) in [(1, 10.0), (2, 1.0)] {
+            tally.add(Question { subject: 0, other: None, turn: Some(turn) }, verdict("a", 0, Some(score)));
+        }
+        assert_eq!(found(&tally), [Some(3.0)]);
+    }
+
+    #[test]
     fn a_judge_that_follows_the_order_has_judged_a_tie() {
-        let rows = rows(2);
         let check = |forward: Option<f64>, backward: Option<f64>, expected: [Option<f64>; 2]| {
-            let mut tally = Tally::new(&rows);
+            let subjects = rows(2);
+            let mut tally = Tally::new(&subjects, 5.0);
             for (order, score) in [(Order::Forward, forward), (Order::Backward, backward)] {
-                let question = Question { row: 0, other: Some(1), order: Some(order) };
-                tally.add(Verdict { question, judge: "a".to_owned(), sample_index: 0, read: read(score) });
+                tally.add(
+                    Question { subject: 0, other: Some((1, order)), turn: None },
+                    verdict("a", 0, score),
+                );
             }
             assert_eq!(found(&tally), expected);
+            let mut versus = rows(2);
+            (versus.judged, versus.is_versus) = (1, true);
+            let verdicts = std::mem::take(&mut tally.verdicts);
+            let tally = Tally { subjects: &versus, highest: 5.0, verdicts };
+            assert_eq!(found(&tally), expected[..1], "the other evaluation has no rows of its own");
         };
         // Backward, the second row is shown first: 1 means that the first row wins.
         check(Some(5.0), Some(1.0), [Some(5.0), Some(1.0)]);

@@ -1,19 +1,78 @@
 //! Reads verdicts: the last JSON object of a text that is one, whatever stands around it.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use nexa_core::judging::{FIRST_BETTER, SECOND_BETTER, TIE};
 use serde_json::{Map, Value, json};
 
-use super::Mode;
+use super::config::Mode;
 use super::rubric::{LEVELS, Rubric};
 
 /// A verdict as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Read {
-    /// From 1 to 5; of two answers, 5 where the first shown one is better, 1 where the second is, 3 for a tie.
+    /// On the judge's scale; of two answers, 5 where the first shown one is better, 1 where the second is, 3 for a tie.
     pub(super) score: f64,
     /// What was decided, by name.
     pub(super) decisions: Value,
     /// Why.
     pub(super) explanation: String,
+    /// Where the decisions stand in the text, as [`visible`] shows it.
+    pub(super) decided: Vec<Decided>,
+}
+
+/// Where one decision stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Decided {
+    /// How much it counts.
+    pub(super) weight: f64,
+    /// The score that it stands for.
+    pub(super) score: f64,
+    /// Where its value begins, in bytes.
+    pub(super) offset: usize,
+    /// What it is on.
+    pub(super) scale: Scale,
+}
+
+/// What a decision can be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Scale {
+    /// A whole number from 1 to this.
+    Levels(f64),
+    /// Whether something holds; on the scale of scores 1 or 5.
+    Truth,
+    /// Which answer is better.
+    Winner,
+}
+
+impl Scale {
+    /// The score that a word stands for, if it stands for one.
+    pub(super) fn score(self, word: &str) -> Option<f64> {
+        match self {
+            Self::Levels(highest) => {
+                word.parse::<u32>().ok().map(f64::from).filter(|level| (1.0..=highest).contains(level))
+            }
+            Self::Truth => match word.to_lowercase().as_str() {
+                "true" => Some(held(true)),
+                "false" => Some(held(false)),
+                _ => None,
+            },
+            Self::Winner => match word.to_lowercase().as_str() {
+                "a" => Some(FIRST_BETTER),
+                "b" => Some(SECOND_BETTER),
+                "c" | "tie" | "t" => Some(TIE),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A text without the characters that nobody sees: they neither hide nor break a verdict.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let is_invisible =
+        |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+    if text.contains(is_invisible) { text.replace(is_invisible, "").into() } else { text.into() }
 }
 
 /// The shape of verdicts, for APIs that keep to one.
@@ -49,13 +108,21 @@ pub(super) fn schema(rubric: &Rubric, mode: Mode) -> Map<String, Value> {
 
 /// Reads a verdict on one answer.
 pub(super) fn scores(text: &str, rubric: &Rubric) -> Result<Read, String> {
+    let text = visible(text);
     let mut problem = "no JSON object".to_owned();
-    for object in objects(text) {
+    for (place, object) in objects(&text) {
         // A judge that leaves the outer object out still says what it decided.
         let scores = object.get("scores").and_then(Value::as_object).unwrap_or(&object);
         match weighted(scores, rubric) {
             Ok((score, decisions)) => {
-                return Ok(Read { score, decisions, explanation: explanation(&object) });
+                let scale =
+                    if rubric.criteria().is_empty() { Scale::Truth } else { Scale::Levels(LEVELS as f64) };
+                let decided = rubric.parts().into_iter().filter_map(|(name, weight)| {
+                    let score = part(scores.get(name)?, rubric)?;
+                    Some(Decided { weight, score, offset: value_of(&text, &place, name)?, scale })
+                });
+                let decided = decided.collect();
+                return Ok(Read { score, decisions, explanation: explanation(&object), decided });
             }
             Err(message) => problem = message,
         }
@@ -65,21 +132,45 @@ pub(super) fn scores(text: &str, rubric: &Rubric) -> Result<Read, String> {
 
 /// Reads a verdict on two answers.
 pub(super) fn winner(text: &str) -> Result<Read, String> {
+    let text = visible(text);
     let mut problem = "no JSON object".to_owned();
-    for object in objects(text) {
+    for (place, object) in objects(&text) {
         let word = object.get("winner").and_then(Value::as_str).unwrap_or_default().trim().to_lowercase();
         let score = match word.as_str() {
-            "a" | "answer_a" | "answer a" => 5.0,
-            "b" | "answer_b" | "answer b" => 1.0,
-            "tie" | "draw" | "equal" | "both" => 3.0,
+            "a" | "answer_a" | "answer a" => FIRST_BETTER,
+            "b" | "answer_b" | "answer b" => SECOND_BETTER,
+            "tie" | "draw" | "equal" | "both" => TIE,
             _ => {
-                problem = format!("winner `{word}`");
+                problem = format!("`winner` is `{word}`");
                 continue;
             }
         };
-        return Ok(Read { score, decisions: Value::String(word), explanation: explanation(&object) });
+        let offset = value_of(&text, &place, "winner");
+        let decided = offset
+            .map(|offset| Decided { weight: 1.0, score, offset, scale: Scale::Winner })
+            .into_iter()
+            .collect();
+        return Ok(Read {
+            score,
+            decisions: Value::String(word),
+            explanation: explanation(&object),
+            decided,
+        });
     }
     Err(problem)
+}
+
+/// Where the value of a name begins in an object, behind a quotation mark where it has one.
+fn value_of(text: &str, place: &Range<usize>, name: &str) -> Option<usize> {
+    let object = &text[place.clone()];
+    let quoted = format!("\"{name}\"");
+    // Of two values of a name the last one counts, for JSON as well.
+    object.rmatch_indices(&quoted).find_map(|(at, _)| {
+        let rest = &object[at + quoted.len()..];
+        let value = rest.trim_start().strip_prefix(':')?.trim_start();
+        let value = value.strip_prefix('"').unwrap_or(value);
+        Some(place.end - value.len())
+    })
 }
 
 fn explanation(object: &Map<String, Value>) -> String {
@@ -89,16 +180,11 @@ fn explanation(object: &Map<String, Value>) -> String {
 
 /// The weighted mean of what was decided, on the scale from 1 to 5.
 fn weighted(scores: &Map<String, Value>, rubric: &Rubric) -> Result<(f64, Value), String> {
-    let is_checklist = rubric.criteria().is_empty();
     let (mut sum, mut weights) = (0.0, 0.0);
     let mut decisions = Map::new();
     for (name, weight) in rubric.parts() {
         let given = scores.get(name).ok_or_else(|| format!("`{name}` is missing"))?;
-        let score = if is_checklist {
-            1.0 + (LEVELS - 1) as f64 * f64::from(u8::from(truth(given).ok_or_else(|| wrong(name, given))?))
-        } else {
-            level(given).ok_or_else(|| wrong(name, given))?
-        };
+        let score = part(given, rubric).ok_or_else(|| format!("`{name}` is {given}"))?;
         sum += weight * score;
         weights += weight;
         decisions.insert(name.to_owned(), given.clone());
@@ -106,8 +192,14 @@ fn weighted(scores: &Map<String, Value>, rubric: &Rubric) -> Result<(f64, Value)
     Ok((sum / weights, Value::Object(decisions)))
 }
 
-fn wrong(name: &str, given: &Value) -> String {
-    format!("`{name}` is {given}")
+/// The score of one part of a rubric.
+fn part(given: &Value, rubric: &Rubric) -> Option<f64> {
+    if rubric.criteria().is_empty() { truth(given).map(held) } else { level(given) }
+}
+
+/// What a point of a checklist counts on the scale of scores.
+fn held(holds: bool) -> f64 {
+    if holds { LEVELS as f64 } else { 1.0 }
 }
 
 /// A score from 1 to 5: a number, a number as text, or `4/5`.
@@ -137,16 +229,17 @@ fn truth(given: &Value) -> Option<bool> {
     }
 }
 
-/// The objects that stand in a text, outermost ones only, the last one first.
-fn objects(text: &str) -> Vec<Map<String, Value>> {
+/// The objects that stand in a text and where, outermost ones only, the last one first.
+fn objects(text: &str) -> Vec<(Range<usize>, Map<String, Value>)> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(at) = text[from..].find('{').map(|at| from + at) {
         let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Map<String, Value>>();
         from = match values.next() {
             Some(Ok(object)) => {
-                found.push(object);
-                at + values.byte_offset()
+                let end = at + values.byte_offset();
+                found.push((at..end, object));
+                end
             }
             _ => at + 1,
         };
@@ -201,5 +294,26 @@ mod tests {
         check(r#"{"winner": "answer_b"}"#, Some(1.0));
         check(r#"{"winner": "A"} or rather {"winner": "tie"}"#, Some(3.0));
         check(r#"{"winner": "C"}"#, None);
+    }
+
+    #[test]
+    fn what_nobody_sees_breaks_no_verdict() {
+        let text = "{\"win\u{200b}ner\": \"\u{feff}B\"}";
+        assert_eq!(winner(text).unwrap().score, 1.0);
+        assert_eq!(
+            scores("{\"unit\": true\u{200b}, \"steps\": true}", &rubric(CHECKLIST).unwrap()).unwrap().score,
+            5.0
+        );
+    }
+
+    #[test]
+    fn the_place_of_each_decision_is_known() {
+        let text = r#"First {"clarity": 1}; then {"explanation": "the \"clarity\": 9", "scores": {"correctness" : 4, "clarity": "2"}}"#;
+        let read = scores(text, &rubric(CRITERIA).unwrap()).unwrap();
+        let found: Vec<_> =
+            read.decided.iter().map(|one| (one.weight, &text[one.offset..=one.offset])).collect();
+        assert_eq!(found, [(3.0, "4"), (1.0, "2")]);
+        let text = r#"{"winner": "tie"}"#;
+        assert_eq!(&text[winner(text).unwrap().decided[0].offset..], "tie\"}");
     }
 }

@@ -4,7 +4,10 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::config;
 use nexa_core::cost::{Entry, Ledger};
 use nexa_core::env::Environment;
+use nexa_core::hash::ContentHash;
+use nexa_core::judging::{FILE, Verdict};
 use nexa_core::stage::{Inputs, StageError};
+use nexa_core::table::JsonLines;
 use nexa_distill::judge::Judge;
 use serde_json::json;
 
@@ -38,7 +41,9 @@ fn outputs(lab: &TestLab) -> Inputs {
 
 fn stage(lab: &TestLab, judges: &[String], yaml: &str) -> Judge {
     let mut value = config::parse_yaml(yaml, "test").unwrap();
-    value["judges"] = json!(judges);
+    if !judges.is_empty() {
+        value["judges"] = json!(judges);
+    }
     let config = config::from_value(value, "test").unwrap();
     Judge::new(config, lab.folder.path(), &Environment::of([])).unwrap()
 }
@@ -76,15 +81,22 @@ fn each_answer_gets_a_score_an_explanation_and_a_bill() {
     let server = Server::start(fair);
     let made = judge(&lab, &[server.teacher("judge-1")], "{}").unwrap();
     assert_eq!(scores(&made), expected([("a", 5.0), ("b", 1.5), ("c", 5.0)]));
-    let verdict = rows(&made, "verdicts.parquet").remove(1);
+    let verdict = rows(&made, FILE).remove(1);
     assert_eq!((verdict["id"].as_str(), verdict["explanation"].as_str()), (Some("b"), Some("because")));
     assert_eq!(verdict["decisions"], "{\"right\":1,\"clear\":3}");
+    assert_eq!((verdict["judge_model"].as_str(), verdict["length"].as_u64()), (Some("mock-1"), Some(5)));
     let spend = &made.manifest.spend;
     assert_eq!((spend.requests, spend.prompt_tokens), (3, 300));
     assert!((spend.usd - 3.0 * 200.0 / 1e6).abs() < 1e-12, "{}", spend.usd);
     let call = &server.calls()[0];
     assert!(call.prompt.contains("right: Is it right?\n  1 = no\n"), "{}", call.prompt);
     assert_eq!(call.body["temperature"], 0.0);
+    let system = call.body["messages"][0]["content"].as_str().unwrap();
+    let asked = ContentHash::of_json(&json!([system, call.prompt]));
+    assert!(
+        rows(&made, FILE).iter().any(|row| row["prompt_hash"] == asked.as_str()),
+        "the hash is of what was asked"
+    );
 }
 
 #[test]
@@ -94,7 +106,7 @@ fn a_jury_is_asked_and_every_judge_counts_alike() {
     let juror = [one.teacher("judge-1"), other.teacher("judge-1")];
     let made = judge(&lab, &juror, "samples: 2").unwrap();
     assert_eq!(scores(&made), expected([("a", 4.0), ("b", 2.25), ("c", 4.0)]));
-    assert_eq!(rows(&made, "verdicts.parquet").len(), 12);
+    assert_eq!(rows(&made, FILE).len(), 12);
     assert_eq!(made.manifest.spend.requests, 12);
     // The same again costs nothing, even for another stage of the same question.
     let again = judge(&lab, &juror[..1], "samples: 2").unwrap();
@@ -178,13 +190,37 @@ fn what_cannot_be_read_is_kept_with_what_is_wrong() {
     let judges = [server.teacher("judge-1")];
     let error = judge(&lab, &judges, "{}").unwrap_err();
     assert_eq!(error.to_string(), "read the verdicts: 1 of 3 are unreadable; the first: no JSON object");
+    assert_eq!(server.calls().len(), 5, "what cannot be read is asked again, twice");
     let made = judge(&lab, &judges, "max_unreadable_share: 0.5").unwrap();
-    assert_eq!(server.calls().len(), 3, "what was paid for is kept");
+    assert_eq!(server.calls().len(), 5, "what was paid for is kept");
     assert_eq!(scores(&made)[1].1, None);
-    let verdict = rows(&made, "verdicts.parquet").remove(1);
+    let verdict = rows(&made, FILE).remove(1);
     assert_eq!(
-        (verdict["problem"].as_str(), verdict["text"].as_str()),
-        (Some("no JSON object"), Some("It is bad."))
+        (verdict["problem"].as_str(), verdict["text"].as_str(), verdict["repeats"].as_u64()),
+        (Some("no JSON object"), Some("It is bad."), Some(2))
+    );
+    assert_eq!(made.manifest.summary["unreadable"], 1);
+    assert_eq!(made.manifest.spend.requests, 5, "every call is in the bill");
+}
+
+#[test]
+fn a_verdict_that_could_not_be_read_at_first_counts_once_it_can() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        if call.before == 0 && call.prompt.contains("BAD") {
+            good("Hm. {\"right\": 9}", 10)
+        } else {
+            fair(call)
+        }
+    });
+    let made = judge(&lab, &[server.teacher("judge-1")], "max_unreadable_share: 0").unwrap();
+    assert_eq!(scores(&made), expected([("a", 5.0), ("b", 1.5), ("c", 5.0)]));
+    let seeds: Vec<_> = server.calls().iter().map(|call| call.body["seed"].clone()).collect();
+    assert_eq!(seeds.len(), 4);
+    assert!(seeds.iter().any(|seed| *seed != seeds[0]), "asked again with another seed: {seeds:?}");
+    assert_eq!(
+        (&made.manifest.summary["asked_again"], &made.manifest.summary["unreadable"]),
+        (&json!(1), &json!(0))
     );
 }
 
@@ -201,8 +237,9 @@ fn an_api_is_told_the_shape_of_verdicts_where_it_is_asked_to() {
     // The explanation around the object does not fit the shape, and is read all the same.
     let made = judge(&lab, &judges, "constrain: true").unwrap();
     assert_eq!(scores(&made), expected([("a", 5.0), ("b", 1.5), ("c", 5.0)]));
-    assert_eq!(server.calls().len(), 6, "nothing is asked again for its shape");
-    let schema = &server.calls()[5].body["response_format"]["json_schema"]["schema"];
+    let calls = server.calls();
+    assert_eq!(calls.len(), 3 * 3 + 3, "nothing is asked again for its shape");
+    let schema = &calls[calls.len() - 1].body["response_format"]["json_schema"]["schema"];
     assert_eq!(schema["required"], json!(["explanation", "scores"]));
     let levels = json!({"type": "integer", "enum": [1, 2, 3, 4, 5]});
     assert_eq!(schema["properties"]["scores"]["properties"], json!({"right": levels, "clear": levels}));
@@ -217,8 +254,158 @@ fn what_cannot_be_judged_is_named_before_anything_is_asked() {
         assert!(error.contains(expected) && !error.contains('\n'), "{error}");
     };
     check("{}", "`judges` is empty");
-    check("judges: [embedded]", "word problems");
     check("{judges: ['openai:m', 'openai:m']}", "each judge is asked once");
     check("{judges: ['opnai:m']}", "unknown provider");
     check("{judges: ['openai:m'], rubric: none.yaml}", "none.yaml");
+}
+
+/// An evaluation of a model, with what it answered to each item.
+fn evaluation(lab: &TestLab, model: &str, answers: &[(&str, Option<&str>)]) -> Artifact {
+    let rows = answers.iter().map(|(id, output)| {
+        object(json!({
+            "id": id, "domain": "sums", "prompt": format!("question {id}"), "reference": "4", "output": output,
+        }))
+    });
+    lab.put_evaluation(model, rows.collect())
+}
+
+fn verdicts(artifact: &Artifact) -> Vec<Verdict> {
+    Verdict::read_all(artifact, &JsonLines).unwrap()
+}
+
+#[test]
+fn what_a_model_answered_in_an_evaluation_is_judged() {
+    let lab = lab();
+    let server = Server::start(fair);
+    let one = evaluation(&lab, "one", &[("a", Some("GOOD 4")), ("b", None), ("c", Some("5"))]);
+    let inputs = Inputs::none().with("evaluation", one);
+    let stage = stage(&lab, &[server.teacher("judge-1")], "{}");
+    let made = lab.execute(&stage, "verdicts", &inputs).unwrap();
+    assert_eq!(
+        scores(&made).iter().map(|(_, score)| *score).collect::<Vec<_>>(),
+        [Some(5.0), None, Some(1.5)]
+    );
+    assert_eq!(made.manifest.summary["unanswered"], 1);
+    let found = verdicts(&made);
+    assert_eq!(found.len(), 2, "what was not answered is not judged");
+    assert_eq!((found[0].model.as_deref(), found[0].domain.as_deref()), (Some("one"), Some("sums")));
+    assert!(server.calls()[0].prompt.contains("<reference>\n4\n"));
+}
+
+#[test]
+fn a_rubric_for_each_item_is_that_of_its_item() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let score = if call.prompt.contains("about a?") { 5 } else { 2 };
+        good(&format!("{{\"explanation\": \"x\", \"scores\": {{\"score\": {score}}}}}"), 10)
+    });
+    let rubric = |id: &str| {
+        let mut rubric = json!({"criteria": format!("Is it about {id}?")});
+        (1..=5)
+            .for_each(|level| rubric[format!("score{level}_description")] = json!(format!("level {level}")));
+        json!({"id": id, "input": "q", "score_rubric": rubric})
+    };
+    let write = |rubrics: serde_json::Value| {
+        std::fs::write(lab.folder.path().join("each.json"), rubrics.to_string()).unwrap();
+    };
+    let judge = || {
+        let answers = evaluation(&lab, "one", &[("a", Some("1")), ("b", Some("2"))]);
+        let inputs = Inputs::none().with("evaluation", answers);
+        lab.execute(&stage(&lab, &[server.teacher("judge-1")], "rubric: each.json"), "verdicts", &inputs)
+    };
+    write(json!([rubric("a"), rubric("b")]));
+    assert_eq!(scores(&judge().unwrap()), [("a".to_owned(), Some(5.0)), ("b".to_owned(), Some(2.0))]);
+    write(json!([rubric("a")]));
+    assert_eq!(judge().unwrap_err().to_string(), "rubric `each`: there is none for item `b`");
+}
+
+#[test]
+fn two_models_are_compared_item_by_item_in_both_orders() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let winner = if call.prompt.contains("<answer_a>\nGOOD") { "A" } else { "B" };
+        good(&format!("{{\"explanation\": \"x\", \"winner\": \"{winner}\"}}"), 10)
+    });
+    let one = evaluation(&lab, "one", &[("a", Some("GOOD 4")), ("b", Some("5"))]);
+    // Another order of the items, and the same items.
+    let other = evaluation(&lab, "other", &[("b", Some("6")), ("a", Some("3"))]);
+    let judge = |versus: &Artifact, yaml: &str| {
+        let inputs = Inputs::none().with("evaluation", one.clone()).with("versus", versus.clone());
+        lab.execute(&stage(&lab, &[server.teacher("judge-1")], yaml), "verdicts", &inputs)
+    };
+    let made = judge(&other, "{}").unwrap();
+    // On `b` the judge says B whatever the order is: a tie.
+    assert_eq!(scores(&made), [("a".to_owned(), Some(5.0)), ("b".to_owned(), Some(3.0))]);
+    let found = verdicts(&made);
+    let of = |verdict: &Verdict| (verdict.id.clone(), verdict.order.unwrap(), verdict.score.unwrap());
+    use nexa_core::judging::Order::{Backward, Forward};
+    let a = |order, score| ("a".to_owned(), order, score);
+    assert_eq!(found[..2].iter().map(of).collect::<Vec<_>>(), [a(Forward, 5.0), a(Backward, 1.0)]);
+    assert_eq!((found[0].model.as_deref(), found[0].other_model.as_deref()), (Some("one"), Some("other")));
+    assert_eq!((found[0].length, found[0].other_length), (Some(6), Some(1)));
+
+    let fails = |versus: &Artifact, yaml: &str, expected: &str| {
+        let error = judge(versus, yaml).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{error}");
+    };
+    fails(&evaluation(&lab, "short", &[("a", Some("1"))]), "{}", "`versus` has no item `b`");
+    let long = evaluation(&lab, "long", &[("a", Some("1")), ("b", Some("1")), ("z", Some("1"))]);
+    fails(&long, "{}", "`versus` has 1 items more");
+    fails(&other, "mode: single", "`mode` is single");
+    assert_eq!(server.calls().len(), 4, "nothing is asked before the items are known to be the same");
+}
+
+#[test]
+fn mt_bench_rates_each_turn_from_1_to_10() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let rating = if call.prompt.contains("2 turns") { "[[10]]" } else { "First [[3]], but then: [[1]]" };
+        good(&format!("It is so.\n\nRating: {rating}"), 10)
+    });
+    let turn = |role: &str, content: &str| json!({"role": role, "content": content});
+    let talk =
+        json!([turn("user", "q1"), turn("assistant", "a1"), turn("user", "q2"), turn("assistant", "a2")]);
+    let row = object(
+        json!({"id": "m", "domain": "math", "prompt": "q1", "reference": null, "messages": talk, "output": "a2"}),
+    );
+    let inputs = Inputs::none().with("evaluation", lab.put_evaluation("one", vec![row]));
+    let stage = stage(&lab, &[server.teacher("judge-1")], "protocol: mt_bench");
+    let made = lab.execute(&stage, "verdicts", &inputs).unwrap();
+    let found: Vec<_> = verdicts(&made).iter().map(|verdict| (verdict.turn, verdict.score)).collect();
+    assert_eq!(found, [(Some(1), Some(1.0)), (Some(2), Some(10.0))]);
+    assert_eq!(scores(&made), [("m".to_owned(), Some(3.0))], "on the scale of all scores");
+    let body = &server.calls()[0].body;
+    assert_eq!((&body["temperature"], &body["max_tokens"]), (&json!(0.0), &json!(2048)));
+}
+
+#[test]
+fn probabilities_of_the_verdict_give_an_expected_score() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let (status, headers, mut body) = good("Rating: [[8]]", 10);
+        if call.body["top_logprobs"] == 5 {
+            let other = |token: &str, p: f64| json!({"token": token, "logprob": p.ln()});
+            let token =
+                |token: &str, others: Vec<serde_json::Value>| json!({"token": token, "top_logprobs": others});
+            body["choices"][0]["logprobs"] = json!({"content": [
+                token("Rating: [[", vec![]), token("8", vec![other("8", 0.75), other("4", 0.25)]), token("]]", vec![]),
+            ]});
+        }
+        (status, headers, body)
+    });
+    let made = judge(&lab, &[server.teacher("judge-1")], "{protocol: mt_bench, top_logprobs: 5}").unwrap();
+    let verdict = verdicts(&made).remove(0);
+    assert_eq!((verdict.score, verdict.expected_score), (Some(8.0), Some(7.0)));
+}
+
+#[test]
+fn the_judge_inside_the_program_says_that_it_goes_by_rules() {
+    let lab = lab();
+    let right = evaluation(&lab, "one", &[("a", Some("2 + 2 = 4\n#### 4")), ("b", Some("#### 5"))]);
+    let inputs = Inputs::none().with("evaluation", right);
+    let made = lab.execute(&stage(&lab, &["embedded".to_owned()], "{}"), "verdicts", &inputs).unwrap();
+    assert_eq!(scores(&made), [("a".to_owned(), Some(5.0)), ("b".to_owned(), Some(1.0))]);
+    let verdict = verdicts(&made).remove(0);
+    assert_eq!(verdict.judge_model.as_deref(), Some(nexa_core::judging::RULES));
+    assert!(verdict.explanation.unwrap().starts_with("By rule: "));
 }

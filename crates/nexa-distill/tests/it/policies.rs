@@ -192,7 +192,7 @@ impl ModelLoader for Parrot {
             format: "f32".to_owned(),
             weight_bytes: 0,
         };
-        Ok(LoadedModel { info, chat: Arc::new(Parrot), scorer: None })
+        Ok(LoadedModel { info, chat: Arc::new(Parrot), completer: None, scorer: None })
     }
 }
 

@@ -93,6 +93,11 @@ impl TestLab {
         self.execute(&Rows { kind, rows }, name, &Inputs::none()).unwrap()
     }
 
+    /// Puts an evaluation of a model into the lab, with these predictions.
+    pub(crate) fn put_evaluation(&self, model: &str, rows: Vec<Row>) -> Artifact {
+        self.execute(&Predictions { model: model.to_owned(), rows }, "evaluation", &Inputs::none()).unwrap()
+    }
+
     /// Puts prompts with these texts into the lab, as `distill.inputs` makes them.
     pub(crate) fn put_prompts(&self, prompts: &[String]) -> Inputs {
         let rows = prompts.iter().enumerate().map(|(n, prompt)| {
@@ -243,5 +248,33 @@ impl Stage for Rows {
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(JsonLines.write(&context.output.join("parquet"), &self.rows)?)
+    }
+}
+
+struct Predictions {
+    model: String,
+    rows: Vec<Row>,
+}
+
+impl Stage for Predictions {
+    fn name(&self) -> &'static str {
+        "test.predictions"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Evaluation
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        json!({ "model": self.model, "rows": self.rows })
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        context.state("model", &self.model)?;
+        Ok(JsonLines.write(&context.output.join("predictions.parquet"), &self.rows)?)
     }
 }

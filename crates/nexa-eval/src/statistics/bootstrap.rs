@@ -50,10 +50,10 @@ pub fn ratio(items: &[Ratio], seed: u64, transform: fn(f64) -> f64) -> Option<Es
 
 /// How a statistic varies over resamples.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spread {
-    pub(super) standard_error: f64,
-    pub(super) low: f64,
-    pub(super) high: f64,
+pub(crate) struct Spread {
+    pub(crate) standard_error: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
 }
 
 /// Computes a statistic over [`DRAWS`] resamples of `n` items with replacement; undefined values are left out.
@@ -65,6 +65,11 @@ pub(super) fn resample(n: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64)
         chosen.fill_with(|| draws.index(n));
         values.push(statistic(&chosen));
     }
+    spread(values)
+}
+
+/// How values of resamples vary; undefined ones are left out.
+pub(crate) fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.retain(|value| value.is_finite());
     if values.len() < 2 {
         return None;

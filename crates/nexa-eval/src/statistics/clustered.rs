@@ -1,53 +1,171 @@
-//! Standard errors where items share a source: a passage with several questions, a problem in several wordings.
+//! Means of items that are not independent of each other: those of one cluster share a source.
+//!
+//! # Source
+//! E. Miller, "Adding error bars to evals", arXiv:2411.00640 (2024), section 2.2: the clustered standard error.
+//!
+//! # Departures
+//! With the factor `G / (G - 1)` for `G` clusters, so that items which are each a cluster of their own get exactly the
+//! standard error of [`mean`](super::mean()).
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use crate::statistics::mean;
+use crate::statistics::bootstrap::{Spread, spread};
+use crate::statistics::proportion::score_interval;
+use crate::statistics::random::Draws;
+use crate::statistics::{Estimate, Z};
 
-/// The standard error of a mean whose items come in clusters, and the number of clusters. Unknown for one item or one
+/// The positions of the items of each cluster, in the order in which clusters first occur.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clusters(Vec<Vec<usize>>);
+
+impl Clusters {
+    /// Puts together items whose clusters have the same name.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut known = HashMap::new();
+        let mut clusters: Vec<Vec<usize>> = Vec::new();
+        for (position, name) in names.into_iter().enumerate() {
+            let at = *known.entry(name).or_insert(clusters.len());
+            if at == clusters.len() {
+                clusters.push(Vec::new());
+            }
+            clusters[at].push(position);
+        }
+        Self(clusters)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Computes a statistic over so many resamples of whole clusters; undefined values are left out.
+    pub(crate) fn resample(
+        &self,
+        rounds: usize,
+        seed: u64,
+        mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+    ) -> Option<Spread> {
+        let mut draws = Draws::new(seed);
+        let mut chosen = Vec::new();
+        let mut values = Vec::with_capacity(rounds);
+        for _ in 0..rounds {
+            self.draw(&mut draws, &mut chosen);
+            values.extend(statistic(&chosen));
+        }
+        spread(values)
+    }
+
+    /// Draws as many clusters as there are, with replacement, and puts their items together.
+    pub(crate) fn draw(&self, draws: &mut Draws, chosen: &mut Vec<usize>) {
+        chosen.clear();
+        for _ in 0..self.0.len() {
+            chosen.extend_from_slice(&self.0[draws.index(self.0.len())]);
+        }
+    }
+}
+
+/// The mean of all items and its standard error over clusters; there is none of no items, and no error of one cluster.
+fn moments(values: &[f64], clusters: &Clusters) -> Option<(f64, Option<f64>)> {
+    if values.is_empty() {
+        return None;
+    }
+    let n = values.len() as f64;
+    let value = values.iter().sum::<f64>() / n;
+    let of_cluster = |items: &Vec<usize>| items.iter().map(|&at| values[at] - value).sum::<f64>().powi(2);
+    let squares: f64 = clusters.0.iter().map(of_cluster).sum();
+    let count = clusters.len() as f64;
+    let error = (clusters.len() > 1).then(|| (squares * count / (count - 1.0)).sqrt() / n);
+    Some((value, error))
+}
+
+/// The standard error of a mean over clusters that are named for each item, and how many clusters there are; unknown for one
 /// cluster.
+pub fn clustered_standard_error(values: &[f64], names: &[&str]) -> Option<(f64, usize)> {
+    let clusters = Clusters::of(names.iter().copied());
+    let (_, error) = moments(values, &clusters)?;
+    Some((error?, clusters.len()))
+}
+
+/// Estimates the mean of some values, with a normal interval over clusters.
+///
+/// # Panics
+/// If the clusters are not of these values.
+pub fn clustered_mean(values: &[f64], clusters: &Clusters) -> Option<Estimate> {
+    let (value, error) = moments(values, clusters)?;
+    Some(Estimate {
+        value,
+        standard_error: error,
+        ci_low: error.map(|error| value - Z * error),
+        ci_high: error.map(|error| value + Z * error),
+        n: values.len(),
+    })
+}
+
+/// Estimates the mean of values from 0 to 1, such as preferences with ties, with Wilson's interval at the number of
+/// independent outcomes that the clustered standard error amounts to: it keeps within the bounds and has a width even
+/// where all values are the same.
+///
+/// # Panics
+/// If the clusters are not of these values.
 ///
 /// # Source
-/// E. Miller, "Adding Error Bars to Evals" (2024), equation 4: the squared error of independent items, and to it the
-/// products of the deviations of all pairs of items of one cluster, over n squared.
-pub fn clustered_standard_error(values: &[f64], clusters: &[&str]) -> Option<(f64, usize)> {
-    let independent = mean(values)?;
-    let mut by_cluster: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (value, cluster) in values.iter().zip(clusters) {
-        let deviation = value - independent.value;
-        let (sum, squares) = by_cluster.entry(cluster).or_default();
-        *sum += deviation;
-        *squares += deviation * deviation;
-    }
-    // The square of a sum less the sum of squares is that of all products of two different terms.
-    let pairs: f64 = by_cluster.values().map(|(sum, squares)| sum * sum - squares).sum();
-    let n = values.len() as f64;
-    let variance = independent.standard_error?.powi(2) + pairs / (n * n);
-    (by_cluster.len() > 1).then(|| (variance.max(0.0).sqrt(), by_cluster.len()))
+/// N. Dean and M. Pagano, "Evaluating confidence interval methods for binomial proportions in clustered surveys", Journal
+/// of Survey Statistics and Methodology 3 (2015): the Wilson interval at the effective sample size.
+pub fn clustered_share(values: &[f64], clusters: &Clusters) -> Option<Estimate> {
+    let (value, error) = moments(values, clusters)?;
+    // A sum of thirds may be a last digit more than it is.
+    let value = value.clamp(0.0, 1.0);
+    let effective = match error {
+        Some(error) if error > 0.0 => value * (1.0 - value) / (error * error),
+        _ => clusters.len() as f64,
+    };
+    let (low, high) = score_interval(value, effective);
+    Some(Estimate { value, standard_error: error, ci_low: Some(low), ci_high: Some(high), n: values.len() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::assert_close;
+    use crate::statistics::{assert_close, mean, wilson};
 
-    /// Expected: by hand. Deviations of half, variance 1/3 over 4, and a product of a quarter for each ordered pair.
     #[test]
-    fn items_of_one_cluster_count_together() {
-        let values = [1.0, 1.0, 0.0, 0.0];
-        let (together, clusters) = clustered_standard_error(&values, &["a", "a", "b", "b"]).unwrap();
-        assert_close(together, (1.0_f64 / 12.0 + 1.0 / 16.0).sqrt(), 1e-15, "together");
-        assert_eq!(clusters, 2);
-        let (apart, _) = clustered_standard_error(&values, &["a", "b", "c", "d"]).unwrap();
-        assert_close(apart, (1.0_f64 / 12.0).sqrt(), 1e-15, "apart");
-        let (against, _) = clustered_standard_error(&values, &["a", "b", "a", "b"]).unwrap();
-        assert_close(against, (1.0_f64 / 12.0 - 1.0 / 16.0).sqrt(), 1e-15, "against");
+    fn items_alone_in_their_clusters_are_independent() {
+        let values = [2.5, -1.0, 7.25, 0.0, 3.0, 3.0];
+        let found = clustered_mean(&values, &Clusters::of(["a", "b", "c", "d", "e", "f"])).unwrap();
+        let expected = mean(&values).unwrap();
+        assert_close(found.value, expected.value, 1e-15, "mean");
+        assert_close(found.standard_error.unwrap(), expected.standard_error.unwrap(), 1e-15, "error");
+    }
+
+    /// By hand: the mean is 4, the clusters deviate by -4 and 4 in sum, so the error is sqrt(32 * 2) / 4.
+    #[test]
+    fn a_cluster_counts_as_its_sum() {
+        let values = [1.0, 3.0, 5.0, 7.0];
+        let found = clustered_mean(&values, &Clusters::of(["a", "a", "b", "b"])).unwrap();
+        assert_close(found.standard_error.unwrap(), 2.0, 1e-15, "error");
+        let one = clustered_mean(&values, &Clusters::of(["a"; 4])).unwrap();
+        assert_eq!((one.standard_error, one.ci_low), (None, None));
+        assert_eq!(clustered_mean(&[], &Clusters::of([])), None);
     }
 
     #[test]
-    fn one_cluster_says_nothing() {
-        assert_eq!(clustered_standard_error(&[1.0, 0.0], &["a", "a"]), None);
-        assert_eq!(clustered_standard_error(&[1.0], &["a"]), None);
-        assert_eq!(clustered_standard_error(&[], &[]), None);
+    fn a_share_keeps_within_its_bounds() {
+        let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        let clusters = Clusters::of(names.iter().map(String::as_str));
+        let all = clustered_share(&[1.0; 10], &clusters).unwrap();
+        assert_eq!((all.ci_low, all.ci_high), (wilson(10, 10).map(|(low, _)| low), Some(1.0)));
+        // Each item twice in a cluster is no more than each item once.
+        let outcomes = [1.0, 1.0, 1.0, 0.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0];
+        let once = clustered_share(&outcomes, &clusters).unwrap();
+        let names = names.iter().flat_map(|name| [name.as_str(); 2]);
+        let twice = clustered_share(&outcomes.map(|outcome| [outcome; 2]).concat(), &Clusters::of(names));
+        let twice = twice.unwrap();
+        assert_close(once.ci_low.unwrap(), twice.ci_low.unwrap(), 1e-12, "low");
+        assert_close(once.ci_high.unwrap(), twice.ci_high.unwrap(), 1e-12, "high");
     }
 }

@@ -1,28 +1,38 @@
 //! Intervals, standard errors and paired tests.
 //!
 //! Everything is two-sided and at 95% confidence. Items are taken as independent draws from the kind of question that
-//! the test set stands for. Nothing here knows models or files, and the same input gives the same bits everywhere.
+//! the test set stands for, or those of one cluster together are. Nothing here knows models or files, and the same input gives the same bits everywhere.
 
 mod bootstrap;
 mod clustered;
+mod correlation;
 mod holm;
+pub(crate) mod logistic;
 mod mcnemar;
 mod mean;
 mod paired;
 mod power;
+mod prediction_powered;
 mod proportion;
-mod random;
+pub(crate) mod random;
+mod reliability;
+mod sequential;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use bootstrap::spread;
 pub use bootstrap::{DRAWS, Ratio, ratio};
-pub use clustered::clustered_standard_error;
+pub use clustered::{Clusters, clustered_mean, clustered_share, clustered_standard_error};
+pub use correlation::{kendall, pearson, spearman};
 pub use holm::holm;
 pub use mcnemar::mcnemar;
 pub use mean::{Mean, mean};
 pub use paired::{PairedOutcomes, proportion_difference, ratio_difference};
 pub use power::minimum_detectable_effect;
+pub use prediction_powered::{Judged, prediction_powered_mean};
 pub use proportion::{proportion, wilson};
+pub use reliability::{Distance, krippendorff};
+pub use sequential::{Decided, SequentialTest, Standing};
 
 /// The confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;

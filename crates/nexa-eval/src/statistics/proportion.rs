@@ -10,14 +10,17 @@ pub fn wilson(successes: usize, n: usize) -> Option<(f64, f64)> {
     if n == 0 {
         return None;
     }
-    let (k, n) = (successes as f64, n as f64);
-    let p = k / n;
+    Some(score_interval(successes as f64 / n as f64, n as f64))
+}
+
+/// The same for a share of any number of outcomes, which need not be whole.
+pub(crate) fn score_interval(p: f64, n: f64) -> (f64, f64) {
     let centre = (p + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     // At the ends the formula gives exactly 0 and 1, which rounding must not miss.
-    let low = if k == 0.0 { 0.0 } else { centre - half };
-    let high = if k == n { 1.0 } else { centre + half };
-    Some((low, high))
+    let low = if p == 0.0 { 0.0 } else { centre - half };
+    let high = if p == 1.0 { 1.0 } else { centre + half };
+    (low, high)
 }
 
 /// Estimates the share of right outcomes, with its Wilson interval; there is none of no outcomes.

@@ -10,6 +10,7 @@ mod compare;
 mod evaluate;
 mod feedback;
 mod harness;
+mod judge;
 mod layouts;
 mod leaderboard;
 mod parrot;

@@ -37,7 +37,10 @@ impl HostAdapter {
     /// Arranges an adapter.
     pub(super) fn new(lora: &Lora, layers: usize) -> Self {
         let generation = LAST_GENERATION.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { generation, blocks: lora.arrange(layers, HostCorrection::new) }
+        Self {
+            generation,
+            blocks: lora.arrange(layers, |correction, a, b| HostCorrection::new(&correction, a, b)),
+        }
     }
 
     /// The number of this loading.

@@ -13,14 +13,15 @@ mod adapters;
 mod host;
 mod network;
 mod pages;
+mod score;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use nexa_core::lm::{
-    self, Adapter, AdapterLoader, CacheUse, Feed, LanguageModel, ModelInfo, Opened, SequenceId, TokenScore,
-    Tokenizer,
+    self, Adapter, AdapterLoader, CacheUse, Feed, LanguageModel, ModelInfo, Opened, Scored, SequenceId,
+    TokenScore, Tokenizer,
 };
 
 use self::adapters::{HostAdapter, Loader};
@@ -32,9 +33,6 @@ use crate::config::RopeScaling;
 pub use crate::kernels::cache::CacheNumber;
 use crate::kernels::cache::{PAGE_TOKENS, Page};
 use crate::{ChatTokenizer, Checkpoint, DecoderConfig, Error, checkpoint, gguf};
-
-/// Tokens that [`LocalModel::score`] runs through the model at a time.
-const SCORED_AT_ONCE: usize = 2048;
 
 /// The memory for keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,6 +245,10 @@ impl LanguageModel for LocalModel {
         self.next_id += 1;
         // The logits after the last token are not kept, so that one is always fed.
         let known = &prompt[..prompt.len().saturating_sub(1)];
+        // What was taken back is gone by now, so full pages of open sequences stay as they are.
+        for sequence in self.sequences.values_mut() {
+            sequence.remember(&mut self.pool);
+        }
         let (pages, last_full) = self.pool.find(root(adapter.as_deref()), known);
         let cached_tokens = pages.len() * PAGE_TOKENS;
         let (token_ids, remembered) = (prompt[..cached_tokens].to_vec(), pages.len());
@@ -263,6 +265,7 @@ impl LanguageModel for LocalModel {
             pages: self.pool.budget(),
             held: self.pool.held(),
             page_tokens: PAGE_TOKENS,
+            finds_beginnings: self.pool.remembers(),
             asked_tokens: self.pool.asked_tokens,
             found_tokens: self.pool.found_tokens,
         }
@@ -328,37 +331,17 @@ impl LanguageModel for LocalModel {
         Ok(mean(&hidden, self.network.config.hidden_size))
     }
 
-    fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, lm::Error> {
-        for token_ids in sequences {
+    fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, lm::Error> {
+        for Scored { token_ids, wanted } in sequences {
             self.check_ids(token_ids)?;
-            self.check_length(token_ids.len())?;
-        }
-        let vocab = self.network.config.vocab_size;
-        let mut scores = Vec::with_capacity(sequences.len());
-        let mut rest = sequences;
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fitting = rest.iter().take_while(|sequence| {
-                tokens += sequence.len();
-                tokens <= SCORED_AT_ONCE
-            });
-            let (now, later) = rest.split_at(fitting.count().max(1));
-            rest = later;
-            let mut fresh: Vec<Sequence> = now.iter().map(|ids| self.apart(ids.len())).collect();
-            let inputs = fresh.iter_mut().zip(now).filter(|(_, ids)| !ids.is_empty());
-            let inputs =
-                inputs.map(|(sequence, token_ids)| Input { sequence, token_ids, wanted: token_ids.len() });
-            let logits = self.network.forward(inputs.collect());
-            let mut rows = logits.chunks_exact(vocab);
-            for token_ids in now {
-                let rows = rows.by_ref().take(token_ids.len());
-                let targets = token_ids.get(1..).unwrap_or_default();
-                // The row after the last token has no target.
-                let rated = rows.enumerate().filter_map(|(at, row)| Some(rate(row, *targets.get(at)?)));
-                scores.push(rated.collect());
+            self.check_length(token_ids.len().saturating_sub(1))?;
+            if *wanted >= token_ids.len() {
+                return Err(lm::Error::Invalid(
+                    "a score needs a token before the first that is scored".to_owned(),
+                ));
             }
         }
-        Ok(scores)
+        Ok(self.scores(sequences))
     }
 }
 
@@ -377,14 +360,6 @@ fn mean(rows: &[f32], width: usize) -> Vec<f32> {
     let count = (rows.len() / width) as f64;
     let sum = |column| rows[column..].iter().step_by(width).map(|&number| f64::from(number)).sum::<f64>();
     (0..width).map(|column| (sum(column) / count) as f32).collect()
-}
-
-/// Rates a token under the softmax of a row of logits.
-fn rate(logits: &[f32], token_id: u32) -> TokenScore {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-    let logit = logits[token_id as usize];
-    TokenScore { logprob_nats: (f64::from(logit - largest) - total.ln()) as f32, is_greedy: logit >= largest }
 }
 
 #[cfg(test)]
@@ -636,18 +611,56 @@ mod tests {
     fn scores_are_the_log_softmax_of_the_logits() {
         let (mut local, _) = model(&small());
         let sequences = sequences();
-        let slices: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).chain([[].as_slice()]).collect();
-        let scores = local.score(&slices).expect("valid sequences");
-        assert!(scores[sequences.len()].is_empty());
-        for (token_ids, scores) in sequences.iter().zip(&scores) {
-            assert_eq!(scores.len(), token_ids.len() - 1);
+        let whole = |token_ids| Scored { token_ids, wanted: token_ids.len() - 1 };
+        let last = Scored { token_ids: &sequences[9], wanted: 3 };
+        let scored: Vec<Scored<'_>> =
+            sequences.iter().map(|token_ids| whole(token_ids.as_slice())).chain([last]).collect();
+        let scores = local.score(&scored).expect("valid sequences");
+        for (Scored { token_ids, wanted }, scores) in scored.iter().zip(&scores) {
+            assert_eq!(scores.len(), *wanted);
             let sequence = local.open(&[]).sequence;
-            for (position, score) in scores.iter().enumerate() {
+            let rows = token_ids.len() - 1 - wanted;
+            if rows > 0 {
+                local.step(&[Feed::new(sequence, &token_ids[..rows])]).expect("valid feed");
+            }
+            for (position, score) in (rows..).zip(scores) {
                 let feed = Feed::new(sequence, &token_ids[position..=position]);
                 let logits = local.step(&[feed]).expect("valid feed").remove(0);
-                assert_eq!(*score, rate(&logits, token_ids[position + 1]));
+                assert_eq!(*score, score::rate(&logits, token_ids[position + 1]));
             }
         }
+    }
+
+    #[test]
+    fn beginnings_that_are_shared_change_no_score() {
+        let (mut local, _) = model(&small());
+        let question: Vec<u32> = (0..40).map(|at| at * 7 % 50).collect();
+        let endings: [&[u32]; 4] = [&[3, 1, 4], &[1], &[3, 1, 5, 9], &[2, 7]];
+        let texts = endings.map(|ending| [question.as_slice(), ending].concat());
+        let scored: Vec<Scored<'_>> = texts
+            .iter()
+            .zip(endings)
+            .map(|(text, ending)| Scored { token_ids: text, wanted: ending.len() })
+            .collect();
+        let together = local.score(&scored).expect("valid sequences");
+        for (one, scores) in scored.iter().zip(together) {
+            assert_eq!(local.score(&[*one]).expect("a valid sequence"), [scores]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_scored_is_refused() {
+        let (mut local, _) = model(&small());
+        let mut check = |token_ids: &[u32], wanted, expected: &str| {
+            let error = local.score(&[Scored { token_ids, wanted }]).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&[], 0, "a score needs a token before");
+        check(&[1, 2], 2, "a score needs a token before");
+        check(&[1, 50], 1, "id 50 is outside");
+        check(&[1; 66], 1, "sequence of 65 tokens is longer than the context of 64");
+        // The last token is only predicted.
+        assert_eq!(local.score(&[Scored { token_ids: &[1; 65], wanted: 64 }]).expect("fits")[0].len(), 64);
     }
 
     #[test]

@@ -108,7 +108,15 @@ impl HostNetwork {
     /// # Shapes
     /// Returns `[wanted rows, vocab]`.
     pub(super) fn forward(&self, inputs: Vec<Input<'_>>) -> Vec<f32> {
-        self.weights.head.forward(&self.hidden(inputs))
+        self.logits(&self.hidden(inputs))
+    }
+
+    /// The output layer.
+    ///
+    /// # Shapes
+    /// Takes `[rows, hidden]` and returns `[rows, vocab]`.
+    pub(super) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        self.weights.head.forward(hidden)
     }
 
     /// Feeds tokens as [`Self::forward`], and returns what the output layer reads of the wanted rows.

@@ -86,6 +86,11 @@ impl Pool {
         self.budget
     }
 
+    /// Whether full pages are remembered.
+    pub(super) fn remembers(&self) -> bool {
+        self.remembers
+    }
+
     /// Pages that sequences hold now.
     pub(super) fn held(&self) -> usize {
         self.used - self.idle

@@ -171,10 +171,6 @@ impl PackedLinear {
     /// # Shapes
     /// `rows` is `[n, inputs]`; returns `[n, outputs]`.
     pub(crate) fn forward(&self, rows: &[f32]) -> Vec<f32> {
-        /// Multiply-adds below which a part costs more than it brings.
-        const WORTH_A_PART: usize = 1 << 16;
-        /// Parts that a thread takes, so that one that is held up delays no other.
-        const PARTS_PER_THREAD: usize = 4;
         /// Rows up to which threads share the panels of the weight; above, they share the rows, this many a part.
         const FEW_ROWS: usize = 8 * ROWS;
 
@@ -191,8 +187,7 @@ impl PackedLinear {
         }
         // Few rows wait for the weight to be read, so threads share its panels. A part's columns lie apart from each
         // other in the result, so it has a place of its own for them.
-        let work = count * self.inputs * self.outputs;
-        let parts = (work / WORTH_A_PART).clamp(1, PARTS_PER_THREAD * team::threads());
+        let parts = team::parts(count * self.inputs * self.outputs);
         let panels_per_part = self.outputs.div_ceil(LANES).div_ceil(parts);
         let columns = panels_per_part * LANES;
         let mut shares = vec![0.0; self.panels.len() / self.inputs * LANES * count];

@@ -27,6 +27,15 @@ pub(crate) fn threads() -> usize {
     TEAM.members.len() + 1
 }
 
+/// Into how many parts a product of so many multiply-adds is worth splitting: more than there are threads, so that one that
+/// is held up delays no other.
+pub(crate) fn parts(multiply_adds: usize) -> usize {
+    /// Multiply-adds below which a part costs more than it brings.
+    const WORTH_A_PART: usize = 1 << 16;
+    const PARTS_PER_THREAD: usize = 4;
+    (multiply_adds / WORTH_A_PART).clamp(1, PARTS_PER_THREAD * threads())
+}
+
 /// Calls `work` once for every part, on as many threads as there are. Parts are taken in their order, by whoever is
 /// free; where the threads are busy with other work, the caller does all of them.
 ///

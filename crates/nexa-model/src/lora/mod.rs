@@ -140,28 +140,23 @@ impl Lora {
 
     /// Puts the adapters on a device, by block and projection.
     pub(crate) fn place(&self, layers: usize, device: &Device) -> Vec<BlockAdapters> {
-        let mut blocks = vec![BlockAdapters::default(); layers];
-        for (place, values) in self.places.iter().zip(self.values.chunks_exact(2)) {
-            let correction = Arc::new(self.correction(place));
-            let (a, b) = (values[0].to_tensor(device), values[1].to_tensor(device));
-            let PerProjection { qkv, output, gate_up, down } = &mut blocks[place.layer];
-            *[qkv, output, gate_up, down][place.projection] =
-                Some(Adapter { a, b, correction, dropout: None });
-        }
-        blocks
+        self.arrange(layers, |correction, a, b| {
+            let (a, b) = (a.to_tensor(device), b.to_tensor(device));
+            Adapter { a, b, correction: Arc::new(correction), dropout: None }
+        })
     }
 
     /// Arranges every correction with its `A` and `B`, by block and projection.
     pub(crate) fn arrange<T>(
         &self,
         layers: usize,
-        arrange: impl Fn(&Correction, &[f32], &[f32]) -> T,
+        arrange: impl Fn(Correction, &Buffer, &Buffer) -> T,
     ) -> Vec<PerProjection<Option<T>>> {
         let mut blocks: Vec<_> = (0..layers).map(|_| PerProjection::default()).collect();
         for (place, values) in self.places.iter().zip(self.values.chunks_exact(2)) {
             let PerProjection { qkv, output, gate_up, down } = &mut blocks[place.layer];
             *[qkv, output, gate_up, down][place.projection] =
-                Some(arrange(&self.correction(place), &values[0], &values[1]));
+                Some(arrange(self.correction(place), &values[0], &values[1]));
         }
         blocks
     }

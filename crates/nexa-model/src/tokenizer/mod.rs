@@ -26,7 +26,7 @@ use std::path::Path;
 
 use chrono::NaiveDate;
 use nexa_core::files::write_atomic;
-use nexa_core::lm::{self, ChatMessage, EncodedChat, ToolSyntax};
+use nexa_core::lm::{self, ChatMessage, EncodedChat, Role, ToolSyntax};
 use serde_json::{Map, Value};
 
 pub use self::conversation::{
@@ -369,6 +369,15 @@ impl lm::Tokenizer for ChatTokenizer {
         Ok(self.encode_hidden(Hidden { text: &hidden, private, cuts: &[] })?.token_ids)
     }
 
+    fn encode_text(&self, text: &str) -> Result<Vec<u32>, lm::Error> {
+        let mut token_ids = self.opening()?;
+        let encoded = self.tokenizer.encode_fast(text, false).map_err(failed)?;
+        // A rendered conversation may bring its own beginning.
+        let own = encoded.get_ids().strip_prefix(token_ids.as_slice()).unwrap_or(encoded.get_ids());
+        token_ids.extend(own);
+        Ok(token_ids)
+    }
+
     fn decode(&self, token_ids: &[u32]) -> Result<String, lm::Error> {
         if let Some(id) = token_ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             return Err(lm::Error::Tokenizer(format!(
@@ -389,6 +398,13 @@ impl lm::Tokenizer for ChatTokenizer {
 
     fn encode_prompt(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, lm::Error> {
         self.encode_conversation_prompt(&messages.into(), false)
+    }
+
+    fn render_prompt(&self, messages: &[ChatMessage]) -> Result<String, lm::Error> {
+        let continued = messages.last().is_some_and(|last| last.role == Role::Assistant);
+        let end = if continued { End::Continued } else { End::Prompt };
+        let Rendering { text, private, .. } = self.render(&messages.into(), end, &[])?;
+        Ok(text.chars().map(|c| private.reveal(c, &self.specials)).collect())
     }
 
     fn tool_syntax(&self) -> Option<ToolSyntax> {
@@ -437,7 +453,7 @@ impl lm::Tokenizer for ChatTokenizer {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use nexa_core::lm::{Role, Tokenizer as _};
+    use nexa_core::lm::Tokenizer as _;
 
     pub(crate) fn sample() -> ChatTokenizer {
         let texts = ["Ava has 12 apples. She buys 7 more.", "Ava has 12 + 7 = 19 apples.\n#### 19"];

@@ -54,7 +54,7 @@ pub(super) async fn require_key(State(door): State<Arc<Door>>, request: Request,
 /// Gives every reply the id of the manifest of the model's checkpoint, so that it can be followed back to data and run.
 pub(super) async fn name_manifest(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    if let Some(id) = door.model().and_then(|served| served.manifest.clone()) {
+    if let Some(id) = door.manifest() {
         response.headers_mut().insert(MANIFEST, id);
     }
     response

@@ -142,6 +142,12 @@ impl ApiError {
         Self::unavailable("shutting_down", "the server is shutting down")
     }
 
+    /// An engine in another process that does not answer.
+    pub(super) fn unreachable(message: impl Into<String>) -> Self {
+        let message = format!("the engine does not answer: {}", message.into());
+        Self::new(StatusCode::BAD_GATEWAY, "server_error", "engine_unreachable", message)
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error", message)
     }
@@ -171,6 +177,13 @@ impl ApiError {
             Error::QueueFull { .. } | Error::QueueTokensFull { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", error.to_string())
             }
+            Error::Refused { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_request_error",
+                "content_filter",
+                error.to_string(),
+            )
+            .with_param(prompt_param),
             Error::Draining => Self::shutting_down(),
             Error::Stopped { .. } => Self::unavailable("engine_stopped", error.to_string()),
             other => Self::internal(other.to_string()),

@@ -61,6 +61,11 @@ impl Fields {
         }
     }
 
+    /// All parameters, as they came.
+    pub(super) fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// Whether a parameter is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| !value.is_null())

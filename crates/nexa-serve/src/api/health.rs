@@ -27,6 +27,7 @@ impl Status {
         match door.model().map(|served| served.engine.phase()) {
             Some(Phase::Stopped) => Self::Stopped,
             _ if door.is_closing() => Self::Draining,
+            None if door.upstream().is_some() => Self::Ok,
             None => Self::Loading,
             Some(Phase::Loading) => Self::Warming,
             Some(Phase::Ready) => Self::Ok,
@@ -59,9 +60,10 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
 
 fn reply(door: &Door, status: Status, is_well: bool) -> Response {
     let info = door.model().map(|served| served.engine.info());
+    let other = door.upstream().map(|upstream| &upstream.names[0]);
     let body: Value = json!({
         "status": status.as_str(),
-        "model": info.map(|info| &info.name),
+        "model": info.map(|info| &info.name).or(other),
         "device": info.map(|info| &info.device),
     });
     if is_well {

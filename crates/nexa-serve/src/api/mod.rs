@@ -29,6 +29,7 @@ mod embeddings;
 mod error;
 mod fields;
 mod form;
+mod guard;
 mod health;
 mod infer;
 mod logprobs;
@@ -36,6 +37,7 @@ mod messages;
 mod models;
 mod openapi;
 mod parse;
+mod proxy;
 mod reply;
 mod sampling;
 mod state;
@@ -85,6 +87,19 @@ pub(crate) fn router(door: Arc<Door>) -> Router {
         // The names of models may hold slashes.
         router = router.route(&path.replace("{id}", "{*id}"), handler);
     }
+    behind(router, door)
+}
+
+/// The routes behind the door of another engine.
+pub(crate) fn proxy_router(door: Arc<Door>) -> Router {
+    let router = proxy::routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, handler)| router.route(path, handler));
+    behind(router, door)
+}
+
+/// What stands around all routes.
+fn behind(router: Router<Arc<Door>>, door: Arc<Door>) -> Router {
     router
         .fallback(async |method: Method, uri: Uri| ApiError::no_route(&method, uri.path()))
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {

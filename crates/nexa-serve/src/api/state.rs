@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::extract::FromRequestParts;
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use nexa_core::guard::Guard;
 use nexa_core::hosts::AllowedHosts;
 use nexa_core::lm::Sampling;
 use tokio::time::Instant;
@@ -16,7 +17,9 @@ use super::adapters::{self, Adapters};
 use super::cors::Origin;
 use super::error::ApiError;
 use super::fields::Fields;
+use super::guard;
 use crate::keys::Keys;
+use crate::vllm::Upstream;
 use crate::{About, Answer, Engine, Error, Loaded, Prompt, ServerConfig};
 
 /// Hex digits of the weights' hash in `system_fingerprint`.
@@ -33,7 +36,10 @@ pub(crate) struct Door {
     times: Times,
     aliases: Vec<String>,
     lora_folder: Option<PathBuf>,
+    guard: Option<Arc<dyn Guard>>,
     served: OnceLock<Arc<Served>>,
+    /// What answers in place of a model of our own.
+    upstream: OnceLock<Arc<Upstream>>,
     closing: AtomicBool,
 }
 
@@ -48,7 +54,9 @@ impl Door {
             times: Times { request: config.request_timeout, keep_alive: config.keep_alive },
             aliases: config.aliases.clone(),
             lora_folder: config.lora_folder.clone(),
+            guard: config.guard.clone(),
             served: OnceLock::new(),
+            upstream: OnceLock::new(),
             closing: AtomicBool::new(false),
         }
     }
@@ -60,7 +68,28 @@ impl Door {
 
     fn serve(&self, mut loaded: Loaded) -> Served {
         let adapters = Adapters::new(std::mem::take(&mut loaded.adapters), self.lora_folder.clone());
-        Served::new(loaded, &self.aliases, adapters, self.times)
+        Served::new(loaded, adapters, self)
+    }
+
+    /// Lets requests through to another engine. Only the first that is given counts.
+    pub(crate) fn open_upstream(&self, upstream: Arc<Upstream>) {
+        self.upstream.get_or_init(|| upstream);
+    }
+
+    /// The other engine, if it answers.
+    pub(super) fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.upstream.get()
+    }
+
+    /// What headers carry of the model, whoever answers for it.
+    pub(super) fn manifest(&self) -> Option<HeaderValue> {
+        let own = self.served.get().and_then(|served| served.manifest.clone());
+        own.or_else(|| self.upstream.get().and_then(|upstream| upstream.manifest.clone()))
+    }
+
+    /// When a request that has come now must have been answered.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.times.deadline()
     }
 
     /// Lets no more requests through, and gives the engine that ends what was let through.
@@ -93,6 +122,12 @@ struct Times {
     keep_alive: Duration,
 }
 
+impl Times {
+    fn deadline(self) -> Deadline {
+        Deadline(self.request.map(|timeout| (Instant::now() + timeout, timeout)))
+    }
+}
+
 /// The model of a request. Requests that come before it is loaded are refused.
 pub(super) struct Model(pub(super) Arc<Served>);
 
@@ -121,15 +156,17 @@ pub(super) struct Served {
     pub(super) fingerprint: String,
     /// What headers carry: the id of the checkpoint's manifest, where it has one.
     pub(super) manifest: Option<HeaderValue>,
+    /// What prompts and answers are held against.
+    guard: Option<Arc<dyn Guard>>,
     times: Times,
 }
 
 impl Served {
-    fn new(loaded: Loaded, aliases: &[String], adapters: Adapters, times: Times) -> Self {
+    fn new(loaded: Loaded, adapters: Adapters, door: &Door) -> Self {
         let Loaded { engine, about, .. } = loaded;
         let info = engine.info();
         let mut names = vec![info.name.clone()];
-        for alias in aliases {
+        for alias in &door.aliases {
             if !names.contains(alias) {
                 names.push(alias.clone());
             }
@@ -146,7 +183,8 @@ impl Served {
             fingerprint: manifest.unwrap_or_else(of_weights),
             about,
             adapters,
-            times,
+            guard: door.guard.clone(),
+            times: door.times,
             engine,
         }
     }
@@ -179,7 +217,7 @@ impl Served {
 
     /// When a request that has come now must have been answered.
     pub(super) fn deadline(&self) -> Deadline {
-        Deadline(self.times.request.map(|timeout| (Instant::now() + timeout, timeout)))
+        self.times.deadline()
     }
 
     /// How long a stream may be silent before a comment keeps proxies from closing it.
@@ -195,7 +233,13 @@ impl Served {
         sampling: Sampling,
     ) -> Result<Answer, Error> {
         let engine = engine.clone();
-        self.blocking(move |_| engine.submit(&prompt, sampling)).await
+        self.blocking(move |served| {
+            let Some(rules) = &served.guard else { return engine.submit(&prompt, sampling) };
+            guard::check_sampling(&sampling)?;
+            let prompt = guard::check(rules.as_ref(), prompt, engine.tokenizer().as_ref())?;
+            Ok(engine.submit(&prompt, sampling)?.guarded(Arc::clone(rules)))
+        })
+        .await
     }
 
     /// Does work on a thread where it may take its time.

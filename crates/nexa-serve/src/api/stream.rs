@@ -94,7 +94,7 @@ impl Telling {
                 self.reply.prompt(index, &logprobs).map(|chunk| self.shown(chunk)).into_iter().collect()
             }
             Event::Delta { .. } if self.reply.is_silent() => Vec::new(),
-            Event::Delta { text, logprobs } => match &mut self.calls[index] {
+            Event::Delta { text, logprobs, .. } => match &mut self.calls[index] {
                 None => vec![self.text(index, &text, &logprobs)],
                 Some(calls) => {
                     self.held[index].extend(logprobs);

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::{Stream, StreamExt};
+use nexa_core::guard::Guard;
 use nexa_core::lm::{self, FinishReason};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::TokenLogprob;
 use super::queue::Queue;
+use super::watch::Watch;
 
 /// A piece of an answer.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub enum Event {
         text: String,
         /// The probabilities of the tokens since the last piece, if they were asked for.
         logprobs: Vec<TokenLogprob>,
+        /// What the answer has taken so far.
+        usage: Usage,
     },
     /// The answer is complete.
     Done {
@@ -79,12 +83,39 @@ pub struct Completion {
 pub struct Answer {
     events: UnboundedReceiver<(usize, Event)>,
     queue: Arc<Queue>,
+    watch: Option<Watch>,
+    /// What comes before the next event of the engine.
+    next: Option<Event>,
     ended: bool,
 }
 
 impl Answer {
     pub(super) fn new(events: UnboundedReceiver<(usize, Event)>, queue: Arc<Queue>) -> Self {
-        Self { events, queue, ended: false }
+        Self { events, queue, watch: None, next: None, ended: false }
+    }
+
+    /// Holds the text against rules before it is shown. The answer ends with [`FinishReason::ContentFilter`] before what they
+    /// refuse, which cancels the rest.
+    #[must_use]
+    pub fn guarded(self, guard: Arc<dyn Guard>) -> Self {
+        Self { watch: Some(Watch::new(guard)), ..self }
+    }
+
+    /// What is shown of an event; nothing where all of it is held back.
+    fn watched(&mut self, event: Event) -> Option<Event> {
+        let Some(watch) = &mut self.watch else { return Some(event) };
+        let (passed, usage, end) = match event {
+            Event::Delta { text, usage, .. } => (watch.push(&text), usage, None),
+            Event::Done { finish_reason, usage } => (watch.finish(), usage, Some(finish_reason)),
+            other => return Some(other),
+        };
+        let end = if passed.is_refused { Some(FinishReason::ContentFilter) } else { end };
+        let end = end.map(|finish_reason| Event::Done { finish_reason, usage });
+        if passed.text.is_empty() {
+            return end;
+        }
+        self.next = end;
+        Some(Event::Delta { text: passed.text, logprobs: Vec::new(), usage })
     }
 
     /// Waits for the end of the answer.
@@ -96,7 +127,7 @@ impl Answer {
         while let Some(event) = self.next().await {
             match event {
                 Event::Prompt { logprobs } => prompt_logprobs = logprobs,
-                Event::Delta { text: more, logprobs: rated } => {
+                Event::Delta { text: more, logprobs: rated, .. } => {
                     text.push_str(&more);
                     logprobs.extend(rated);
                 }
@@ -114,16 +145,28 @@ impl Stream for Answer {
     type Item = Event;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
-        if self.ended {
-            return Poll::Ready(None);
+        while !self.ended {
+            let shown = match self.next.take() {
+                Some(event) => Some(event),
+                None => {
+                    let event = match ready!(self.events.poll_recv(context)) {
+                        Some((_, event)) => event,
+                        // The thread went away without a word.
+                        None => Event::Failed { error: self.queue.why_stopped() },
+                    };
+                    self.watched(event)
+                }
+            };
+            if let Some(event) = shown {
+                if event.is_last() {
+                    self.ended = true;
+                    // Nothing more is wanted of an answer that a rule has ended.
+                    self.events.close();
+                }
+                return Poll::Ready(Some(event));
+            }
         }
-        let event = match ready!(self.events.poll_recv(context)) {
-            Some((_, event)) => event,
-            // The thread went away without a word.
-            None => Event::Failed { error: self.queue.why_stopped() },
-        };
-        self.ended = event.is_last();
-        Poll::Ready(Some(event))
+        Poll::Ready(None)
     }
 }
 

@@ -1,6 +1,9 @@
-//! The engine as the model that evaluation and distillation see.
+//! The engine as the model that evaluation and distillation see: it answers conversations and goes on from texts.
 
-use nexa_core::lm::{ChatModel, ChatReply, ChatRequest, Error, FinishReason};
+use nexa_core::lm::{
+    ChatMessage, ChatModel, ChatReply, ChatRequest, CompletionRequest, Error, FinishReason, Sampling,
+    TextCompleter,
+};
 use tokio::sync::mpsc;
 
 use super::answer::Sink;
@@ -14,15 +17,59 @@ impl ChatModel for Engine {
 
     /// Keeps the batch full and waits where other callers have filled the queue. Blocks: not for asynchronous code.
     fn chat(&self, requests: &[ChatRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<ChatReply>, Error> {
+        let prompt = |position: usize| {
+            let ChatRequest { messages, sampling } = &requests[position];
+            Ok((Prompt::Messages(messages.clone()), sampling))
+        };
+        self.answers(requests.len(), &prompt, done)
+    }
+}
+
+impl TextCompleter for Engine {
+    /// As [`ChatModel::chat`] of this engine. Blocks: not for asynchronous code.
+    fn complete(
+        &self,
+        requests: &[CompletionRequest],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<ChatReply>, Error> {
+        let context_length = self.info().context_length;
+        let prompt = |position: usize| {
+            let CompletionRequest { prompt, sampling } = &requests[position];
+            let mut token_ids = self.tokenizer().encode_text(prompt)?;
+            let most = context_length.saturating_sub(sampling.max_tokens);
+            if most == 0 {
+                return Err(Error::TooLong { tokens: sampling.max_tokens + 1, context_length });
+            }
+            token_ids.drain(..token_ids.len().saturating_sub(most));
+            Ok((Prompt::Tokens(token_ids), sampling))
+        };
+        self.answers(requests.len(), &prompt, done)
+    }
+
+    fn render_prompt(&self, messages: &[ChatMessage]) -> Result<String, Error> {
+        self.tokenizer().render_prompt(messages)
+    }
+}
+
+/// Makes the prompt of the request at a place.
+type MakePrompt<'a> = dyn Fn(usize) -> Result<(Prompt, &'a Sampling), Error> + 'a;
+
+impl Engine {
+    /// Answers some requests, and returns the replies in their order.
+    fn answers(
+        &self,
+        count: usize,
+        prompt: &MakePrompt<'_>,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<ChatReply>, Error> {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let mut texts = vec![String::new(); requests.len()];
-        let mut replies: Vec<Option<ChatReply>> = vec![None; requests.len()];
+        let mut texts = vec![String::new(); count];
+        let mut replies: Vec<Option<ChatReply>> = vec![None; count];
         let mut next = 0;
         let mut open = 0;
-        while next < requests.len() || open > 0 {
-            while next < requests.len() && open < self.window() {
-                let ChatRequest { messages, sampling } = &requests[next];
-                let prompt = Prompt::Messages(messages.clone());
+        while next < count || open > 0 {
+            while next < count && open < self.window() {
+                let (prompt, sampling) = prompt(next)?;
                 let request = self.request(&prompt, sampling.clone(), Sink::new(next, &sender))?;
                 self.queue().push(request, WhenFull::Wait).map_err(|error| self.seam_error(error))?;
                 next += 1;
@@ -44,9 +91,7 @@ impl ChatModel for Engine {
         }
         replies.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| self.queue().why_stopped())
     }
-}
 
-impl Engine {
     /// An error of this crate in the words of the seam.
     pub(super) fn seam_error(&self, error: crate::Error) -> Error {
         match error {

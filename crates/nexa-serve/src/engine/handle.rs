@@ -227,7 +227,12 @@ impl Engine {
 impl From<Engine> for LoadedModel {
     fn from(engine: Engine) -> Self {
         let engine = Arc::new(engine);
-        Self { info: engine.info().clone(), chat: engine.clone(), scorer: Some(engine) }
+        Self {
+            info: engine.info().clone(),
+            chat: engine.clone(),
+            scorer: Some(engine.clone()),
+            completer: Some(engine),
+        }
     }
 }
 

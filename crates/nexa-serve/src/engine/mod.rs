@@ -27,6 +27,7 @@ mod score;
 mod sequence;
 mod stop;
 mod tools;
+mod watch;
 mod worker;
 
 pub use answer::{Answer, Completion, Event, Usage};

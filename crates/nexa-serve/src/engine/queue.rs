@@ -44,6 +44,8 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct ScoreJob {
     pub(super) token_ids: Vec<u32>,
+    /// How many of its last tokens.
+    pub(super) wanted: usize,
     pub(super) sink: Sink<Result<Vec<TokenScore>, lm::Error>>,
 }
 
@@ -149,7 +151,7 @@ impl Queue {
     }
 
     /// Adds sequences to be scored. They are bounded by what the caller holds in memory anyway.
-    pub(super) fn push_scoring(&self, jobs: impl IntoIterator<Item = ScoreJob>) -> Result<(), Error> {
+    pub(super) fn push_scoring(&self, jobs: Vec<ScoreJob>) -> Result<(), Error> {
         let mut state = self.lock();
         self.check_open(&state)?;
         state.scoring.extend(jobs);
@@ -320,12 +322,15 @@ impl Queue {
     }
 }
 
-/// Takes jobs until their tokens reach the limit, at least one.
+/// Takes jobs until their tokens reach the limit, at least one. What a job begins with as the one before it is no work.
 fn take_scoring(jobs: &mut VecDeque<ScoreJob>, limit: usize) -> Vec<ScoreJob> {
-    let mut taken = Vec::new();
+    let mut taken: Vec<ScoreJob> = Vec::new();
     let mut tokens = 0;
     while let Some(job) = jobs.front() {
-        tokens += job.token_ids.len();
+        let common = taken.last().map_or(0, |before| {
+            before.token_ids.iter().zip(&job.token_ids).take_while(|(a, b)| a == b).count()
+        });
+        tokens += job.token_ids.len() - common;
         if !taken.is_empty() && tokens > limit {
             break;
         }

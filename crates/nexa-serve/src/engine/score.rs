@@ -1,13 +1,14 @@
 //! The engine as a scorer of texts.
 //!
 //! # Source
-//! Pairs of context and continuation are tokenised as in lm-evaluation-harness (causal models, no special tokens):
-//! blanks at the end of the context belong to the continuation, and the continuation's tokens are those of the whole
-//! text after as many as the context has alone.
+//! Texts become tokens as in lm-evaluation-harness, for causal models. Of a pair, blanks at the end of the context belong
+//! to the continuation, and the continuation's tokens are those of the whole text after as many as the context has alone;
+//! what is too long loses the beginning of its context. A text by itself is read in windows of the context length that
+//! overlap in one token, the last one widened to the left, so that every token is scored once.
 //!
 //! # Departures
-//! The harness cuts a pair that is too long from the left to the context length plus one, because the last token is
-//! only predicted; `LanguageModel::score` takes the context length at most, so one token less is kept here.
+//! A context of blanks alone is taken for an empty one, where the harness fails; and a continuation after an empty context
+//! that spells a special token is text.
 
 use nexa_core::lm::{ChatMessage, Error, Role, Score, ScoreRequest, TextScorer, TokenScore, Tokenizer};
 use tokio::sync::mpsc;
@@ -21,68 +22,83 @@ impl TextScorer for Engine {
     fn score(&self, requests: &[ScoreRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<Score>, Error> {
         let tokenizer = self.tokenizer().as_ref();
         let context_length = self.info().context_length;
-        let texts = requests
-            .iter()
-            .map(|request| match request {
-                ScoreRequest::Chat(messages) => chat(tokenizer, messages, context_length),
+        let mut scores = Vec::with_capacity(requests.len());
+        let mut windows = Vec::new();
+        for (position, request) in requests.iter().enumerate() {
+            let (bytes, own) = match request {
+                ScoreRequest::Chat(messages) => chat(tokenizer, messages, context_length)?,
                 ScoreRequest::Continuation { context, continuation } => {
-                    pair(tokenizer, context, continuation, context_length)
+                    pair(tokenizer, context, continuation, context_length)?
                 }
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+                ScoreRequest::Text(text) => whole(tokenizer, text, context_length)?,
+            };
+            scores.push(Sum {
+                score: Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true },
+                left: own.len(),
+            });
+            windows.extend(own.into_iter().map(|window| (position, window)));
+        }
+        // Neighbours in this order have the most of their beginnings in common.
+        windows.sort_by(|(_, a), (_, b)| a.token_ids.cmp(&b.token_ids));
 
         let (sender, mut results) = mpsc::unbounded_channel();
-        // Neighbours of one length waste the least in a model that pads.
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|&position| std::cmp::Reverse(texts[position].token_ids.len()));
-        let jobs = order.into_iter().map(|position| ScoreJob {
-            token_ids: texts[position].token_ids.clone(),
-            sink: Sink::new(position, &sender),
+        let jobs = windows.iter().enumerate().map(|(at, (_, window))| ScoreJob {
+            token_ids: window.token_ids.clone(),
+            wanted: window.counted.len(),
+            sink: Sink::new(at, &sender),
         });
-        self.queue().push_scoring(jobs).map_err(|error| self.seam_error(error))?;
+        self.queue().push_scoring(jobs.collect()).map_err(|error| self.seam_error(error))?;
         drop(sender);
 
-        let mut scores: Vec<Option<Score>> = vec![None; texts.len()];
-        while let Some((position, result)) = results.blocking_recv() {
-            scores[position] = Some(texts[position].sum(&result?));
-            done(position);
+        let finished =
+            scores.iter().enumerate().filter(|(_, sum)| sum.left == 0).map(|(position, _)| position);
+        finished.for_each(&mut *done);
+        let mut rated: Vec<Option<Vec<TokenScore>>> = vec![None; windows.len()];
+        while let Some((at, result)) = results.blocking_recv() {
+            rated[at] = Some(result?);
+            let position = windows[at].0;
+            scores[position].left -= 1;
+            if scores[position].left == 0 {
+                done(position);
+            }
         }
-        scores.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| self.queue().why_stopped())
+        // Sums are made in the order of the windows, not of their arrival.
+        for ((position, window), rated) in windows.iter().zip(rated) {
+            window.add(&rated.ok_or_else(|| self.queue().why_stopped())?, &mut scores[*position].score);
+        }
+        Ok(scores.into_iter().map(|sum| sum.score).collect())
     }
 }
 
-/// A text as the model sees it.
+/// The score of a request, and how many of its windows are not scored yet.
+struct Sum {
+    score: Score,
+    left: usize,
+}
+
+/// A part of a text as the model sees it.
 #[derive(Debug, PartialEq, Eq)]
-struct EncodedText {
+struct Window {
     token_ids: Vec<u32>,
-    /// For each token whether it is scored; the first never is.
-    scored: Vec<bool>,
-    /// UTF-8 bytes of what is scored.
-    bytes: usize,
+    /// For each of the last tokens, whether it counts.
+    counted: Vec<bool>,
 }
 
-impl EncodedText {
-    fn new(token_ids: Vec<u32>, mut scored: Vec<bool>, bytes: usize) -> Result<Self, Error> {
-        if let Some(first) = scored.first_mut() {
-            *first = false;
+impl Window {
+    fn add(&self, rated: &[TokenScore], sum: &mut Score) {
+        for (rating, _) in rated.iter().zip(&self.counted).filter(|(_, counted)| **counted) {
+            sum.logprob_nats += f64::from(rating.logprob_nats);
+            sum.tokens += 1;
+            sum.is_greedy &= rating.is_greedy;
         }
-        if !scored.contains(&true) {
-            return Err(Error::Invalid(
-                "nothing to score: the text has no token after its context".to_owned(),
-            ));
-        }
-        Ok(Self { token_ids, scored, bytes })
     }
+}
 
-    fn sum(&self, scores: &[TokenScore]) -> Score {
-        let scored = || self.scored.iter().skip(1).zip(scores).filter(|(scored, _)| **scored).map(|(_, s)| s);
-        Score {
-            logprob_nats: scored().map(|score| f64::from(score.logprob_nats)).sum(),
-            tokens: scored().count(),
-            bytes: self.bytes,
-            is_greedy: scored().all(|score| score.is_greedy),
-        }
-    }
+/// The UTF-8 bytes of what is scored, and the windows that it is read in.
+type Windows = (usize, Vec<Window>);
+
+fn nothing() -> Error {
+    Error::Invalid("nothing to score: the text has no token after its context".to_owned())
 }
 
 /// The assistant turns of a conversation.
@@ -90,23 +106,26 @@ fn chat(
     tokenizer: &dyn Tokenizer,
     messages: &[ChatMessage],
     context_length: usize,
-) -> Result<EncodedText, Error> {
+) -> Result<Windows, Error> {
     let encoded = tokenizer.encode_chat(messages)?;
     let tokens = encoded.token_ids.len();
     if tokens > context_length {
         return Err(Error::TooLong { tokens, context_length });
     }
+    // Nothing stands before the first token to rate it by.
+    let first = encoded.trained.iter().skip(1).position(|trained| *trained).ok_or_else(nothing)? + 1;
     let answers = messages.iter().filter(|message| message.role == Role::Assistant);
-    EncodedText::new(encoded.token_ids, encoded.trained, answers.map(|message| message.content.len()).sum())
+    let window = Window { token_ids: encoded.token_ids, counted: encoded.trained[first..].to_vec() };
+    Ok((answers.map(|message| message.content.len()).sum(), vec![window]))
 }
 
-/// A continuation after a context; what is too long loses the beginning of its context.
+/// A continuation after a context.
 fn pair(
     tokenizer: &dyn Tokenizer,
     context: &str,
     continuation: &str,
     context_length: usize,
-) -> Result<EncodedText, Error> {
+) -> Result<Windows, Error> {
     let kept = context.trim_end();
     let continuation = format!("{}{continuation}", &context[kept.len()..]);
     let (mut token_ids, answer) = if kept.is_empty() {
@@ -117,15 +136,19 @@ fn pair(
         }
         (vec![prefix], answer)
     } else {
-        let before = tokenizer.encode(kept)?;
-        let whole = tokenizer.encode(&format!("{kept}{continuation}"))?;
+        let before = tokenizer.encode_text(kept)?;
+        let whole = tokenizer.encode_text(&format!("{kept}{continuation}"))?;
         let answer = whole.get(before.len()..).unwrap_or_default().to_vec();
         (before, answer)
     };
-    if answer.len() + 1 > context_length {
-        return Err(Error::TooLong { tokens: answer.len() + 1, context_length });
+    if answer.is_empty() {
+        return Err(nothing());
     }
-    let excess = (token_ids.len() + answer.len()).saturating_sub(context_length);
+    if answer.len() > context_length {
+        return Err(Error::TooLong { tokens: answer.len(), context_length });
+    }
+    // The last token is only predicted.
+    let excess = (token_ids.len() + answer.len()).saturating_sub(context_length.saturating_add(1));
     if excess > 0 {
         tracing::warn!(
             excess,
@@ -134,10 +157,24 @@ fn pair(
         );
         token_ids.drain(..excess);
     }
-    let mut scored = vec![false; token_ids.len()];
-    scored.resize(token_ids.len() + answer.len(), true);
+    let counted = vec![true; answer.len()];
     token_ids.extend(answer);
-    EncodedText::new(token_ids, scored, continuation.len())
+    Ok((continuation.len(), vec![Window { token_ids, counted }]))
+}
+
+/// A text by itself, after the token that begins texts.
+fn whole(tokenizer: &dyn Tokenizer, text: &str, context_length: usize) -> Result<Windows, Error> {
+    let mut token_ids = vec![tokenizer.prefix_token()];
+    token_ids.extend(tokenizer.encode_text(text)?);
+    let mut windows = Vec::new();
+    let mut next = 1;
+    while next < token_ids.len() {
+        let end = token_ids.len().min(next.saturating_add(context_length));
+        let window = &token_ids[end.saturating_sub(context_length.saturating_add(1))..end];
+        windows.push(Window { token_ids: window.to_vec(), counted: vec![true; end - next] });
+        next = end;
+    }
+    Ok((text.len(), windows))
 }
 
 #[cfg(test)]
@@ -190,14 +227,22 @@ mod tests {
         text.chars().map(u32::from).collect()
     }
 
+    /// What of some windows counts.
+    fn counted((bytes, windows): Windows) -> (Vec<(Vec<u32>, usize)>, usize) {
+        let window = |window: Window| {
+            assert!(window.counted.iter().all(|counted| *counted), "only the end is scored");
+            (window.token_ids, window.counted.len())
+        };
+        (windows.into_iter().map(window).collect(), bytes)
+    }
+
     #[test]
     fn pairs_are_tokenised_as_in_the_harness() {
-        let check = |context: &str, continuation: &str, expected: (Vec<u32>, usize, usize)| {
-            let text = pair(&Pairs, context, continuation, 6).unwrap();
-            let scored = text.scored.iter().filter(|scored| **scored).count();
-            assert!(text.scored.is_sorted(), "only the end is scored");
-            assert_eq!((text.token_ids, scored, text.bytes), expected, "{context:?} {continuation:?}");
-        };
+        let check =
+            |context: &str, continuation: &str, (token_ids, tokens, bytes): (Vec<u32>, usize, usize)| {
+                let found = counted(pair(&Pairs, context, continuation, 6).unwrap());
+                assert_eq!(found, (vec![(token_ids, tokens)], bytes), "{context:?} {continuation:?}");
+            };
         check("xy", "z", (ids("xyz"), 1, 1));
         // Blanks move over.
         check("x ", "z", (ids("x z"), 2, 2));
@@ -207,21 +252,35 @@ mod tests {
         check("", "z", (vec![0, 122], 1, 1));
         check("", "^z", (vec![0, 122], 1, 2));
         check(" ", "z", (vec![0, 32, 122], 2, 2));
-        // Too long: cut from the left.
-        check("12345", "67", (ids("234567"), 2, 2));
-        check("1", "23456", (ids("123456"), 5, 5));
+        // Too long: cut from the left, to one token more than the model reads.
+        check("12345", "67", (ids("1234567"), 2, 2));
+        check("12345", "678", (ids("2345678"), 3, 3));
+        check("1", "234567", (ids("1234567"), 6, 6));
         check("x", "é", (ids("xé"), 1, 2));
+    }
+
+    /// Expected: `get_rolling_token_windows` of the harness, with a context length of one token.
+    #[test]
+    fn texts_are_read_in_windows_as_in_the_harness() {
+        let check = |text: &str, expected: Vec<(Vec<u32>, usize)>| {
+            assert_eq!(counted(whole(&Pairs, text, 4).unwrap()), (expected, text.len()), "{text:?}");
+        };
+        check("", vec![]);
+        check("123", vec![(ids("\0123"), 3)]);
+        check("1234", vec![(ids("\01234"), 4)]);
+        check("12345", vec![(ids("\01234"), 4), (ids("12345"), 1)]);
+        check("1234567890", vec![(ids("\01234"), 4), (ids("45678"), 4), (ids("67890"), 2)]);
     }
 
     #[test]
     fn what_cannot_be_scored_is_refused() {
-        let check = |result: Result<EncodedText, Error>, expected: &str| {
+        let check = |result: Result<Windows, Error>, expected: &str| {
             assert_eq!(result.unwrap_err().to_string(), expected);
         };
         let nothing = "nothing to score: the text has no token after its context";
         check(pair(&Pairs, "x", "", 6), nothing);
         check(pair(&Pairs, "a", "b", 6), nothing);
-        check(pair(&Pairs, "x", "123456", 6), "sequence of 7 tokens is longer than the context of 6");
+        check(pair(&Pairs, "x", "1234567", 6), "sequence of 7 tokens is longer than the context of 6");
         check(chat(&Pairs, &[ChatMessage::new(Role::User, "hi")], 6), nothing);
         let long = [ChatMessage::new(Role::Assistant, "1234567")];
         check(chat(&Pairs, &long, 6), "sequence of 7 tokens is longer than the context of 6");
@@ -235,11 +294,12 @@ mod tests {
             ChatMessage::new(Role::User, "r"),
             ChatMessage::new(Role::Assistant, "2"),
         ];
-        let text = chat(&Pairs, &messages, 10).unwrap();
-        assert_eq!(text.scored, [false, true, true, false, true]);
+        let (bytes, windows) = chat(&Pairs, &messages, 10).unwrap();
+        assert_eq!(windows[0].counted, [true, true, false, true]);
         let score = |logprob_nats, is_greedy| TokenScore { logprob_nats, is_greedy };
         let scores = [score(-1.0, true), score(-2.0, true), score(-50.0, false), score(-4.0, true)];
-        let expected = Score { logprob_nats: -7.0, tokens: 3, bytes: 4, is_greedy: true };
-        assert_eq!(text.sum(&scores), expected);
+        let mut sum = Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true };
+        windows[0].add(&scores, &mut sum);
+        assert_eq!(sum, Score { logprob_nats: -7.0, tokens: 3, bytes: 4, is_greedy: true });
     }
 }

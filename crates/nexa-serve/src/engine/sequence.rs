@@ -81,6 +81,16 @@ impl Sequence {
         if self.wants_prompt_logprobs() { &[] } else { &self.token_ids }
     }
 
+    /// How many tokens another one's prompt begins with that this one's begins with too, under the same adapter.
+    pub(super) fn common_beginning(&self, other: &Self) -> usize {
+        let generation = |sequence: &Self| sequence.adapter.as_ref().map(|adapter| adapter.generation);
+        if generation(self) != generation(other) {
+            return 0;
+        }
+        let read = &self.token_ids[..self.read_to];
+        read.iter().zip(other.known_prompt()).take_while(|(a, b)| a == b).count()
+    }
+
     /// Begins, or begins again, with what the model still has of the tokens.
     pub(super) fn open(&mut self, opened: Opened) {
         if self.wants_prompt_logprobs() {
@@ -313,14 +323,14 @@ impl Sequence {
     fn send(&mut self, text: String) {
         if !text.is_empty() {
             let logprobs = std::mem::take(&mut self.logprobs);
-            self.sink.send(Event::Delta { text, logprobs });
+            self.sink.send(Event::Delta { text, logprobs, usage: self.usage() });
         }
     }
 
     fn send_logprobs(&mut self) {
         if !self.logprobs.is_empty() {
             let logprobs = std::mem::take(&mut self.logprobs);
-            self.sink.send(Event::Delta { text: String::new(), logprobs });
+            self.sink.send(Event::Delta { text: String::new(), logprobs, usage: self.usage() });
         }
     }
 }

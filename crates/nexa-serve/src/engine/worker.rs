@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, TokenScore, Tokenizer};
+use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, Scored, TokenScore, Tokenizer};
 
 use super::form::Form;
 use super::metrics::Finished;
-use super::queue::{Queue, Work};
+use super::queue::{Queue, ScoreJob, Work};
 use super::sequence::Sequence;
 use super::{EngineConfig, Event, Usage};
 
@@ -92,7 +92,12 @@ impl Worker {
             self.queue.metrics.admitted(request.arrived.elapsed());
             self.joining.push_back(Sequence::new(request, Arc::clone(&self.tokenizer), context_length));
         }
+        let mut held_back = VecDeque::new();
         while let Some(mut sequence) = self.joining.pop_front() {
+            if self.is_being_read(&sequence) {
+                held_back.push_back(sequence);
+                continue;
+            }
             sequence.open(self.model.open_with(sequence.known_prompt(), sequence.adapter.as_ref()));
             let token_ids = sequence.pending(usize::MAX);
             if self.model.fits(&[Feed { sequence: sequence.id, token_ids: &token_ids, wanted: 0 }]) {
@@ -108,6 +113,19 @@ impl Worker {
             self.joining.push_front(sequence);
             break;
         }
+        held_back.append(&mut self.joining);
+        self.joining = held_back;
+    }
+
+    /// Whether the batch is about to read what a sequence begins with, so that it finds that later and need not read it
+    /// too.
+    fn is_being_read(&self, sequence: &Sequence) -> bool {
+        let cache = self.model.cache();
+        cache.finds_beginnings
+            && self.live.iter().any(|other| {
+                let common = other.common_beginning(sequence);
+                other.is_reading() && common - common % cache.page_tokens.max(1) > other.seen()
+            })
     }
 
     fn drop_abandoned(&mut self) {
@@ -294,7 +312,10 @@ impl Worker {
         if jobs.is_empty() {
             return;
         }
-        let sequences: Vec<&[u32]> = jobs.iter().map(|job| job.token_ids.as_slice()).collect();
+        fn scored(job: &ScoreJob) -> Scored<'_> {
+            Scored { token_ids: &job.token_ids, wanted: job.wanted }
+        }
+        let sequences: Vec<Scored<'_>> = jobs.iter().map(scored).collect();
         match score(self.model.as_mut(), &sequences) {
             Ok(scores) => {
                 for (job, scores) in jobs.iter().zip(scores) {
@@ -304,7 +325,7 @@ impl Worker {
             // As with steps: only the sequences at fault fail.
             Err(_) => {
                 for job in jobs {
-                    let alone = score(self.model.as_mut(), &[&job.token_ids]);
+                    let alone = score(self.model.as_mut(), &[scored(job)]);
                     job.sink.send(alone.map(|mut scores| scores.swap_remove(0)));
                 }
             }
@@ -361,11 +382,11 @@ fn complete(model: &dyn LanguageModel, rows: Vec<Vec<f32>>, feeds: &[Feed<'_>]) 
 }
 
 /// Scores, with their number checked.
-fn score(model: &mut dyn LanguageModel, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error> {
+fn score(model: &mut dyn LanguageModel, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, Error> {
     let scores = model.score(sequences)?;
     check_count(model, "lists of scores", scores.len(), sequences.len())?;
     for (scores, sequence) in scores.iter().zip(sequences) {
-        check_count(model, "scores", scores.len(), sequence.len().saturating_sub(1))?;
+        check_count(model, "scores", scores.len(), sequence.wanted)?;
     }
     Ok(scores)
 }

@@ -153,6 +153,28 @@ async fn the_end_of_a_turn_can_be_put_off() {
 }
 
 #[tokio::test]
+async fn what_many_prompts_begin_with_is_read_once() {
+    let beginning = "the same instructions for all: ";
+    let cached = async |fake: Fake| {
+        let (fake, gate) = fake.gated_from_the_start();
+        let engine = engine(fake);
+        // Three requests begin the same, one does not, and all are there before the first step.
+        let prompts =
+            [format!("{beginning}a"), format!("{beginning}b"), "else".to_owned(), format!("{beginning}cd")];
+        let answers =
+            prompts.map(|prompt| ask(&engine, &prompt, Sampling { max_tokens: 2, ..Sampling::default() }));
+        drop(gate);
+        let mut cached = Vec::new();
+        for answer in answers {
+            cached.push(answer.complete().await.unwrap().usage.cached_tokens);
+        }
+        cached
+    };
+    assert_eq!(cached(Fake::endless().remembering()).await, [0, beginning.len(), 0, beginning.len()]);
+    assert_eq!(cached(Fake::endless()).await, [0; 4]);
+}
+
+#[tokio::test]
 async fn the_seed_decides_the_text() {
     let engine = engine(Fake::mixing());
     let sampling = |seed| Sampling { temperature: 1.0, seed, max_tokens: 40, ..Sampling::default() };

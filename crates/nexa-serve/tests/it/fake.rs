@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nexa_core::lm::{
     Adapter, AdapterLoader, CacheUse, ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo,
-    Opened, Role, SequenceId, TokenScore, Tokenizer, ToolSyntax,
+    Opened, Role, Scored, SequenceId, TokenScore, Tokenizer, ToolSyntax,
 };
 use serde_json::{Map, Value, json};
 
@@ -126,6 +126,8 @@ pub(crate) struct Fake {
     closed: Option<Sender<u64>>,
     /// Tokens that all sequences may hold together.
     budget: Option<usize>,
+    /// Whether prompts find what open sequences begin with.
+    remembers: bool,
     has_hidden_states: bool,
     /// Whether the hook leaves the warm-up alone.
     warm_up_is_free: bool,
@@ -152,6 +154,7 @@ impl Fake {
             hook: None,
             closed: None,
             budget: None,
+            remembers: false,
             has_hidden_states: true,
             warm_up_is_free: true,
         }
@@ -225,6 +228,12 @@ impl Fake {
         self
     }
 
+    /// Lets prompts find what open sequences begin with.
+    pub(crate) fn remembering(mut self) -> Self {
+        self.remembers = true;
+        self
+    }
+
     pub(crate) fn with_context_length(mut self, tokens: usize) -> Self {
         self.info.context_length = tokens;
         self
@@ -251,14 +260,19 @@ impl LanguageModel for Fake {
     fn adapter_loader(&self) -> Option<Arc<dyn AdapterLoader>> {
         Some(Arc::new(Salts(AtomicU64::new(0))))
     }
-    fn open_with(&mut self, _: &[u32], adapter: Option<&Adapter>) -> Opened {
+    fn open_with(&mut self, prompt: &[u32], adapter: Option<&Adapter>) -> Opened {
         self.opened += 1;
         let sequence = SequenceId(self.opened);
+        let known = &prompt[..prompt.len().saturating_sub(1)];
+        let common =
+            |pieces: &Vec<Vec<u32>>| pieces.concat().iter().zip(known).take_while(|(a, b)| a == b).count();
+        let found = self.sequences.values().map(common).max().filter(|_| self.remembers).unwrap_or(0);
         if let Some(adapter) = adapter {
             self.salts.insert(sequence, *adapter.weights.downcast_ref::<u32>().expect("a salt"));
         }
-        self.sequences.insert(sequence, Vec::new());
-        Opened { sequence, cached_tokens: 0 }
+        let pieces = if found > 0 { vec![prompt[..found].to_vec()] } else { Vec::new() };
+        self.sequences.insert(sequence, pieces);
+        Opened { sequence, cached_tokens: found }
     }
     fn fits(&self, feeds: &[Feed<'_>]) -> bool {
         let Some(budget) = self.budget else { return true };
@@ -267,7 +281,13 @@ impl LanguageModel for Fake {
     }
     fn cache(&self) -> CacheUse {
         let held = self.sequences.values().flatten().map(Vec::len).sum();
-        CacheUse { pages: self.budget.unwrap_or(0), held, page_tokens: 1, ..CacheUse::default() }
+        CacheUse {
+            pages: self.budget.unwrap_or(0),
+            held,
+            page_tokens: 1,
+            finds_beginnings: self.remembers,
+            ..CacheUse::default()
+        }
     }
     fn truncate(&mut self, sequence: SequenceId, tokens: usize) {
         let pieces = self.sequences.get_mut(&sequence).expect("an open sequence");
@@ -323,7 +343,7 @@ impl LanguageModel for Fake {
         let sum: u32 = token_ids.iter().sum();
         Ok(vec![sum as f32 / token_ids.len() as f32, 100.0])
     }
-    fn score(&mut self, sequences: &[&[u32]]) -> Result<Vec<Vec<TokenScore>>, Error> {
+    fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, Error> {
         let score = |token_ids: &[u32], at: usize| {
             let logits = (self.rule)(&[token_ids[..at].to_vec()]);
             let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -331,6 +351,9 @@ impl LanguageModel for Fake {
             let chosen = logits[token_ids[at] as usize];
             TokenScore { logprob_nats: chosen - highest - sum.ln(), is_greedy: chosen == highest }
         };
-        Ok(sequences.iter().map(|ids| (1..ids.len()).map(|at| score(ids, at)).collect()).collect())
+        let scores = |&Scored { token_ids, wanted }: &Scored<'_>| {
+            (token_ids.len() - wanted..token_ids.len()).map(|at| score(token_ids, at)).collect()
+        };
+        Ok(sequences.iter().map(scores).collect())
     }
 }

@@ -1,6 +1,9 @@
 //! Scoring through the engine's thread.
 
-use nexa_core::lm::{ChatMessage, LanguageModel, Role, Sampling, Score, ScoreRequest, TextScorer};
+use nexa_core::lm::{
+    ChatMessage, CompletionRequest, LanguageModel, Role, Sampling, Score, ScoreRequest, Scored,
+    TextCompleter, TextScorer,
+};
 use nexa_serve::{Engine, EngineConfig, Prompt};
 
 use crate::engine::engine;
@@ -8,7 +11,8 @@ use crate::fake::{ASSISTANT, BEGIN, END, Fake};
 
 /// What the model says of some tokens, summed by hand.
 fn by_hand(token_ids: &[u32], scored: std::ops::Range<usize>, bytes: usize) -> Score {
-    let scores = Fake::mixing().score(&[token_ids]).unwrap().remove(0);
+    let scores =
+        Fake::mixing().score(&[Scored { token_ids, wanted: token_ids.len() - 1 }]).unwrap().remove(0);
     let scores = &scores[scored.start - 1..scored.end - 1];
     Score {
         logprob_nats: scores.iter().map(|score| f64::from(score.logprob_nats)).sum(),
@@ -48,6 +52,37 @@ fn scores_are_those_of_the_model_in_the_order_of_the_requests() {
         assert_eq!(done, [0, 1, 2]);
     }
     assert!(engine(Fake::mixing()).score(&[], &mut |_| {}).unwrap().is_empty());
+}
+
+#[test]
+fn a_text_longer_than_the_context_is_scored_whole() {
+    let text: String = ('a'..='z').cycle().take(30).collect();
+    let engine = engine(Fake::mixing().with_context_length(12));
+    let requests = [ScoreRequest::Text(text.clone()), ScoreRequest::Text(String::new())];
+    let scores = engine.score(&requests, &mut |_| {}).unwrap();
+    let all = [vec![BEGIN], ids(&text)].concat();
+    // Windows of 12 tokens after the one before them; the last one reaches back.
+    let windows =
+        [by_hand(&all[..13], 1..13, 12), by_hand(&all[12..25], 1..13, 12), by_hand(&all[18..], 7..13, 6)];
+    let sum: f64 = windows.iter().map(|window| window.logprob_nats).sum();
+    assert!((scores[0].logprob_nats - sum).abs() < 1e-9, "{} for {sum}", scores[0].logprob_nats);
+    assert_eq!((scores[0].tokens, scores[0].bytes), (30, 30));
+    let nothing = Score { logprob_nats: 0.0, tokens: 0, bytes: 0, is_greedy: true };
+    assert_eq!(scores[1], nothing);
+}
+
+#[test]
+fn a_completion_loses_the_beginning_that_leaves_no_room() {
+    let engine = engine(Fake::saying("yes").with_context_length(12));
+    let request = |prompt: &str, max_tokens| CompletionRequest {
+        prompt: prompt.to_owned(),
+        sampling: Sampling { max_tokens, ..Sampling::default() },
+    };
+    let replies = engine.complete(&[request("0123456789>", 8), request(">", 8)], &mut |_| {}).unwrap();
+    assert_eq!([&replies[0].text, &replies[1].text], ["yes", "yes"]);
+    assert_eq!([replies[0].prompt_tokens, replies[1].prompt_tokens], [4, 1]);
+    let error = engine.complete(&[request(">", 12)], &mut |_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "sequence of 13 tokens is longer than the context of 12");
 }
 
 #[test]

@@ -22,6 +22,7 @@ const PROJECT: &str = "arithmetic_tutor";
 const PROJECT_FILES: &[(&str, &str)] = &[
     ("README.md", include_str!("../../../../projects/arithmetic_tutor/README.md")),
     ("configs/student.yaml", include_str!("../../../../projects/arithmetic_tutor/configs/student.yaml")),
+    ("configs/tutoring.yaml", include_str!("../../../../projects/arithmetic_tutor/configs/tutoring.yaml")),
     ("pipelines/demo.yaml", include_str!("../../../../projects/arithmetic_tutor/pipelines/demo.yaml")),
 ];
 
@@ -75,7 +76,7 @@ fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
     ));
     let here = app.show(app.lab.root());
     render::note(&format!(
-        "\nnext:\n  nexa ui --lab {here}\n  nexa inference --lab {here} {}\n  nexa lineage --lab {here} {}",
+        "\nnext:\n  nexa ui --lab {here}\n  nexa inference --lab {here} {}\n  nexa lineage --lab {here} {}\n  nexa judge report --lab {here}",
         student.id(),
         student.id(),
     ));

@@ -81,7 +81,8 @@ fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
         let entry = |(name, kind): &(String, &str)| json!({"name": name, "kind": kind});
         render::json(&names.iter().map(entry).collect::<Vec<_>>())?;
     } else {
-        let rows: Vec<Vec<String>> = names.into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
+        let rows: Vec<Vec<String>> =
+            names.into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect();
         render::out(&table::table(&["name", "kind"], &rows));
     }
     Ok(ExitCode::Success)

@@ -1,13 +1,16 @@
 //! `nexa inference` (`nexa serve`): serves a checkpoint over HTTP.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::guard::Guard;
 use nexa_core::{Error, ExitCode, files, lineage};
+use nexa_data::guard::Rules;
 use nexa_model::{CacheConfig, CacheNumber, Checkpoint, LocalModel, Quantisation};
-use nexa_serve::{About, Engine, EngineConfig, Evaluation, Life, Loaded, ServerConfig};
+use nexa_serve::{About, Engine, EngineConfig, Evaluation, Life, Loaded, ServerConfig, VllmConfig};
 
 use crate::app::App;
 use crate::args::{AccessArgs, Global, InferenceArgs, ServedModelArgs};
@@ -16,6 +19,8 @@ use crate::render::{self, error::reported};
 
 /// The config of a checkpoint, in its folder.
 const CONFIG: &str = "config.json";
+/// The engine that is not ours.
+const VLLM: &str = "vllm";
 
 /// Serves the checkpoint that was named, else the project's newest.
 pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
@@ -23,6 +28,12 @@ pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
     let found = find(&app, &args.model)?;
     let name = found.name.clone();
     let about = about(&app, &found)?;
+    if args.engine == VLLM {
+        return serve_vllm(&app, &args, &found, about);
+    }
+    if !args.vllm_args.is_empty() {
+        bail!("arguments after `--` are for `--engine vllm`");
+    }
     let engine = EngineConfig {
         max_batch: args.max_batch,
         max_queued: args.max_queued,
@@ -36,6 +47,7 @@ pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
         host: args.host.clone(),
         port: args.port,
         lora_folder: args.lora_folder.clone(),
+        guard: args.guard.as_deref().map(guard).transpose()?,
         ..server_config(&app, &args.access)?
     };
     let lora = args.lora.iter().map(|text| adapter(&app, text)).collect::<Result<Vec<_>>>()?;
@@ -49,12 +61,58 @@ pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
         let adapters = lora.into_iter().map(load).collect::<Result<_>>()?;
         Ok::<_, Failure>(Loaded { engine, about, adapters })
     };
-    let tell = |life| match life {
+    nexa_serve::serve(load, &config, tell(&name), &app.cancel).map_err(|Failure(error)| error)?;
+    Ok(ExitCode::Success)
+}
+
+/// Tells the user where a server stands.
+fn tell(name: &str) -> impl Fn(Life) {
+    move |life| match life {
         Life::Listening(address) => render::note(&format!("loading {name}, listening on {address}")),
         Life::Ready(address) => render::note(&format!("serving {name} on http://{address}  (Ctrl-C stops)")),
+    }
+}
+
+/// Starts vLLM on a checkpoint, and serves what it answers.
+fn serve_vllm(app: &App, args: &InferenceArgs, found: &Found, about: About) -> Result<ExitCode> {
+    let own = [
+        ("--quantize", args.model.quantize.is_some()),
+        ("--lora", !args.lora.is_empty()),
+        ("--lora-folder", args.lora_folder.is_some()),
+        ("--speculate", args.speculate > 0),
+        ("--guard", args.guard.is_some()),
+    ];
+    if let Some((option, _)) = own.iter().find(|(_, is_given)| *is_given) {
+        bail!(
+            "`{option}` is for our own engine; tell vLLM the like after `--`, as `vllm serve --help` names it"
+        );
+    }
+    if !found.path.join(CONFIG).is_file() {
+        bail!("{}: `--engine vllm` takes a checkpoint folder with a `{CONFIG}`", found.path.display());
+    }
+    found.verify()?;
+    let vllm = VllmConfig {
+        command: args.vllm.clone(),
+        model: found.path.clone(),
+        name: found.name.clone(),
+        arguments: args.vllm_args.clone(),
+        max_in_flight: args.max_batch.saturating_add(args.max_queued),
     };
-    nexa_serve::serve(load, &config, tell, &app.cancel).map_err(|Failure(error)| error)?;
+    let config =
+        ServerConfig { host: args.host.clone(), port: args.port, ..server_config(app, &args.access)? };
+    nexa_serve::serve_vllm(vllm, about, &config, tell(&found.name), &app.cancel).map_err(reported)?;
     Ok(ExitCode::Success)
+}
+
+/// The rules that prompts and answers are held against.
+fn guard(path: &Path) -> Result<Arc<dyn Guard>> {
+    let rules = Rules::read(path)?;
+    render::note(&format!(
+        "held against {}: {}",
+        path.display(),
+        rules.names().collect::<Vec<_>>().join(", ")
+    ));
+    Ok(Arc::new(rules))
 }
 
 /// The name and the folder of an adapter that is served from the beginning.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use nexa_core::ExitCode;
-use nexa_core::artifact::{Change, TagChange, Tagged, Tags};
+use nexa_core::artifact::{Change, RolledBack, TagChange, Tagged, Tags};
 
 use crate::app::{self, App};
 use crate::args::{Global, TagArgs};
@@ -15,6 +15,7 @@ pub(crate) fn run(global: &Global, args: &TagArgs) -> Result<ExitCode> {
     let by = app::user().unwrap_or_else(|| "unknown".to_owned());
     match (&args.artifact, &args.tag) {
         (Some(name), Some(tag)) if args.delete => delete(&app, (name, tag), &by),
+        (Some(name), Some(tag)) if args.rollback => roll_back(&app, (name, tag), &by),
         (Some(name), Some(tag)) => {
             let artifact = data::resolve(&app, name)?;
             let tags = Tags::new(&app.lab, &artifact.id().project)?;
@@ -36,6 +37,14 @@ fn delete(app: &App, (name, tag): (&str, &str), by: &str) -> Result<ExitCode> {
     let id = app.store().resolve_id(app.project()?.name(), name)?;
     let version = Tags::new(&app.lab, &id.project)?.remove(&id.name, tag, by)?;
     render::note(&format!("{}:{tag} is no more; it was v{version}", id.name));
+    Ok(ExitCode::Success)
+}
+
+/// Gives a tag back to the version that had it before. The name may carry a version, which says nothing.
+fn roll_back(app: &App, (name, tag): (&str, &str), by: &str) -> Result<ExitCode> {
+    let id = app.store().resolve_id(app.project()?.name(), name)?;
+    let RolledBack { from, to } = Tags::new(&app.lab, &id.project)?.roll_back(&id.name, tag, by)?;
+    render::note(&format!("{}:{tag} is v{to} again; it was v{from}", id.name));
     Ok(ExitCode::Success)
 }
 

@@ -25,6 +25,7 @@ fn every_command_has_help() {
         "train",
         "plan",
         "evaluate",
+        "judge",
         "leaderboard",
         "feedback",
         "inference",

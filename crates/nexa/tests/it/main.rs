@@ -8,6 +8,7 @@ mod command_line;
 mod distill;
 mod docker;
 mod feedback;
+mod judge;
 mod listings;
 mod models;
 mod pipeline;

@@ -7,6 +7,7 @@ mod patterns;
 mod validate;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use regex::{Regex, RegexSet};
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,11 @@ impl Redactor {
     /// Begins a row: placeholders count from 1 again.
     pub fn row(&self) -> RowRedactor<'_> {
         RowRedactor { redactor: self, placeholders: Vec::new(), counts: Counts::new() }
+    }
+
+    /// Where valid values stand in a text, in bytes and in order, none over another.
+    pub fn ranges(&self, text: &str) -> Vec<Range<usize>> {
+        self.find(text).into_iter().map(|found| found.start..found.end).collect()
     }
 
     /// The valid values in a text, in order, none over another.

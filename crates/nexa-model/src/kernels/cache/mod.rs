@@ -278,17 +278,30 @@ fn attend_group<'a, N: Number + 'a>(
 ) {
     let heads = queries.pages[0].shape.heads;
     let rows = queries.qkv.len() / heads.qkv_width() * heads.group();
-    let mut first = 0;
-    while first < rows {
+    for (first, count) in strips(rows) {
         let strip = Strip { queries, head, heads, first };
-        first += match rows - first {
+        match count {
             1 => attend_strip::<N, 1>(strip, panels, output),
             2 => attend_strip::<N, 2>(strip, panels, output),
             3 => attend_strip::<N, 3>(strip, panels, output),
-            4 | 5 => attend_strip::<N, 4>(strip, panels, output),
+            4 => attend_strip::<N, 4>(strip, panels, output),
             _ => attend_strip::<N, QUERIES>(strip, panels, output),
-        };
+        }
     }
+}
+
+/// Rows in strips of as many as are multiplied at a time: the first of each, and how many.
+fn strips(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let count = match rows - first {
+            0 => return None,
+            5 => 4,
+            left => left.min(QUERIES),
+        };
+        first += count;
+        Some((first - count, count))
+    })
 }
 
 /// Some queries of a group: row `i` is head `i % group` of token `i / group`.
@@ -309,13 +322,13 @@ impl Strip<'_> {
     }
 }
 
-/// Attends with `R` queries and returns their number.
+/// Attends with `R` queries.
 #[inline(always)]
 fn attend_strip<'a, N: Number + 'a, const R: usize>(
     strip: Strip<'a>,
     panels: impl Fn(&'a Page) -> &'a [[N; LANES]],
     output: &mut Output<'_>,
-) -> usize {
+) {
     let Strip { queries, head, heads, .. } = strip;
     let dim = heads.head_dim;
     let shape = queries.pages[0].shape;
@@ -364,7 +377,6 @@ fn attend_strip<'a, N: Number + 'a, const R: usize>(
             output.values[start..start + count].copy_from_slice(&sums[..count]);
         }
     }
-    R
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::super::panel::{Strides, pack, tile_onto};
 use super::super::simd::{LANES, prefetch, softmax, vectorised};
-use super::{Number, Numbers, PAGE_TOKENS, Page, QUERIES, Queries, RightPanel, visible};
+use super::{Number, Numbers, PAGE_TOKENS, Page, QUERIES, Queries, RightPanel, strips, visible};
 
 impl Queries<'_> {
     /// The pages that one token sees.
@@ -145,20 +145,6 @@ fn mix_group<'a, N: Number + 'a>(
             }
         }
     }
-}
-
-/// The queries of a group, in strips of as many as are multiplied at a time: the first of each, and how many.
-fn strips(group: usize) -> impl Iterator<Item = (usize, usize)> {
-    let mut first = 0;
-    std::iter::from_fn(move || {
-        let count = match group - first {
-            0 => return None,
-            5 => 4,
-            left => left.min(QUERIES),
-        };
-        first += count;
-        Some((first - count, count))
-    })
 }
 
 /// Multiplies `R` rows of `inner` numbers with one panel.

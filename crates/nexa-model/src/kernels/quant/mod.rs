@@ -33,10 +33,6 @@ pub(crate) const BLOCK: usize = 32;
 const FEW_ROWS: usize = 48;
 /// Rows of activations that one part takes: they stay in the cache while the panels run past them.
 const ROWS_PER_PART: usize = 64;
-/// Multiply-adds below which a part costs more than it brings.
-const WORTH_A_PART: usize = 1 << 16;
-/// Parts that a thread takes of a product with few rows.
-const PARTS_PER_THREAD: usize = 4;
 
 /// A weight matrix `[outputs, inputs]` in few bits.
 #[derive(Debug)]
@@ -113,10 +109,9 @@ impl QuantLinear {
         });
     }
 
-    /// Into how many parts a product is split: more than there are threads, so that one that is held up delays no other.
+    /// Into how many parts a product is split.
     fn parts(&self, rows: &Activations) -> usize {
-        let work = rows.len() * self.outputs * rows.inputs();
-        (work / WORTH_A_PART).clamp(1, PARTS_PER_THREAD * team::threads())
+        team::parts(rows.len() * self.outputs * rows.inputs())
     }
 
     /// Multiplies one panel with some rows.
