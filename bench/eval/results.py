@@ -20,7 +20,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 FOLDER = pathlib.Path(__file__).parents[2] / "crates/nexa-eval/test-data/harness"
-NAMES = ["letters", "last_word", "pages", "several"]
+NAMES = ["letters", "last_word", "pages", "several", "translated"]
 ANSWERS = ["The answer is (B).", " b ", "no idea", "C", "(A) or (B)", "B\n\nbecause"]
 
 

@@ -9,7 +9,7 @@
 //!   data/raw/benchmarks/          documents of evaluation tasks, for all projects
 //!   data/processed/<project>/     datasets/ distillation/ training/ evaluation/ registry/
 //!   runs/<run id>/                run.json config.yaml metrics.jsonl events.jsonl ledger.jsonl, resumable state
-//!   .nexa/                        lab.db (index), locks, pointers to unfinished runs
+//!   .nexa/                        lab.db (index), locks, pointers to unfinished runs, cache/
 //! ```
 
 use std::collections::BTreeMap;

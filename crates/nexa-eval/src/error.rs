@@ -286,7 +286,8 @@ impl Diagnose for Error {
                 "every item is longer than the model's context, or holds no text of the assistant".to_owned(),
             ),
             Self::Incomparable { .. } => Some(
-                "evaluate both checkpoints with the same data set, split, limit and max_tokens".to_owned(),
+                "evaluate both checkpoints with the same tasks, data set, split, limit and settings"
+                    .to_owned(),
             ),
             Self::OtherEvaluation { .. } => {
                 Some("give the evaluation that the feedback was made of".to_owned())

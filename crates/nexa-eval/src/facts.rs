@@ -41,7 +41,8 @@ pub struct Questions {
     pub documents: usize,
     /// Examples before each.
     pub num_fewshot: usize,
-    /// What decides every request: the task, the documents, the examples, and how they are written.
+    /// What decides every request but for the model's template: the task, the documents, the examples, and how they are
+    /// written.
     pub hash: ContentHash,
 }
 

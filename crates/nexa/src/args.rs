@@ -749,7 +749,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long)]
     pub(crate) apply_chat_template: bool,
     /// Whether examples are turns of their own there.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) fewshot_as_multiturn: Option<bool>,
     /// What the model is told before everything.
     #[arg(long, value_name = "TEXT")]

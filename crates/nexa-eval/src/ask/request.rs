@@ -54,7 +54,7 @@ pub struct Asked {
 }
 
 impl Request {
-    /// What it is known by. `repeat` tells apart answers to one question that are drawn anew.
+    /// What it is known by. Answers to one question that are drawn anew differ in their seeds.
     pub(super) fn key(&self) -> ContentHash {
         ContentHash::of_json(&json!(self))
     }

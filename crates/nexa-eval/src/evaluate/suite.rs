@@ -49,7 +49,7 @@ pub(super) fn run(
         summaries.push((Summary::of_task(task, &outcomes, config)?, task.total));
         JsonLines
             .write(&context.output.join(harness::samples_file(name)), &harness::samples(task, &outcomes))?;
-        found.questions.insert(name.clone(), questions(task, &outcomes));
+        found.questions.insert(name.clone(), questions(task, config));
         found.predictions.extend(
             task.documents
                 .iter()
@@ -116,15 +116,17 @@ fn metrics(summary: &Summary, too_long: usize, complete: impl Fn(&mut Metric)) -
     summary.metrics.iter().filter_map(metric).collect()
 }
 
-/// What a task asked: two evaluations whose hashes are equal asked the same.
-fn questions(task: &Loaded<'_>, outcomes: &[Outcome]) -> Questions {
-    let mut requests = Vec::new();
-    for outcome in outcomes {
-        // Later turns hold what the model itself said.
-        requests.extend(outcome.requests.requests.iter().take(outcome.requests.with_context.max(1)));
-    }
-    let hash = ContentHash::of_json(&json!({"spec": task.task.spec, "requests": requests}));
-    Questions { documents: outcomes.len(), num_fewshot: task.task.shots, hash }
+/// What a task asked: two evaluations whose hashes are equal asked the same, each in the words of its model's template.
+fn questions(task: &Loaded<'_>, config: &Config) -> Questions {
+    let documents: Vec<_> = task.documents.iter().map(|document| &document.row).collect();
+    let examples: Vec<_> =
+        task.documents.iter().flat_map(|document| task.examples(document)).map(|one| &one.target).collect();
+    let hash = ContentHash::of_json(&json!({
+        "spec": task.task.spec, "generation": task.task.generation.kwargs, "documents": documents, "examples": examples,
+        "apply_chat_template": config.apply_chat_template, "fewshot_as_multiturn": config.fewshot_as_multiturn,
+        "system_instruction": config.system_instruction,
+    }));
+    Questions { documents: documents.len(), num_fewshot: task.task.shots, hash }
 }
 
 fn prediction(

@@ -248,6 +248,10 @@ fn grade_text(
             }
             Ok(Grade::of(is_right))
         }
+        (Kind::Bleu | Kind::Chrf, _) => Ok(Grade::Texts {
+            reference: question.answer().map_or_else(|| python::text(&question.target), str::to_owned),
+            prediction: python::text(found),
+        }),
         (kind, Some(native)) => native.grade_answer(kind, &document.row, &python::text(found)),
         (kind, None) => Err(format!("`{}` grades no text", kind.as_str())),
     }

@@ -1,11 +1,17 @@
+use std::sync::Arc;
+
+use nexa_core::event::Cancel;
+use nexa_core::stage::Inputs;
 use nexa_core::table::JsonLines;
-use nexa_eval::compare;
 use nexa_eval::compare::Verdict;
 use nexa_eval::evaluate::{Config, Limit};
 use nexa_eval::statistics::PairedOutcomes;
+use nexa_eval::{Evaluate, compare};
+use serde_json::json;
 
 use crate::adder::Adder;
 use crate::bench::Bench;
+use crate::parrot::Parrot;
 
 #[test]
 fn two_models_are_compared_item_by_item() {
@@ -76,4 +82,41 @@ fn what_was_asked_differently_is_not_compared() {
     check(Config::default(), 5, "hold different items");
     let error = compare(&dataset, &a, &JsonLines).unwrap_err().to_string();
     assert!(error.contains("no evaluation of a model"), "{error}");
+}
+
+#[test]
+fn two_models_are_compared_by_the_tasks_that_both_were_asked() {
+    let bench = Bench::new();
+    let folder = bench.root().join("data/raw/benchmarks/gsm8k");
+    std::fs::create_dir_all(&folder).unwrap();
+    let row =
+        |n: usize| json!({"question": format!("{n}?"), "answer": format!("#### {n}")}).to_string() + "\n";
+    std::fs::write(folder.join("test.jsonl"), (0..20).map(row).collect::<String>()).unwrap();
+    let evaluate = |name: &str, answer: fn(&str) -> String, config: Config| {
+        let config = Config { tasks: vec!["gsm8k".to_owned()], num_fewshot: Some(0), ..config };
+        let inputs = Inputs::none().with("checkpoint", bench.checkpoint(name));
+        let stage = Evaluate::new(config, bench.root(), Arc::new(Parrot::new(answer))).unwrap();
+        bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap().artifact().clone()
+    };
+    fn number(prompt: &str) -> String {
+        format!("#### {}", prompt.trim_start_matches("Question: ").split('?').next().unwrap())
+    }
+    let a = evaluate("good", number, Config::default());
+    let b = evaluate(
+        "bad",
+        |prompt| if number(prompt).len() < 7 { number(prompt) } else { "?".to_owned() },
+        Config::default(),
+    );
+    let found = compare(&a, &b, &JsonLines).unwrap();
+    assert_eq!((found.test_set, found.exact_match, found.tasks.len()), (None, None, 2));
+    let strict = &found.tasks[0];
+    assert_eq!(strict.name.to_string(), "gsm8k/exact_match,strict-match");
+    // Of twenty, the first alone gets the ten with two digits right: McNemar's exact p is 2 * 0.5^10, twice that for two tests.
+    let difference = strict.comparison.difference;
+    assert_eq!((difference.value, difference.p_value, strict.p_adjusted), (0.5, 0.001_953_125, 0.003_906_25));
+    assert_eq!(strict.comparison.verdict, Verdict::Better);
+    let other =
+        evaluate("good", number, Config { system_instruction: Some("Add.".to_owned()), ..Config::default() });
+    let error = compare(&a, &other, &JsonLines).unwrap_err().to_string();
+    assert!(error.contains("no task in common that both asked in the same way"), "{error}");
 }

@@ -62,7 +62,7 @@ fn results_and_samples_are_those_of_the_harness() {
         serde_json::from_str(&std::fs::read_to_string(folder.join("expected.json")).unwrap()).unwrap();
     let bench = Bench::new();
     let config = Config {
-        tasks: ["letters", "last_word", "pages", "several"].map(str::to_owned).into(),
+        tasks: ["letters", "last_word", "pages", "several", "translated"].map(str::to_owned).into(),
         include_path: vec![folder],
         bootstrap: 2000,
         ..Config::default()

@@ -71,8 +71,12 @@ fn settings(args: &EvaluateArgs) -> Result<Vec<String>> {
 
 /// Lists what can be named as a task.
 fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
-    let here = std::env::current_dir()?;
-    let names = nexa_eval::harness::names(&here, include_path).map_err(reported)?;
+    // What is built in can be listed without a lab too.
+    let root = match App::open(global) {
+        Ok(app) => app.lab.root().to_owned(),
+        Err(_) => std::env::current_dir()?,
+    };
+    let names = nexa_eval::harness::names(&root, include_path).map_err(reported)?;
     if global.json {
         let entry = |(name, kind): &(String, &str)| json!({"name": name, "kind": kind});
         render::json(&names.iter().map(entry).collect::<Vec<_>>())?;
@@ -124,6 +128,12 @@ fn show(comparison: &Comparison) {
     }
     if let Some(metric) = &comparison.bits_per_byte {
         rows.push(row("bits per byte", metric, decimal));
+    }
+    for task in &comparison.tasks {
+        let mut cells = row(&task.name.to_string(), &task.comparison, decimal);
+        // Several metrics are tested at once, and the verdict goes by what that makes of the p-value.
+        cells[5] = p_value(task.p_adjusted);
+        rows.push(cells);
     }
     render::out(&table::table(
         &["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")],

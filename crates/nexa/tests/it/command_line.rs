@@ -64,6 +64,17 @@ fn the_words_of_the_original_are_understood() {
 }
 
 #[test]
+fn tasks_are_listed_without_a_lab_and_refused_by_name() {
+    let shell = Shell::new();
+    let listed = shell.run(&["evaluate", "--list-tasks", "--json"]);
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let names: Vec<serde_json::Value> = serde_json::from_str(&listed.stdout).unwrap();
+    assert!(names.contains(&serde_json::json!({"name": "gsm8k", "kind": "task"})), "{}", listed.stdout);
+    assert_eq!(shell.run(&["init", "--project", "tutor"]).code, 0);
+    check(&shell, &["evaluate", "--tasks", "gsm8"], 3, "there is no task `gsm8`");
+}
+
+#[test]
 fn a_folder_without_a_lab_says_how_to_make_one() {
     let shell = Shell::new();
     check(&shell, &["runs", "list"], 4, "no `nexa.yaml` in `LAB` or above it");

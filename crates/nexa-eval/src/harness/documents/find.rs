@@ -150,13 +150,20 @@ fn in_folder(folder: &Path, part: Option<&str>, split: &str) -> Vec<PathBuf> {
     };
     for word in words {
         let is_split = |stem: &str| {
-            let numbered = stem.strip_prefix(word).is_some_and(|rest| rest.starts_with(['-', '_', '.']));
-            let of_part =
-                part.and_then(|part| stem.strip_prefix(part)).and_then(|rest| rest.strip_prefix(['-', '_']));
-            stem == *word || numbered || of_part == Some(word)
+            let shard = stem.strip_prefix(word).and_then(|rest| rest.strip_prefix(['-', '_', '.']));
+            let of_part = part.map_or_else(
+                || stem.rsplit_once(['-', '_']),
+                |part| {
+                    let rest = stem.strip_prefix(part)?.strip_prefix(['-', '_'])?;
+                    Some((part, rest))
+                },
+            );
+            stem == *word
+                || shard.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+                || of_part.is_some_and(|(_, split)| split == *word)
         };
         let found: Vec<PathBuf> =
-            tables.iter().filter(|path| stem(path).is_some_and(|stem| is_split(stem))).cloned().collect();
+            tables.iter().filter(|path| stem(path).is_some_and(&is_split)).cloned().collect();
         if !found.is_empty() {
             return found;
         }
@@ -217,6 +224,9 @@ mod tests {
         check(&[&b("set/only.csv")], task, "test", &[]);
         check(&[&b("t/part_test.jsonl")], task, "test", &[&b("t/part_test.jsonl")]);
         let validation = "{task: t, validation_split: validation}";
+        let raw = [b("t/hellaswag_val.jsonl"), b("t/hellaswag_train.jsonl")];
+        check(&[&raw[0], &raw[1]], validation, "validation", &[&raw[0]]);
+        check(&[&b("t/train_xl.jsonl"), &b("t/train_s.jsonl")], task, "train", &[]);
         check(&[&b("t/val.jsonl"), &b("t/train.jsonl")], validation, "validation", &[&b("t/val.jsonl")]);
     }
 

@@ -2,12 +2,15 @@
 
 use std::f64::consts::LN_2;
 
-use crate::harness::metric::{Grade, labels};
+use crate::harness::metric::{Grade, labels, translation};
 use crate::harness::python::MersenneTwister;
 use crate::statistics::mean;
 
 /// Draws of a chunk of the bootstrap, each chunk with a stream of its own.
 const CHUNK: usize = 1000;
+
+/// Draws at most for measures of whole corpora of texts.
+const SLOW_DRAWS: usize = 100;
 
 /// How the values of documents become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(crate) enum Aggregation {
     BrierScore,
     F1,
     MatthewsCorrcoef,
+    Bleu,
+    Chrf,
     Bypass,
     /// The mean over all demands of all documents.
     MeanOfAll,
@@ -30,7 +35,7 @@ pub(crate) enum Aggregation {
 const BYPASS: f64 = 999.0;
 
 impl Aggregation {
-    const NAMED: [(&'static str, Self); 10] = [
+    const NAMED: [(&'static str, Self); 12] = [
         ("mean", Self::Mean),
         ("nanmean", Self::NanMean),
         ("median", Self::Median),
@@ -40,6 +45,8 @@ impl Aggregation {
         ("brier_score", Self::BrierScore),
         ("f1", Self::F1),
         ("matthews_corrcoef", Self::MatthewsCorrcoef),
+        ("bleu", Self::Bleu),
+        ("chrf", Self::Chrf),
         ("bypass", Self::Bypass),
     ];
 
@@ -71,6 +78,8 @@ impl Aggregation {
             Self::BrierScore => brier_score(grades),
             Self::F1 => pairs(grades).map(|pairs| labels::f1(&pairs)),
             Self::MatthewsCorrcoef => pairs(grades).map(|pairs| labels::matthews(&pairs)),
+            Self::Bleu => texts(grades).map(|pairs| translation::bleu(&pairs)),
+            Self::Chrf => texts(grades).map(|pairs| translation::chrf(&pairs)),
             Self::Bypass => Some(BYPASS),
             Self::MeanOfAll => {
                 let flags = grades.iter().map(|grade| match grade {
@@ -85,7 +94,16 @@ impl Aggregation {
 
     /// Whether its error is found by drawing documents anew.
     fn is_bootstrapped(self) -> bool {
-        matches!(self, Self::Median | Self::MatthewsCorrcoef | Self::F1 | Self::Perplexity | Self::NanMean)
+        matches!(
+            self,
+            Self::Median
+                | Self::MatthewsCorrcoef
+                | Self::F1
+                | Self::Perplexity
+                | Self::NanMean
+                | Self::Bleu
+                | Self::Chrf
+        )
     }
 }
 
@@ -104,6 +122,9 @@ pub(crate) fn standard_error(aggregation: Aggregation, grades: &[&Grade], draws:
     if !aggregation.is_bootstrapped() {
         return None;
     }
+    // These take long, and the reference draws less often for them.
+    let is_slow = matches!(aggregation, Aggregation::Bleu | Aggregation::Chrf);
+    let draws = if is_slow { draws.min(SLOW_DRAWS) } else { draws };
     let chunk = CHUNK.min(draws);
     let seeds: Vec<u64> = (0..(draws / chunk) as u64).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(seeds.len());
@@ -165,6 +186,14 @@ fn weighted_mean(grades: &[&Grade]) -> Option<f64> {
 fn pairs(grades: &[&Grade]) -> Option<Vec<(usize, usize)>> {
     let pair = |grade: &&Grade| match grade {
         Grade::Labels { gold: Some(gold), predicted } => Some((*gold, *predicted)),
+        _ => None,
+    };
+    grades.iter().map(pair).collect()
+}
+
+fn texts<'g>(grades: &[&'g Grade]) -> Option<Vec<(&'g str, &'g str)>> {
+    let pair = |grade: &&'g Grade| match *grade {
+        Grade::Texts { reference, prediction } => Some((reference.as_str(), prediction.as_str())),
         _ => None,
     };
     grades.iter().map(pair).collect()

@@ -15,6 +15,8 @@ pub(crate) enum Grade {
     Probabilities { gold: Option<usize>, probabilities: Vec<f64> },
     /// Whether each of several demands was met.
     Flags(Vec<bool>),
+    /// A text and what it should be, of which only all together say something.
+    Texts { reference: String, prediction: String },
     /// Nothing: the metric leaves grading to others.
     Nothing,
 }
@@ -34,6 +36,7 @@ impl Grade {
             Self::Labels { gold, predicted } => json!([index(gold), predicted]),
             Self::Probabilities { gold, probabilities } => json!([index(gold), probabilities]),
             Self::Flags(flags) => json!(flags),
+            Self::Texts { reference, prediction } => json!([reference, prediction]),
             Self::Nothing => Value::Null,
         }
     }

@@ -6,6 +6,7 @@ mod estimate;
 mod exact_match;
 mod grade;
 mod labels;
+mod translation;
 
 use crate::Result;
 use crate::harness::native::Native;
@@ -46,6 +47,8 @@ pub(crate) enum Kind {
     WordPerplexity,
     BytePerplexity,
     BitsPerByte,
+    Bleu,
+    Chrf,
     Bypass,
     PromptLevelStrict,
     InstructionLevelStrict,
@@ -56,7 +59,7 @@ pub(crate) enum Kind {
 }
 
 /// Every metric: its name, its own aggregation, whether more is better, and the output types that it can grade.
-const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 19] = {
+const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 21] = {
     use Aggregation as A;
     use OutputType::{GenerateUntil, Loglikelihood, LoglikelihoodRolling, MultipleChoice};
     const CHOICE: &[OutputType] = &[MultipleChoice];
@@ -75,6 +78,8 @@ const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 19] = {
         (Kind::WordPerplexity, "word_perplexity", A::WeightedPerplexity, false, ROLLING),
         (Kind::BytePerplexity, "byte_perplexity", A::WeightedPerplexity, false, ROLLING),
         (Kind::BitsPerByte, "bits_per_byte", A::BitsPerByte, false, ROLLING),
+        (Kind::Bleu, "bleu", A::Bleu, true, GENERATE),
+        (Kind::Chrf, "chrf", A::Chrf, true, GENERATE),
         (Kind::Bypass, "bypass", A::Bypass, true, &[GenerateUntil, Loglikelihood, MultipleChoice]),
         (Kind::PromptLevelStrict, "prompt_level_strict_acc", A::Mean, true, GENERATE),
         (Kind::InstructionLevelStrict, "inst_level_strict_acc", A::MeanOfAll, true, GENERATE),
@@ -86,11 +91,9 @@ const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 19] = {
 };
 
 /// What the reference measures that only Python can, and why.
-const PYTHON_ONLY: [(&str, &str); 6] = [
+const PYTHON_ONLY: [(&str, &str); 4] = [
     ("likelihood", "the reference has no way to sum it up"),
     ("acc_all", "it belongs to one task's layout, in Python"),
-    ("bleu", "it is a measure of `sacrebleu`, which is Python"),
-    ("chrf", "it is a measure of `sacrebleu`, which is Python"),
     ("ter", "it is a measure of `sacrebleu`, which is Python"),
     ("rouge", "it is a measure of `rouge_score`, which is Python"),
 ];

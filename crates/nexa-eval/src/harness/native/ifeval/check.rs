@@ -143,9 +143,9 @@ fn count(pattern: &str, text: &str) -> Result<usize, String> {
 fn paragraphs(answer: &str) -> Result<Option<usize>, String> {
     let marked = PythonRegex::new(r"\s?\*\*\*\s?")?.replace(answer, "\0", 0)?;
     let parts: Vec<&str> = marked.split('\0').collect();
-    let is_empty = |part: &&str| python::strip(part).is_empty();
+    let is_empty = |part: &str| python::strip(part).is_empty();
     let last = parts.len() - 1;
-    if parts.iter().take(last).skip(1).any(|part| is_empty(&part)) {
+    if parts.iter().take(last).skip(1).any(|part| is_empty(part)) {
         return Ok(None);
     }
     let ends = if last == 0 { &parts[..1] } else { &[parts[0], parts[last]][..] };

@@ -1,5 +1,7 @@
 //! Two evaluations on the same items: what differs, whether it could be chance, and on which items.
 
+mod tasks;
+
 use nexa_core::artifact::{Artifact, ArtifactId};
 use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,9 @@ use crate::statistics::{
     ratio_difference,
 };
 use crate::task::{Perplexity, Task};
-use crate::{Evaluation, Result};
+use crate::{Error, Evaluation, Result};
+
+pub use tasks::TaskComparison;
 
 /// The seed of every resampling here, so that a comparison gives the same numbers each time.
 const SEED: u64 = 0;
@@ -32,11 +36,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Judges a difference in a metric by its p-value.
+    /// Judges a difference in a metric over a held-out split by its p-value.
     pub fn of(difference: f64, p_value: f64, metric: &Name) -> Self {
+        Self::judge(difference, p_value, metric.is_higher_better())
+    }
+
+    fn judge(difference: f64, p_value: f64, higher_is_better: bool) -> Self {
         if p_value >= 1.0 - CONFIDENCE {
             Self::NoDifferenceShown
-        } else if (difference > 0.0) == metric.is_higher_better() {
+        } else if (difference > 0.0) == higher_is_better {
             Self::Better
         } else {
             Self::Worse
@@ -60,8 +68,8 @@ pub struct Comparison {
     pub a: Side,
     /// The second evaluation.
     pub b: Side,
-    /// What both were asked.
-    pub test_set: TestSet,
+    /// What both were asked of a held-out split, where both were.
+    pub test_set: Option<TestSet>,
     /// Exact match, where both have it.
     pub exact_match: Option<MetricComparison>,
     /// How right and wrong answers fall together, where both have exact match.
@@ -72,6 +80,8 @@ pub struct Comparison {
     pub only_a_right: Vec<ItemComparison>,
     /// Items that the second alone got right.
     pub only_b_right: Vec<ItemComparison>,
+    /// The metrics of the tasks that both asked alike.
+    pub tasks: Vec<TaskComparison>,
 }
 
 /// One side of a comparison.
@@ -123,22 +133,36 @@ pub struct ItemComparison {
 /// Fails when they are not of the same items under the same conditions, or cannot be read.
 pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Comparison> {
     let (a, b) = (Evaluation::read(a, tables)?, Evaluation::read(b, tables)?);
-    let pairs = a.pairs(&b, Task::ExactMatch)?;
-    let outcomes = outcomes(&pairs);
-    let only = |right: (bool, bool)| {
-        let differs = |(a, b): &&(&Prediction, &Prediction)| a.correct.zip(b.correct) == Some(right);
-        pairs.iter().filter(differs).map(|(a, b)| ItemComparison::new(a, b)).collect()
-    };
-    Ok(Comparison {
+    let tasks = tasks::tasks(&a, &b)?;
+    let is_held_out = a.facts.test_set.is_some() && b.facts.test_set.is_some();
+    if !is_held_out && tasks.is_empty() {
+        let reason = "they have no task in common that both asked in the same way".to_owned();
+        return Err(Error::Incomparable { a: a.id().to_string(), b: b.id().to_string(), reason });
+    }
+    let mut found = Comparison {
         a: Side::of(&a),
         b: Side::of(&b),
-        test_set: a.test_set()?.clone(),
-        exact_match: compare_metric(&a, &b, &Name::EXACT_MATCH)?,
-        outcomes,
-        bits_per_byte: compare_metric(&a, &b, &Name::BITS_PER_BYTE)?,
-        only_a_right: only((true, false)),
-        only_b_right: only((false, true)),
-    })
+        test_set: None,
+        exact_match: None,
+        outcomes: None,
+        bits_per_byte: None,
+        only_a_right: Vec::new(),
+        only_b_right: Vec::new(),
+        tasks,
+    };
+    if is_held_out {
+        let pairs = a.pairs(&b, Task::ExactMatch)?;
+        let only = |right: (bool, bool)| {
+            let differs = |(a, b): &&(&Prediction, &Prediction)| a.correct.zip(b.correct) == Some(right);
+            pairs.iter().filter(differs).map(|(a, b)| ItemComparison::new(a, b)).collect()
+        };
+        found.test_set.clone_from(&a.facts.test_set);
+        found.exact_match = compare_metric(&a, &b, &Name::EXACT_MATCH)?;
+        found.outcomes = outcomes(&pairs);
+        found.bits_per_byte = compare_metric(&a, &b, &Name::BITS_PER_BYTE)?;
+        (found.only_a_right, found.only_b_right) = (only((true, false)), only((false, true)));
+    }
+    Ok(found)
 }
 
 /// Tests the difference of two evaluations in exact match or bits per byte; `None` where either lacks the metric.
