@@ -20,6 +20,7 @@ where anything differs.
 
 import argparse
 import collections
+import hashlib
 import json
 import math
 import shutil
@@ -40,6 +41,7 @@ RESULT = {"counts": 1e-12, "likelihoods": 1e-4}
 LIKELIHOODS = ("perplexity", "bits_per_byte", "brier_score")
 CONTEXT = 2048
 THREADS = 2
+PLAIN = [*tasks.CHOICES, *tasks.TEXTS, *tasks.ANSWERS]
 CHAT = [*tasks.CHOICES, *tasks.ANSWERS]
 SYSTEM = "You answer in a single word."
 
@@ -47,15 +49,13 @@ SYSTEM = "You answer in a single word."
 RUNS = {
     "smollm2 blimp": ("smollm2", [tasks.GROUP], Settings()),
     "smollm2 gsm8k": ("smollm2", ["gsm8k"], Settings(limit=50, num_fewshot=5)),
-    "smollm2 plain": ("smollm2", [*tasks.CHOICES, *tasks.TEXTS, *tasks.ANSWERS], Settings(limit=40)),
-    "smollm2 chat": ("smollm2", CHAT, Settings(limit=20, num_fewshot=2, chat=True)),
-    "smollm2 chat turns": ("smollm2", CHAT, Settings(limit=20, num_fewshot=2, chat=True, multiturn=True, system=SYSTEM)),
+    "smollm2 plain": ("smollm2", PLAIN, Settings(limit=20)),
+    "smollm2 chat": ("smollm2", CHAT, Settings(limit=8, num_fewshot=2, chat=True)),
+    "smollm2 chat turns": ("smollm2", CHAT, Settings(limit=8, num_fewshot=2, chat=True, multiturn=True, system=SYSTEM)),
 }
 for kind in ("bytes", "words"):
     RUNS |= {
-        f"{kind} blimp": (kind, [tasks.GROUP], Settings(limit=100)),
-        f"{kind} gsm8k": (kind, ["gsm8k"], Settings(limit=10, num_fewshot=5)),
-        f"{kind} plain": (kind, [*tasks.CHOICES, *tasks.TEXTS, *tasks.ANSWERS], Settings()),
+        f"{kind} plain": (kind, [tasks.GROUP, "gsm8k_short", *PLAIN], Settings(limit=40)),
         f"{kind} chat": (kind, CHAT, Settings(limit=20, num_fewshot=1, chat=True)),
         f"{kind} chat turns": (kind, CHAT, Settings(limit=20, num_fewshot=1, chat=True, multiturn=True, system=SYSTEM)),
     }
@@ -204,18 +204,23 @@ def compare(run, theirs, ours):
     return failed
 
 
-def prepare_model(arguments):
+def laboratory(arguments):
+    """A new lab, in which no answer of an earlier run is remembered."""
+    lab = arguments.work / "lab"
+    shutil.rmtree(lab, ignore_errors=True)
+    command(arguments, lab.parent, "init", lab.name, "--project", "parity")
+    return lab
+
+
+def prepare_model(arguments, lab):
     """Takes the GGUF file into the lab, and writes it as a folder of Hugging Face whose context is short."""
-    folder, lab = arguments.work / "models/smollm2", arguments.work / "lab"
-    if not (lab / "nexa.yaml").exists():
-        command(arguments, lab.parent, "init", lab.name, "--project", "parity")
+    folder = arguments.work / "models/smollm2"
     if not folder.exists():
         command(arguments, lab, "model", "import", arguments.model.resolve(), "--output", "whole")
         command(arguments, lab, "model", "export", "whole", "--format", "safetensors", "--output", folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config["max_position_embeddings"] = CONTEXT
         (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    return lab
 
 
 def prepare_fixtures(arguments, files):
@@ -234,11 +239,19 @@ def command(arguments, folder, *words):
         raise SystemExit(f"nexa {' '.join(map(str, words))} failed:\n{done.stderr}")
 
 
+def fingerprint(files):
+    """Of all task files and the rows beside them."""
+    digest = hashlib.sha256()
+    for path in sorted([*files.glob("*.yaml"), *(files.parent / "data").glob("*.jsonl")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def harness_side(arguments, run, files, batch_size):
-    """The folder with what the harness said, which is made where it is not there or was made with other settings."""
+    """The folder with what the harness said, which is made where it is not there or was made from something else."""
     model, names, settings = RUNS[run]
     output = arguments.work / f"theirs-{batch_size}" / run.replace(" ", "-")
-    asked = json.dumps([model, names, settings.flags("_"), settings.multiturn, batch_size])
+    asked = json.dumps([model, names, settings.flags("_"), settings.multiturn, batch_size, fingerprint(files)])
     if not (output / "asked").exists() or (output / "asked").read_text() != asked:
         shutil.rmtree(output, ignore_errors=True)
         took = sides.theirs(
@@ -265,7 +278,8 @@ def main() -> int:
         setattr(arguments, name, getattr(arguments, name).resolve())
     arguments.work.mkdir(parents=True, exist_ok=True)
     files = tasks.prepare(arguments.work, arguments.data / "blimp", arguments.data / "gsm8k", long_characters=16_000)
-    lab = prepare_model(arguments)
+    lab = laboratory(arguments)
+    prepare_model(arguments, lab)
     prepare_fixtures(arguments, files)
     if not arguments.theirs_only:
         print("| run | task | rows | log-likelihoods | largest difference | metrics | |\n|---|---|---|---|---|---|---|")

@@ -6,7 +6,7 @@ is there for something in which scores of two programs part:
 | task | for |
 |---|---|
 | `blimp_*`, `blimp_four` | an empty context; a group |
-| `gsm8k` | examples drawn from a training split, two filters, stops |
+| `gsm8k`, `gsm8k_short` | examples drawn from a training split, two filters, stops; prompts that are cut (small models) |
 | `capitals` | normalisation by characters and by bytes (choices in five scripts), a description |
 | `capitals_first` | `include`, the first examples instead of drawn ones, another delimiter |
 | `capitals_any` | several right answers |
@@ -105,6 +105,15 @@ metric_list:
       - "\\.$"
 metadata:
   version: 3.0
+"""
+
+GSM8K_SHORT_FILE = """\
+include: gsm8k.yaml
+task: gsm8k_short
+generation_kwargs:
+  until: ["Question:"]
+  do_sample: false
+  max_gen_toks: 32
 """
 
 OWN = {
@@ -319,7 +328,7 @@ BLANKS = [
 THINGS = ["trophy", "suitcase", "piano", "café table", "lamp", "crate", "drawer", "bicycle", "vase", "cupboard"]
 LAST_WORDS = [
     ("The capital of France is", " Paris"), ("The capital of France is ", "Paris"), ("The capital of France is  ", " Paris"),
-    ("Once upon a", " time"), ("Once upon a ti", "me"), ("one two three four", " five six seven"), ("", "The"), ("", " The sun"),
+    ("Once upon a", " time"), ("Once upon a ti", "me there"), ("one two three four", " five six seven"), ("", "The"), ("", " The sun"),
     ("A\n", "B"), ("A\n\n", "\nB"), ("1, 2, 3, 4,", " 5"), ("12", "345"), ("Ça va, Zoé", "! Où est l’œuvre ?"), ("東京は日本の", "首都"),
     ("<s>", "x"), ("To be, or not to be,", " that is the question"), ("tab\t", "\tstop"), ("def f(x):\n    ", "return x"),
 ]
@@ -383,6 +392,7 @@ def prepare(folder, blimp, gsm8k, long_characters=12_000):
     (files / f"{GROUP}.yaml").write_text(GROUP_FILE.format(tasks="\n".join(f"  - {task}" for task in BLIMP_TASKS)), encoding="utf-8")
     text = GSM8K_FILE.lstrip().format(train=json.dumps(str(gsm8k / "train.jsonl")), test=json.dumps(str(gsm8k / "test.jsonl")))
     (files / "gsm8k.yaml").write_text(text, encoding="utf-8")
+    (files / "gsm8k_short.yaml").write_text(GSM8K_SHORT_FILE, encoding="utf-8")
     for task, text in OWN.items():
         (files / f"{task}.yaml").write_text(text.format(data=data), encoding="utf-8")
     return files
