@@ -251,7 +251,7 @@ def harness_side(arguments, run, files, batch_size):
     """The folder with what the harness said, which is made where it is not there or was made from something else."""
     model, names, settings = RUNS[run]
     output = arguments.work / f"theirs-{batch_size}" / run.replace(" ", "-")
-    asked = json.dumps([model, names, settings.flags("_"), settings.multiturn, batch_size, fingerprint(files)])
+    asked = json.dumps([model, names, settings.flags(), batch_size, fingerprint(files)])
     if not (output / "asked").exists() or (output / "asked").read_text() != asked:
         shutil.rmtree(output, ignore_errors=True)
         took = sides.theirs(

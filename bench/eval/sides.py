@@ -29,13 +29,22 @@ class Settings:
     multiturn: bool = False
     system: str | None = None
 
-    def flags(self, join):
-        """As options of the command line, whose words are joined by `_` there and by `-` here."""
+    def flags(self):
+        """As options of the harness."""
         given = []
         for name, value in [("limit", self.limit), ("num_fewshot", self.num_fewshot), ("system_instruction", self.system)]:
             if value is not None:
-                given += ["--" + name.replace("_", join), str(value)]
-        return given + (["--" + "apply_chat_template".replace("_", join)] if self.chat else [])
+                given += [f"--{name}", str(value)]
+        if self.chat:
+            given += ["--apply_chat_template", "--fewshot_as_multiturn", str(self.multiturn).lower()]
+        return given
+
+    def configuration(self):
+        """As keys of the configuration of `nexa evaluate`."""
+        given = {"limit": self.limit, "num_fewshot": self.num_fewshot, "system_instruction": self.system}
+        if self.chat:
+            given |= {"apply_chat_template": True, "fewshot_as_multiturn": self.multiturn}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +87,7 @@ def theirs(venv, model, tasks, files, settings, output, batch_size, threads):
     command = [python(venv), "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu"]
     command += ["--model_args", f"pretrained={model},dtype=float32", "--batch_size", str(batch_size)]
     command += ["--tasks", ",".join(tasks), "--include_path", files, "--output_path", output, "--log_samples"]
-    command += settings.flags("_")
-    if settings.chat:
-        command += ["--fewshot_as_multiturn", str(settings.multiturn).lower()]
+    command += settings.flags()
     output.mkdir(parents=True, exist_ok=True)
     environment = {
         **os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(output / "cache"),
@@ -90,14 +97,13 @@ def theirs(venv, model, tasks, files, settings, output, batch_size, threads):
 
 
 def ours(nexa, lab, checkpoint, tasks, files, settings, output, threads):
-    """Runs `nexa evaluate` in the lab, and copies nothing: `output` gets a link to what it made."""
-    name = output.name.replace(" ", "_")
-    command = [nexa, "evaluate", "--checkpoint", checkpoint, "--output", name, "--force"]
-    command += ["--tasks", ",".join(str(files / f"{task}.yaml") for task in tasks)]
-    command += settings.flags("-")
-    if settings.multiturn:
-        command.append("--fewshot-as-multiturn")
+    """Runs `nexa evaluate` in the lab without its memory of answers, and makes `output` a link to what came of it."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    configuration = {"tasks": tasks, "include_path": [str(files)], "cache": False, **settings.configuration()}
+    asked = output.with_suffix(".yaml")
+    asked.write_text(json.dumps(configuration), encoding="utf-8")
+    name = output.name.replace("-", "_")
+    command = [nexa, "evaluate", "--checkpoint", checkpoint, "--config", asked, "--output", name, "--force"]
     took = measured(command, output.with_suffix(".log"), threads, cwd=lab)
     made = sorted(lab.glob(f"data/processed/**/{name}_v*/results.json"), key=lambda path: path.stat().st_mtime)
     if not made:
