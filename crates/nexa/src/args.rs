@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Plan(StageArgs),
     /// Evaluates a checkpoint on the held-out split, or by tasks such as gsm8k.
     #[command(after_help = EVALUATE_KEYS)]
-    Evaluate(EvaluateArgs),
+    Evaluate(Box<EvaluateArgs>),
     /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
     #[command(after_help = JUDGE_KEYS)]
     Judge(Box<JudgeArgs>),
@@ -732,9 +732,17 @@ pub(crate) struct EvaluateArgs {
     /// The checkpoint: an artifact by id, name or path.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
-    /// Compares two evaluations by a paired test instead: two artifacts, or two checkpoints that were evaluated.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "checkpoint")]
+    /// Compares evaluations by paired tests instead: artifacts, or checkpoints that were evaluated. Of two, item by item; of
+    /// more, all others against the first, corrected over everything that is tested.
+    #[arg(long, num_args = 2.., value_names = ["A", "B"], conflicts_with = "checkpoint")]
     pub(crate) compare: Option<Vec<String>>,
+    /// Ends with exit code 1 where a metric is worse than that of this evaluation, or of the newest evaluation of this
+    /// checkpoint that shares tasks, by paired tests that are corrected over all metrics.
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["compare", "list_tasks"])]
+    pub(crate) fail_if_worse: Option<String>,
+    /// Holds an evaluation against the base that is there already, by id, name or path, and evaluates nothing.
+    #[arg(long, value_name = "EVALUATION", requires = "fail_if_worse", conflicts_with_all = ["checkpoint", "tasks"])]
+    pub(crate) evaluation: Option<String>,
     /// What is measured: exact_match and perplexity over the held-out split, tasks, groups and tags by name, task files by
     /// path, and text:PATH for the perplexity of any text.
     #[arg(long, value_name = "TASK", value_delimiter = ',')]

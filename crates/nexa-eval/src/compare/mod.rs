@@ -1,5 +1,6 @@
 //! Two evaluations on the same items: what differs, whether it could be chance, and on which items.
 
+mod against;
 mod tasks;
 
 use nexa_core::artifact::{Artifact, ArtifactId};
@@ -16,6 +17,7 @@ use crate::statistics::{
 use crate::task::{Perplexity, Task};
 use crate::{Error, Evaluation, Result};
 
+pub use against::{Against, AgainstBase, Contender};
 pub use tasks::TaskComparison;
 
 /// The seed of every resampling here, so that a comparison gives the same numbers each time.
@@ -133,7 +135,7 @@ pub struct ItemComparison {
 /// Fails when they are not of the same items under the same conditions, or cannot be read.
 pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Comparison> {
     let (a, b) = (Evaluation::read(a, tables)?, Evaluation::read(b, tables)?);
-    let tasks = tasks::tasks(&a, &b)?;
+    let tasks = tasks::tasks(&a, &b);
     let is_held_out = a.facts.test_set.is_some() && b.facts.test_set.is_some();
     if !is_held_out && tasks.is_empty() {
         let reason = "they have no task in common that both asked in the same way".to_owned();
