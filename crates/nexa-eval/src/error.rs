@@ -221,6 +221,14 @@ pub enum Error {
         /// Those that are near to no gap.
         far: usize,
     },
+    /// Samples of another tool that cannot be held against ours.
+    #[error("{}: {message}", path.display())]
+    Reconcile {
+        /// Their file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// Two evaluations that are not of the same items.
     #[error("compare {a} with {b}: {reason}")]
     Incomparable {
@@ -297,7 +305,9 @@ impl Diagnose for Error {
                 "make further prompts by `nexa distill inputs` and name them: `nexa feedback --in pool=NAME`"
                     .to_owned(),
             ),
-            Self::WrongCount { .. } | Self::TaskFile { .. } => None,
+            Self::WrongCount { .. }
+            | Self::TaskFile { .. }
+            | Self::Reconcile { .. } => None,
         }
     }
 
@@ -326,6 +336,7 @@ impl Diagnose for Error {
             | Self::NoDocument { .. }
             | Self::NoHeldOut { .. }
             | Self::TooNew { .. }
+            | Self::Reconcile { .. }
             | Self::Incomparable { .. } => ExitCode::Input,
             Self::WrongCount { .. } => ExitCode::Failure,
         }

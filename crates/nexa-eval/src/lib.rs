@@ -12,6 +12,7 @@
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
 //! | [`guard`] | how well guard rules tell what should be blocked |
+//! | [`reconcile`] | why another tool's numbers differ |
 //! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
 //!
@@ -31,6 +32,7 @@ pub mod judge;
 pub mod leaderboard;
 pub mod metric;
 pub mod predictions;
+pub mod reconcile;
 pub mod statistics;
 pub mod task;
 
@@ -41,3 +43,4 @@ pub use evaluation::Evaluation;
 pub use feedback::Feedback;
 pub use feedback::inputs::AimedInputs;
 pub use leaderboard::Leaderboard;
+pub use reconcile::{Reconciliation, reconcile};

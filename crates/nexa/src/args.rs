@@ -728,7 +728,10 @@ pub(crate) enum TokenizerCommand {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct EvaluateArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<EvaluateCommand>,
     /// The checkpoint: an artifact by id, name or path.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
@@ -773,6 +776,24 @@ pub(crate) struct EvaluateArgs {
     pub(crate) list_tasks: bool,
     #[command(flatten)]
     pub(crate) stage: StageArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvaluateCommand {
+    /// Explains item by item why the numbers of another tool differ from ours.
+    Reconcile(ReconcileArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReconcileArgs {
+    /// What the other tool wrote of a task: `samples_TASK_….jsonl` of lm-evaluation-harness.
+    pub(crate) samples: PathBuf,
+    /// Our evaluation, or a checkpoint that was evaluated; the newest evaluation where it is left out.
+    #[arg(long, value_name = "EVALUATION")]
+    pub(crate) evaluation: Option<String>,
+    /// The task, where the name of the file does not tell it.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
 }
 
 /// The settings of judging, for the help.

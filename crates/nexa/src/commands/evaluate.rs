@@ -2,6 +2,7 @@
 
 mod against;
 mod compare;
+mod reconcile;
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use nexa_core::{Error, ExitCode};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::args::{EvaluateArgs, Global};
+use crate::args::{EvaluateArgs, EvaluateCommand, Global};
 use crate::commands::stage;
 use crate::render::{self, error::reported, table};
 use crate::stages;
@@ -25,6 +26,9 @@ const STAGE: &str = "evaluate";
 /// Evaluates the checkpoint that was named or the newest one, by the tasks that were named or on the newest SFT data; or
 /// compares what was evaluated.
 pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
+    if let Some(EvaluateCommand::Reconcile(args)) = &args.command {
+        return reconcile::run(global, args);
+    }
     if let Some(names) = args.compare.as_deref() {
         return compare::run(global, names);
     }
