@@ -221,6 +221,12 @@ pub enum Error {
         /// Those that are near to no gap.
         far: usize,
     },
+    /// An evaluation that cannot be stopped when it is decided.
+    #[error("stop when it is decided: {message}")]
+    Versus {
+        /// Why not.
+        message: String,
+    },
     /// Samples of another tool that cannot be held against ours.
     #[error("{}: {message}", path.display())]
     Reconcile {
@@ -307,6 +313,7 @@ impl Diagnose for Error {
             ),
             Self::WrongCount { .. }
             | Self::TaskFile { .. }
+            | Self::Versus { .. }
             | Self::Reconcile { .. } => None,
         }
     }
@@ -322,6 +329,7 @@ impl Diagnose for Error {
             | Self::PythonHook { .. }
             | Self::TaskFile { .. }
             | Self::NoDataset { .. }
+            | Self::Versus { .. }
             | Self::ChatTemplate { .. } => ExitCode::Config,
             Self::EmptySplit { .. }
             | Self::MissingReferences { .. }

@@ -9,6 +9,7 @@
 //! | [`evaluate`] | the stage that makes an evaluation of a checkpoint |
 //! | [`facts`] | what an evaluation was of, as it stands in the artifact |
 //! | [`evaluation`] | such an artifact read back |
+//! | [`contamination`] | what an evaluation and the training data have in common |
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
 //! | [`guard`] | how well guard rules tell what should be blocked |
@@ -21,6 +22,7 @@
 
 pub mod ask;
 pub mod compare;
+pub mod contamination;
 pub mod error;
 pub mod evaluate;
 pub mod evaluation;
@@ -37,6 +39,7 @@ pub mod statistics;
 pub mod task;
 
 pub use compare::{Comparison, compare};
+pub use contamination::Contamination;
 pub use error::{Error, Result};
 pub use evaluate::Evaluate;
 pub use evaluation::Evaluation;

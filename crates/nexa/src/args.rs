@@ -136,7 +136,8 @@ pub(crate) enum Command {
 /// The settings of an evaluation, for the help.
 const EVALUATE_KEYS: &str = "\
 Settings: tasks, split, limit, max_tokens, num_fewshot, include_path, data, apply_chat_template,
-fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, batch, cache, fewshot_seed, seed.
+fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, contamination, stop_when_decided, batch, cache,
+fewshot_seed, seed.
 Documents are looked for in data/raw/benchmarks/TASK; nothing is downloaded.";
 
 /// What lineage is of, for the help.
@@ -743,6 +744,14 @@ pub(crate) struct EvaluateArgs {
     /// checkpoint that shares tasks, by paired tests that are corrected over all metrics.
     #[arg(long, value_name = "BASE", conflicts_with_all = ["compare", "list_tasks"])]
     pub(crate) fail_if_worse: Option<String>,
+    /// Another evaluation of the same task, or a checkpoint that was evaluated by it: with `--stop-when-decided`.
+    #[arg(long, value_name = "BASE", requires = "stop_when_decided")]
+    pub(crate) versus: Option<String>,
+    /// Asks documents in a drawn order and stops once it is decided whether the model is better or worse than that of
+    /// `--versus`; wrong about two equally good ones with a chance of at most this; 0.05 where it is left out.
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "0.05")]
+    #[arg(requires = "versus")]
+    pub(crate) stop_when_decided: Option<f64>,
     /// Holds an evaluation against the base that is there already, by id, name or path, and evaluates nothing.
     #[arg(long, value_name = "EVALUATION", requires = "fail_if_worse", conflicts_with_all = ["checkpoint", "tasks"])]
     pub(crate) evaluation: Option<String>,

@@ -79,6 +79,11 @@ impl<'a> Loaded<'a> {
         Ok(Self { task, documents, total, examples, has_many_targets })
     }
 
+    /// The task with some of its documents only.
+    pub(crate) fn part(&self, documents: Vec<Document>) -> Self {
+        Self { documents, examples: self.examples.clone(), ..*self }
+    }
+
     /// What a column says of each document, where it is there.
     pub(crate) fn column(&self, column: Option<&str>) -> Option<Vec<String>> {
         let column = column?;
@@ -96,6 +101,15 @@ impl Document {
     /// What a column says, as text.
     pub(crate) fn field(&self, column: &str) -> Option<String> {
         self.row.get(column).filter(|value| !value.is_null()).map(python::text)
+    }
+
+    /// The question with its right answer, without examples.
+    pub(crate) fn text(&self) -> String {
+        let right = self.reference().unwrap_or_default();
+        match &self.question.text {
+            Text::Prompt(prompt) => format!("{prompt} {right}"),
+            Text::Choice(_) => format!("{right} {}", python::text(&self.question.target)),
+        }
     }
 
     /// The right answer in words: a choice, the first of several, or the target as it prints.

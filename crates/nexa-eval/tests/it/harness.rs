@@ -387,7 +387,7 @@ fn an_evaluation_of_a_newer_version_is_refused() {
     made.manifest.producer.code_version += 1;
     let error = Evaluation::read(&made, &JsonLines).unwrap_err();
     assert!(
-        error.to_string().contains("was made by version 4 of the stage, and this program reads up to 3"),
+        error.to_string().contains("was made by version 5 of the stage, and this program reads up to 4"),
         "{error}"
     );
 }

@@ -57,6 +57,9 @@ fn evaluate(app: &App, args: EvaluateArgs) -> Result<Outcome> {
     if let Some(checkpoint) = args.checkpoint {
         typed.inputs.push(format!("checkpoint={checkpoint}"));
     }
+    if let Some(name) = args.versus {
+        typed.inputs.push(format!("versus={}", whole(app, &name)?.id()));
+    }
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
     let (value, place) = stage::settings(&typed, &settings)?;
     stage::execute(app, kind, value, &place, &typed)
@@ -77,6 +80,9 @@ fn settings(args: &EvaluateArgs) -> Result<Vec<String>> {
     }
     if let Some(limit) = args.limit {
         set("limit", json!(limit));
+    }
+    if let Some(rate) = args.stop_when_decided {
+        set("stop_when_decided", json!(rate));
     }
     if args.apply_chat_template {
         set("apply_chat_template", json!(true));
@@ -118,6 +124,14 @@ fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
 /// The evaluation that was named, or the newest one of the checkpoint that was named.
 fn evaluation(app: &App, name: &str) -> Result<Artifact> {
     Ok(evaluations(app, name)?.remove(0))
+}
+
+/// The evaluation that was named, or the newest one of the checkpoint that was named that asked all documents.
+fn whole(app: &App, name: &str) -> Result<Artifact> {
+    let mut found = evaluations(app, name)?;
+    let is_whole = |one: &Artifact| !one.manifest.summary.contains_key("versus");
+    let place = found.iter().position(is_whole).unwrap_or_default();
+    Ok(found.swap_remove(place))
 }
 
 /// The evaluation that was named, or those of the checkpoint that was named, the newest first; there is one at least.
