@@ -14,4 +14,5 @@ mod judge;
 mod layouts;
 mod leaderboard;
 mod parrot;
+mod promotion;
 mod results;
