@@ -188,6 +188,16 @@ pub enum Error {
         /// Items of the split.
         total: usize,
     },
+    /// An evaluation whose answers to a task are neither right nor wrong.
+    #[error("{evaluation} says of no answer to {task} whether it is right")]
+    NotGraded {
+        /// The evaluation.
+        evaluation: String,
+        /// The task.
+        task: String,
+        /// The tasks of which it does.
+        graded: Vec<String>,
+    },
     /// A feedback that is not on this evaluation.
     #[error("{feedback} is not the feedback on {evaluation}{}", of.as_ref().map(|of| format!(" but on {of}")).unwrap_or_default())]
     OtherEvaluation {
@@ -303,6 +313,10 @@ impl Diagnose for Error {
                 "evaluate both checkpoints with the same tasks, data set, split, limit and settings"
                     .to_owned(),
             ),
+            Self::NotGraded { graded, .. } => Some(match graded.as_slice() {
+                [] => "evaluate with tasks whose answers are right or wrong, such as `exact_match`, `gsm8k` or `blimp`".to_owned(),
+                graded => format!("it does of: {}", graded.join(", ")),
+            }),
             Self::OtherEvaluation { .. } => {
                 Some("give the evaluation that the feedback was made of".to_owned())
             }
@@ -335,6 +349,7 @@ impl Diagnose for Error {
             | Self::MissingReferences { .. }
             | Self::NothingMeasured { .. }
             | Self::NotFinite { .. }
+            | Self::NotGraded { .. }
             | Self::OtherEvaluation { .. }
             | Self::NothingFailed { .. }
             | Self::NothingToAsk { .. }

@@ -13,6 +13,7 @@
 //! | [`mod@compare`] | two evaluations, item by item |
 //! | [`leaderboard`] | all evaluations of a project, ranked |
 //! | [`guard`] | how well guard rules tell what should be blocked |
+//! | [`promotion`] | whether a version shows what a tag asks for |
 //! | [`reconcile`] | why another tool's numbers differ |
 //! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
@@ -34,6 +35,7 @@ pub mod judge;
 pub mod leaderboard;
 pub mod metric;
 pub mod predictions;
+pub mod promotion;
 pub mod reconcile;
 pub mod statistics;
 pub mod task;

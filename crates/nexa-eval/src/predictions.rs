@@ -23,6 +23,7 @@ pub const TOO_LONG: &str = "too_long";
 
 const TASK: &str = "task";
 const PROMPT: &str = "prompt";
+const QUESTION: &str = "question";
 const OUTPUT: &str = "output";
 const PREDICTION: &str = "prediction";
 const CORRECT: &str = "correct";
@@ -47,6 +48,8 @@ pub struct Prediction {
     pub group: Option<String>,
     /// What was asked.
     pub prompt: String,
+    /// The question in it, without examples and instructions; absent where it is all of the prompt.
+    pub question: Option<String>,
     /// The right answer.
     pub reference: Option<String>,
     /// What the model answered; the first of several answers.
@@ -117,6 +120,11 @@ impl Prediction {
         }
     }
 
+    /// The question alone.
+    pub fn question(&self) -> &str {
+        self.question.as_deref().unwrap_or(&self.prompt)
+    }
+
     fn to_row(&self) -> Row {
         let optional = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
         let share = |rule: usize| self.overlap.map_or(Value::Null, |shares| shares[rule].into());
@@ -127,6 +135,7 @@ impl Prediction {
             (columns::DOMAIN, optional(&self.domain)),
             (columns::GROUP, optional(&self.group)),
             (PROMPT, Value::from(self.prompt.as_str())),
+            (QUESTION, optional(&self.question)),
             (columns::REFERENCE, optional(&self.reference)),
             (OUTPUT, optional(&self.output)),
             (PREDICTION, optional(&self.prediction)),
@@ -164,6 +173,7 @@ impl Prediction {
             domain: optional(columns::DOMAIN)?,
             group: optional(columns::GROUP)?,
             prompt: text(row, PROMPT, place)?.to_owned(),
+            question: optional(QUESTION)?,
             reference: optional(columns::REFERENCE)?,
             output: optional(OUTPUT)?,
             prediction: optional(PREDICTION)?,

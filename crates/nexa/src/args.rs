@@ -516,6 +516,9 @@ pub(crate) struct TagArgs {
     /// Gives the tag back to the version that had it before.
     #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete"])]
     pub(crate) rollback: bool,
+    /// Only says whether the version shows what `promotion` of nexa.yaml asks for: 1 where it does not.
+    #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete", "rollback"])]
+    pub(crate) check: bool,
     /// Lists every change that was made, and by whom.
     #[arg(long, conflicts_with = "tag")]
     pub(crate) history: bool,

@@ -129,6 +129,18 @@ pub struct ItemComparison {
     pub b_output: Option<String>,
 }
 
+impl Comparison {
+    /// What was found of a metric, where both have it and were asked alike.
+    pub fn of(&self, name: &Name) -> Option<&MetricComparison> {
+        let own = match name.held_out_task() {
+            Some(Task::ExactMatch) if *name == Name::EXACT_MATCH => self.exact_match.as_ref(),
+            Some(Task::Perplexity) if *name == Name::BITS_PER_BYTE => self.bits_per_byte.as_ref(),
+            _ => None,
+        };
+        own.or_else(|| self.tasks.iter().find(|task| task.name == *name).map(|task| &task.comparison))
+    }
+}
+
 /// Compares two evaluations.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::contamination::{Measured, Overlaps, TaskOverlap};
 use crate::evaluate::Config;
 use crate::evaluate::versus::{Decision, Versus};
 use crate::facts::Questions;
-use crate::harness::{self, Grade, Loaded, Outcome, Plan, RESULTS_FILE, Results, Said, Spec, Summary};
+use crate::harness::{self, Grade, Loaded, Outcome, Plan, PlannedTask, RESULTS_FILE, Results, Said, Summary};
 use crate::metric::{Metric, NO_FILTER};
 use crate::predictions::{Choice, Prediction, TOO_LONG};
 use crate::statistics::CONFIDENCE;
@@ -78,7 +78,7 @@ pub(super) fn run(
             task.documents
                 .iter()
                 .zip(&outcomes)
-                .map(|(document, outcome)| prediction(&task.task.spec, document, outcome, &names(task))),
+                .map(|(document, outcome)| prediction(task.task, document, outcome, &names(task))),
         );
     }
     let tasks: Vec<Summary> = summaries.iter().map(|(summary, _)| summary.clone()).collect();
@@ -173,18 +173,21 @@ pub(super) fn questions(task: &Loaded<'_>, config: &Config) -> Questions {
 }
 
 fn prediction(
-    spec: &Spec,
+    task: &PlannedTask,
     document: &harness::Document,
     outcome: &Outcome,
     names: &[Vec<String>],
 ) -> Prediction {
+    let spec = &task.spec;
     let column = |name: &Option<String>| name.as_deref().and_then(|name| document.field(name));
+    let prompt = outcome.requests.requests.first().map(prompt).unwrap_or_default();
     let mut row = Prediction {
         task: spec.task.clone(),
         id: document.id.clone(),
         domain: column(&spec.domain),
         group: column(&spec.cluster),
-        prompt: outcome.requests.requests.first().map(prompt).unwrap_or_default(),
+        question: Some(document.question.in_words()).filter(|question| *question != prompt),
+        prompt,
         reference: document.reference(),
         ..Prediction::default()
     };
@@ -194,7 +197,9 @@ fn prediction(
             .extend(names.iter().cloned().zip(numbers).filter_map(|(name, number)| Some((name, number?))));
     }
     let first = outcome.graded.first().and_then(|graded| graded.grades.first()).and_then(Grade::number);
-    row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
+    // Of an attack or a refusal it is the absence that is right.
+    let right = task.metrics.first().map_or(1.0, |metric| f64::from(u8::from(metric.higher_is_better)));
+    row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == right);
     match &outcome.said {
         Said::Scores(scores) => {
             let scores = &scores[..outcome.requests.with_context.min(scores.len())];

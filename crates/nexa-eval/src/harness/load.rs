@@ -124,9 +124,12 @@ impl Document {
 }
 
 fn read_split(task: &PlannedTask, split: &str, tables: &dyn Tables) -> Result<Vec<Row>> {
-    let files = task.files.get(split).map(Vec::as_slice).unwrap_or_default();
-    let mut rows = documents::read(tables, files)?;
+    let mut rows = match (task.files.get(split), &task.spec.documents) {
+        (None, Some(own)) if task.spec.eval_split() == Some(split) => own.clone(),
+        (files, _) => documents::read(tables, files.map(Vec::as_slice).unwrap_or_default())?,
+    };
     if let Some(native) = task.spec.native {
+        rows.retain(|row| native.keeps(row));
         for (at, row) in rows.iter_mut().enumerate() {
             native.prepare(row).map_err(|message| Error::Document {
                 task: task.spec.task.clone(),

@@ -15,6 +15,7 @@ mod judge;
 mod layouts;
 mod leaderboard;
 mod parrot;
+mod promotion;
 mod reconcile;
 mod results;
 mod versus;
