@@ -10,7 +10,8 @@
 //! | [`facts`] | what an evaluation was of, as it stands in the artifact |
 //! | [`evaluation`] | such an artifact read back |
 //! | [`mod@compare`] | two evaluations, item by item |
-//! | [`leaderboard`] | all evaluations of a project, ranked |
+//! | [`leaderboard`] | all evaluations of a project, ranked task by task |
+//! | [`calibration`] | whether a model is as often right as it is sure |
 //! | [`guard`] | how well guard rules tell what should be blocked |
 //! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
@@ -19,6 +20,7 @@
 //! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
 
 pub mod ask;
+pub mod calibration;
 pub mod compare;
 pub mod error;
 pub mod evaluate;
