@@ -1,4 +1,6 @@
-//! `nexa evaluate`: evaluates a checkpoint, compares two, or lists the tasks.
+//! `nexa evaluate`: evaluates a checkpoint, compares two, lists the tasks, or reports on an evaluation.
+
+mod report;
 
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use nexa_eval::{Comparison, compare};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::args::{EvaluateArgs, Global};
+use crate::args::{EvaluateArgs, EvaluateCommand, Global};
 use crate::commands::leaderboard::{decimal, p_value, percent};
 use crate::commands::stage;
 use crate::render::{self, error::reported, table};
@@ -21,6 +23,9 @@ const SHOWN_ITEMS: usize = 3;
 /// Evaluates the checkpoint that was named or the newest one, by the tasks that were named or on the newest SFT data; or
 /// compares two.
 pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
+    if let Some(EvaluateCommand::Report(args)) = &args.command {
+        return report::run(global, args);
+    }
     if let Some([a, b]) = args.compare.as_deref() {
         return compare_two(global, a, b);
     }
