@@ -114,10 +114,14 @@ impl Verdict {
         artifact.expect_kind(Kind::Verdicts)?;
         let path = artifact.file(FILE)?;
         let rows = tables.read(&path)?;
-        rows.into_iter().enumerate().map(|(number, row)| Self::of_row(row, number, &path)).collect()
+        rows.into_iter().enumerate().map(|(number, row)| Self::from_row(row, number, &path)).collect()
     }
 
-    fn of_row(mut row: Row, number: usize, path: &Path) -> Result<Self> {
+    /// Reads the verdict in a row of [`FILE`] that stands at a position, from 0.
+    ///
+    /// # Errors
+    /// Fails with the path and the number of the row, from 1, where it is none.
+    pub fn from_row(mut row: Row, number: usize, path: &Path) -> Result<Self> {
         // What is absent is what is null; the defaults stand for both.
         row.retain(|_, value| !value.is_null());
         serde_json::from_value(Value::Object(row))
@@ -138,11 +142,11 @@ mod tests {
             "id": "a", "other_id": null, "order": "backward", "judge": "openai:m", "sample_index": 0, "score": 5.0,
             "decisions": "\"a\"", "explanation": "so", "problem": null, "text": null,
         });
-        let read = Verdict::of_row(early.as_object().cloned().unwrap_or_default(), 0, path).unwrap();
+        let read = Verdict::from_row(early.as_object().cloned().unwrap_or_default(), 0, path).unwrap();
         assert_eq!((read.order, read.score, read.turn), (Some(Order::Backward), Some(5.0), None));
-        assert_eq!(Verdict::of_row(read.to_row(), 0, path).unwrap(), read);
+        assert_eq!(Verdict::from_row(read.to_row(), 0, path).unwrap(), read);
         let wrong = json!({"id": "a", "score": "high"}).as_object().cloned().unwrap_or_default();
-        let error = Verdict::of_row(wrong, 6, path).unwrap_err().to_string();
+        let error = Verdict::from_row(wrong, 6, path).unwrap_err().to_string();
         assert!(error.contains("verdicts.parquet: row 7"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 //! Stages read and write rows through [`Tables`], so that only `nexa-data` knows Parquet. [`JsonLines`] is the plain
 //! implementation that needs no library; it serves tests and the JSONL side of packaging.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
@@ -44,6 +45,30 @@ pub trait Tables: Send + Sync {
     fn schema(&self, path: &Path) -> Result<Vec<Column>> {
         let _ = path;
         Ok(Vec::new())
+    }
+
+    /// Goes through the rows of a table in their order, each with its position from 0. A format that holds columns apart
+    /// reads the named ones alone; others may give rows whole.
+    ///
+    /// # Errors
+    /// Fails as [`Tables::read`] does, and with what `visit` fails with.
+    fn scan(
+        &self,
+        path: &Path,
+        columns: &[&str],
+        visit: &mut dyn FnMut(usize, Row) -> Result<()>,
+    ) -> Result<()> {
+        let _ = columns;
+        self.read(path)?.into_iter().enumerate().try_for_each(|(position, row)| visit(position, row))
+    }
+
+    /// Reads the rows at some positions, counted from 0, each with its position. Those behind the last row are left out.
+    ///
+    /// # Errors
+    /// Fails as [`Tables::read`] does.
+    fn rows_at(&self, path: &Path, positions: &BTreeSet<usize>) -> Result<Vec<(usize, Row)>> {
+        let rows = self.read(path)?.into_iter().enumerate();
+        Ok(rows.filter(|(position, _)| positions.contains(position)).collect())
     }
 
     /// Takes the name of a file apart where it is that of a table: stem and format. In an artifact the whole name may be
@@ -155,6 +180,19 @@ pub fn text<'a>(row: &'a Row, column: &str, place: &Path) -> Result<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_are_scanned_and_found_by_their_positions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.jsonl");
+        let row = |n: u64| serde_json::json!({ "n": n }).as_object().cloned().unwrap_or_default();
+        JsonLines.write(&path, &[row(5), row(6), row(7)]).unwrap();
+        let mut seen = Vec::new();
+        JsonLines.scan(&path, &["n"], &mut |position, row| Ok(seen.push((position, row)))).unwrap();
+        assert_eq!(seen, [(0, row(5)), (1, row(6)), (2, row(7))]);
+        let found = JsonLines.rows_at(&path, &BTreeSet::from([2, 0, 9])).unwrap();
+        assert_eq!(found, [(0, row(5)), (2, row(7))]);
+    }
 
     #[test]
     fn a_name_is_taken_apart_at_the_dot_before_its_format() {

@@ -11,7 +11,8 @@
 //! | [`evaluation`] | such an artifact read back |
 //! | [`contamination`] | what an evaluation and the training data have in common |
 //! | [`mod@compare`] | two evaluations, item by item |
-//! | [`leaderboard`] | all evaluations of a project, ranked |
+//! | [`leaderboard`] | all evaluations of a project, ranked task by task |
+//! | [`calibration`] | whether a model is as often right as it is sure |
 //! | [`guard`] | how well guard rules tell what should be blocked |
 //! | [`promotion`] | whether a version shows what a tag asks for |
 //! | [`reconcile`] | why another tool's numbers differ |
@@ -22,6 +23,7 @@
 //! seen only through [`nexa_core::lm`]; this crate knows neither tensors nor networks.
 
 pub mod ask;
+pub mod calibration;
 pub mod compare;
 pub mod contamination;
 pub mod error;

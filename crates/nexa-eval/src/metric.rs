@@ -160,7 +160,8 @@ impl fmt::Display for Name {
     }
 }
 
-fn is_flexibly_right(one: &Prediction) -> Option<bool> {
+/// Whether the flexible answer is right, where the item is graded.
+pub(crate) fn is_flexibly_right(one: &Prediction) -> Option<bool> {
     let answer = one.output.as_deref().and_then(flexible_answer);
     one.correct?;
     Some(ExactMatch::is_correct(answer.as_deref(), one.reference.as_deref()?))

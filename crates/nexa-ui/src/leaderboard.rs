@@ -18,6 +18,74 @@ pub trait LeaderboardSource: Send + Sync {
 pub struct LeaderboardView {
     /// One group for each data set and split.
     pub groups: Vec<Group>,
+    /// Every task, those over held-out splits among them.
+    #[serde(default)]
+    pub boards: Vec<Board>,
+}
+
+/// A task with the checkpoints that were asked the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Board {
+    /// The task, or a group of tasks.
+    pub task: String,
+    /// What ranks it, with its filter.
+    pub metric: String,
+    /// Whether a larger value is better.
+    pub higher_is_better: bool,
+    /// Documents that each checkpoint was asked.
+    pub documents: u64,
+    /// Examples before each.
+    #[serde(default)]
+    pub num_fewshot: Option<u64>,
+    /// The number of tasks of a group; of a task, none.
+    #[serde(default)]
+    pub subtasks: usize,
+    /// The data set of a held-out split.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// The checkpoints, best first.
+    pub places: Vec<Place>,
+}
+
+impl Board {
+    /// Whether its values are shares, which are shown in percent.
+    pub(crate) fn are_shares(&self) -> bool {
+        self.higher_is_better && self.places.iter().all(|place| (0.0..=1.0).contains(&place.value.value))
+    }
+}
+
+/// One checkpoint's place on a board.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    /// Counts from 1; equal values share one.
+    pub rank: u32,
+    /// The best and the worst rank that paired tests leave open.
+    #[serde(default)]
+    pub ranks: Option<(u32, u32)>,
+    /// The checkpoint, an artifact's id where it is one.
+    pub model: String,
+    /// The evaluation's artifact id.
+    pub evaluation: String,
+    /// The metric.
+    pub value: Estimate,
+    /// Of the paired test against the first one.
+    #[serde(default)]
+    pub p_value: Option<f64>,
+    /// What that test says, in words.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// What the evaluation cost.
+    #[serde(default)]
+    pub spend: Spend,
+    /// What making the checkpoint cost, where that is known.
+    #[serde(default)]
+    pub model_spend: Option<Spend>,
+    /// What the checkpoint was made from: role and artifact.
+    #[serde(default)]
+    pub made_from: Vec<(String, String)>,
+    /// When it was evaluated.
+    #[serde(default)]
+    pub created_at: Option<DateTime<Utc>>,
 }
 
 /// Models that were evaluated on the same rows, and so may be compared.
@@ -74,4 +142,39 @@ pub struct Estimate {
     /// Upper end of the interval.
     #[serde(default)]
     pub ci_high: Option<f64>,
+}
+
+/// How sure a model was of its choices in a task, and how often it was right.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The task.
+    pub task: String,
+    /// Documents.
+    pub n: u64,
+    /// The mean distance between how sure it was and how often it was right, from 0 to 1.
+    pub expected_error: f64,
+    /// Documents of whose choice it was about equally sure.
+    pub bins: Vec<CalibrationBin>,
+}
+
+/// Documents of whose choice a model was about equally sure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationBin {
+    /// How sure it was, from 0 to 1.
+    pub confidence: f64,
+    /// How often it was right.
+    pub right: Estimate,
+    /// Documents.
+    pub n: u64,
+}
+
+/// A number that judges' verdicts come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgedScore {
+    /// What it is of: `correctness, mean score`.
+    pub label: String,
+    /// The number.
+    pub value: Estimate,
+    /// Items.
+    pub n: u64,
 }

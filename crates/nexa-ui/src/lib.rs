@@ -11,23 +11,29 @@
 //! ├─ guard, transport     who may ask and write; twins, compression, security headers
 //! ├─ router               path → gather → page
 //! │  ├─ scan, metrics, tables, leaderboard     what is gathered
+//! │  ├─ evaluation                             samples, pairs and verdicts, a page of a file at a time
 //! │  ├─ desk                                   what reviewers see and write
 //! │  ├─ chat                                   inference servers: what they serve, and what they answer
 //! │  └─ pages                                  how it looks
 //! └─ follow               server-sent events of a run at work
 //! ```
+//!
+//! [`report()`] puts one evaluation into one file of the same form.
 
 mod assets;
 mod chat;
 mod desk;
 mod error;
+mod evaluation;
 mod follow;
 mod format;
 mod guard;
 mod leaderboard;
 mod logs;
+mod marks;
 mod metrics;
 mod pages;
+mod report;
 mod request;
 mod router;
 mod scan;
@@ -37,5 +43,9 @@ mod transport;
 
 pub use chat::{Chat, ServerAddress};
 pub use error::{Error, Result};
-pub use leaderboard::{Estimate, Group, LeaderboardSource, LeaderboardView, Standing};
+pub use leaderboard::{
+    Board, Calibration, CalibrationBin, Estimate, Group, JudgedScore, LeaderboardSource, LeaderboardView,
+    Place, Standing,
+};
+pub use report::{ReportConfig, report};
 pub use server::{Config, Site, serve};

@@ -39,6 +39,10 @@ pub(crate) fn app(ui: Arc<Ui>, hosts: AllowedHosts) -> Router {
         .route("/runs/{id}/events", get(events))
         .route("/compare", get(compare))
         .route("/leaderboard", get(leaderboard))
+        .route("/evaluation/{project}/{stem}", get(evaluation))
+        .route("/evaluation/{project}/{stem}/{sample}", get(sample))
+        .route("/versus", get(versus))
+        .route("/verdicts/{project}/{stem}", get(verdicts))
         .route("/data", get(data))
         .route("/data/{project}/{stem}", get(rows))
         .route("/data/{project}/{stem}/{row}", get(row))
@@ -113,6 +117,30 @@ async fn compare(State(ui): Shared, ask: Ask) -> Response {
 
 async fn leaderboard(State(ui): Shared, ask: Ask) -> Response {
     answer(ask, move |ask| pages::leaderboard::gather(&ui, &ask.params), pages::leaderboard::page).await
+}
+
+async fn evaluation(State(ui): Shared, Path((project, stem)): Path<(String, String)>, ask: Ask) -> Response {
+    let gather = move |ask: &Ask| pages::evaluation::gather(&ui, &artifact_id(&project, &stem)?, &ask.params);
+    answer(ask, gather, pages::evaluation::page).await
+}
+
+async fn sample(
+    State(ui): Shared,
+    Path((project, stem, sample)): Path<(String, String, String)>,
+    ask: Ask,
+) -> Response {
+    let gather =
+        move |ask: &Ask| pages::sample::gather(&ui, &artifact_id(&project, &stem)?, &sample, &ask.params);
+    answer(ask, gather, pages::sample::page).await
+}
+
+async fn versus(State(ui): Shared, ask: Ask) -> Response {
+    answer(ask, move |ask| pages::versus::gather(&ui, &ask.params), pages::versus::page).await
+}
+
+async fn verdicts(State(ui): Shared, Path((project, stem)): Path<(String, String)>, ask: Ask) -> Response {
+    let gather = move |ask: &Ask| pages::verdicts::gather(&ui, &artifact_id(&project, &stem)?, &ask.params);
+    answer(ask, gather, pages::verdicts::page).await
 }
 
 async fn data(State(ui): Shared, ask: Ask) -> Response {

@@ -101,8 +101,8 @@ pub(crate) enum Command {
     /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
     #[command(after_help = JUDGE_KEYS)]
     Judge(Box<JudgeArgs>),
-    /// Ranks the evaluated checkpoints of a project.
-    Leaderboard,
+    /// Ranks the evaluated checkpoints of a project, task by task.
+    Leaderboard(LeaderboardArgs),
     /// Finds what an evaluated checkpoint fails at, and aims new prompts for a teacher at that.
     #[command(after_help = FEEDBACK_KEYS)]
     Feedback(FeedbackArgs),
@@ -794,6 +794,8 @@ pub(crate) struct EvaluateArgs {
 pub(crate) enum EvaluateCommand {
     /// Explains item by item why the numbers of another tool differ from ours.
     Reconcile(ReconcileArgs),
+    /// Writes an evaluation as one file of HTML that needs nothing else: metrics, charts, samples, verdicts.
+    Report(EvaluateReportArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -806,6 +808,47 @@ pub(crate) struct ReconcileArgs {
     /// The task, where the name of the file does not tell it.
     #[arg(long, value_name = "TASK")]
     pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct EvaluateReportArgs {
+    /// The evaluation, or the checkpoint whose newest one it is; else the newest of the project.
+    pub(crate) evaluation: Option<String>,
+    /// The file; named for the evaluation where it is left out.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The most samples that are shown: wrong answers first, every task in turn.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub(crate) samples: usize,
+    /// Which of them are drawn.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LeaderboardArgs {
+    /// Ranks by one task or group alone: `gsm8k`, `exact_match` of the held-out split.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+    /// Ranks by this metric rather than the first of each task: `acc_norm`, `exact_match,flexible-extract`.
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<String>,
+    /// The form of what is printed; `--json` is the same as `--format json`.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) format: BoardFormat,
+}
+
+/// In which form a leaderboard is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BoardFormat {
+    /// Tables for people.
+    Table,
+    /// One table, a row for each task and checkpoint.
+    Csv,
+    /// Everything.
+    Json,
+    /// Tables for a page.
+    Markdown,
 }
 
 /// The settings of judging, for the help.

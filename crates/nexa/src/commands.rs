@@ -83,7 +83,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
         Command::Evaluate(args) => evaluate::run(global, *args),
         Command::Judge(args) => judge::run(global, &args),
-        Command::Leaderboard => leaderboard::run(global),
+        Command::Leaderboard(args) => leaderboard::run(global, args),
         Command::Feedback(args) => feedback::run(global, args),
         Command::Guard(args) => guard::run(global, &args),
         Command::Inference(args) => inference::run(global, args),

@@ -1,9 +1,10 @@
 //! Where contracts meet their implementations: models for evaluation, tokenizers for distillation, the leaderboard for the dashboards.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nexa_core::artifact::Store;
+use nexa_core::artifact::{Artifact, Kind, Store};
 use nexa_core::lab::Lab;
 use nexa_core::lm::{self, LoadedModel, ModelLoader, TokenizerLoader};
 use nexa_core::table::Tables;
@@ -57,16 +58,88 @@ pub(crate) fn devices() -> String {
 
 /// Evaluation's leaderboard, in the form of the dashboards.
 pub(crate) struct Leaderboards {
-    pub(crate) lab: Lab,
-    pub(crate) tables: Arc<dyn Tables>,
+    lab: Lab,
+    tables: Arc<dyn Tables>,
+    /// The last one of each project, with what it was made from: reading every evaluation takes long.
+    kept: Mutex<HashMap<String, (Vec<String>, LeaderboardView)>>,
+}
+
+impl Leaderboards {
+    /// The leaderboards of a lab.
+    pub(crate) fn new(lab: Lab, tables: Arc<dyn Tables>) -> Self {
+        Self { lab, tables, kept: Mutex::default() }
+    }
+
+    /// What a leaderboard is made from: evaluations by content, and the checkpoints that are there.
+    fn sources(&self, project: &str) -> nexa_core::Result<Vec<String>> {
+        let store = Store::new(&self.lab);
+        let artifacts =
+            [store.of_kind(project, Kind::Evaluation)?, store.of_kind(project, Kind::Checkpoint)?];
+        let source = |artifact: &Artifact| format!("{} {}", artifact.id(), artifact.manifest.content_hash);
+        Ok(artifacts.iter().flatten().map(source).collect())
+    }
 }
 
 impl LeaderboardSource for Leaderboards {
     fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
+        let sources = self.sources(project).map_err(|e| e.to_string())?;
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, view)) = kept().get(project)
+            && *of == sources
+        {
+            return Ok(view.clone());
+        }
         let store = Store::new(&self.lab);
-        let board =
+        let found =
             Leaderboard::of_project(&store, project, self.tables.as_ref()).map_err(|e| e.to_string())?;
-        Ok(LeaderboardView { groups: board.by_test_set().filter_map(group).collect() })
+        let view = LeaderboardView {
+            groups: found.by_test_set().filter_map(group).collect(),
+            boards: found.boards.iter().map(board).collect(),
+        };
+        kept().insert(project.to_owned(), (sources, view.clone()));
+        Ok(view)
+    }
+}
+
+fn board(board: &nexa_eval::leaderboard::Board) -> view::Board {
+    let filter = match board.metric.filter.as_ref() {
+        nexa_eval::metric::NO_FILTER => String::new(),
+        filter => format!(",{filter}"),
+    };
+    view::Board {
+        task: board.task.clone(),
+        metric: format!("{}{filter}", board.metric.metric),
+        higher_is_better: board.higher_is_better,
+        documents: board.asked.documents as u64,
+        num_fewshot: board.asked.num_fewshot.map(|count| count as u64),
+        subtasks: board.asked.subtasks.len(),
+        dataset: board.asked.dataset.clone(),
+        places: board.entries.iter().map(place).collect(),
+    }
+}
+
+fn place(entry: &nexa_eval::leaderboard::Entry) -> view::Place {
+    let number = |rank: usize| u32::try_from(rank).unwrap_or(u32::MAX);
+    view::Place {
+        rank: number(entry.rank),
+        ranks: entry.rank_range.map(|range| (number(range.best), number(range.worst))),
+        model: entry.checkpoint.clone(),
+        evaluation: entry.evaluation.to_string(),
+        value: estimate(entry.value),
+        p_value: entry.versus_best.map(|test| test.p_adjusted),
+        verdict: entry.versus_best.map(|test| verdict(test.verdict)),
+        spend: entry.spend.clone(),
+        model_spend: entry.checkpoint_spend.clone(),
+        made_from: entry.made_from.iter().map(|origin| (origin.role.clone(), origin.id.clone())).collect(),
+        created_at: Some(entry.created_at),
+    }
+}
+
+fn verdict(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Better => "better than the first".to_owned(),
+        Verdict::Worse => "worse than the first".to_owned(),
+        Verdict::NoDifferenceShown => "no difference to the first shown".to_owned(),
     }
 }
 
@@ -88,16 +161,13 @@ fn standing(row: &nexa_eval::leaderboard::Row) -> view::Standing {
         exact_match: row.exact_match.map(estimate),
         bits_per_byte: row.bits_per_byte.map(estimate),
         p_value: row.versus_best.map(|test| test.p_adjusted),
-        verdict: row.versus_best.map(|test| match test.verdict {
-            Verdict::Better => "better than the first".to_owned(),
-            Verdict::Worse => "worse than the first".to_owned(),
-            Verdict::NoDifferenceShown => "no difference to the first shown".to_owned(),
-        }),
+        verdict: row.versus_best.map(|test| verdict(test.verdict)),
         model_spend: row.checkpoint_spend.clone(),
         created_at: Some(row.created_at),
     }
 }
 
-fn estimate(estimate: Estimate) -> view::Estimate {
+/// A value with its interval, in the form of the dashboards.
+pub(crate) fn estimate(estimate: Estimate) -> view::Estimate {
     view::Estimate { value: estimate.value, ci_low: estimate.ci_low, ci_high: estimate.ci_high }
 }

@@ -15,6 +15,7 @@ mod schema;
 mod text;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use nexa_core::artifact::Column;
@@ -25,6 +26,7 @@ pub(crate) use compression::Encoder;
 pub(crate) use expand::{GLOB_CHARACTERS, GLOB_OPTIONS, bad_pattern, expand, no_tables};
 pub use format::{Compression, Format};
 pub(crate) use jsonl::{JsonLinesWriter, Lines};
+use parquet::ParquetRows;
 pub(crate) use parquet::{BATCH_ROWS, ParquetWriter, failed, properties, rows_of};
 pub(crate) use records::batches;
 pub use records::{Record, Records};
@@ -71,6 +73,30 @@ impl Tables for FileTables {
             Format::Parquet => parquet::columns(path),
             Format::JsonLines(_) | Format::Csv(_) => Ok(Vec::new()),
         }
+    }
+
+    fn scan(
+        &self,
+        path: &Path,
+        columns: &[&str],
+        visit: &mut dyn FnMut(usize, Row) -> Result<()>,
+    ) -> Result<()> {
+        let records = match Format::of(path)? {
+            Format::Parquet => Records::new(path, Box::new(ParquetRows::of_columns(path, columns)?)),
+            Format::JsonLines(_) | Format::Csv(_) => Records::open(path)?,
+        };
+        records.rows().enumerate().try_for_each(|(position, row)| visit(position, row?))
+    }
+
+    fn rows_at(&self, path: &Path, positions: &BTreeSet<usize>) -> Result<Vec<(usize, Row)>> {
+        if Format::of(path)? == Format::Parquet {
+            let rows = Records::new(path, Box::new(ParquetRows::at(path, positions)?)).rows();
+            return positions.iter().copied().zip(rows).map(|(position, row)| Ok((position, row?))).collect();
+        }
+        let end = positions.last().map_or(0, |last| last + 1);
+        let rows = Records::open(path)?.rows().take(end).enumerate();
+        let wanted = rows.filter(|(position, _)| positions.contains(position));
+        wanted.map(|(position, row)| Ok((position, row?))).collect()
     }
 
     fn split_name<'n>(&self, name: &'n str) -> Option<(&'n str, &'static str)> {

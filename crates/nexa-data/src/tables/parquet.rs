@@ -2,6 +2,7 @@
 //!
 //! The same rows give the same bytes: batches, row groups and properties are fixed, and no version is written.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,8 @@ use arrow_schema::{ArrowError, DataType};
 use nexa_core::artifact::Column;
 use nexa_core::table::Row;
 use nexa_core::{Error, Result};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -132,9 +133,34 @@ pub(super) struct ParquetRows {
 
 impl ParquetRows {
     pub(super) fn open(path: &Path, skip: usize) -> Result<Self> {
+        Self::build(path, skip, |builder| builder.with_offset(skip))
+    }
+
+    /// Every row with some columns alone; those that the file lacks are left out.
+    pub(super) fn of_columns(path: &Path, columns: &[&str]) -> Result<Self> {
+        Self::build(path, 0, |builder| {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+            builder.with_projection(mask)
+        })
+    }
+
+    /// The rows at some positions.
+    pub(super) fn at(path: &Path, positions: &BTreeSet<usize>) -> Result<Self> {
+        Self::build(path, 0, |builder| {
+            let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(usize::MAX);
+            let ranges = positions.range(..total).map(|&position| position..position + 1);
+            builder.with_row_selection(RowSelection::from_consecutive_ranges(ranges, total))
+        })
+    }
+
+    fn build(
+        path: &Path,
+        skip: usize,
+        choose: impl FnOnce(ParquetRecordBatchReaderBuilder<File>) -> ParquetRecordBatchReaderBuilder<File>,
+    ) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io("read", path, e))?;
         let batches = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).with_offset(skip).build())
+            .and_then(|builder| choose(builder).with_batch_size(BATCH_ROWS).build())
             .map_err(|e| failed("read", path, e))?;
         Ok(Self { path: path.to_owned(), batches, rows: Vec::new().into_iter(), line: skip as u64 })
     }

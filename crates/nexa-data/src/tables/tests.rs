@@ -235,3 +235,29 @@ fn a_parquet_file_states_the_types_that_its_rows_have() {
     assert_eq!(stated.to_arrow(), observed.to_arrow());
     assert!(stated_schema(&folder.path().join("t.jsonl")).unwrap().is_none());
 }
+
+#[test]
+fn columns_and_positions_are_read_without_the_rest() {
+    let written: Vec<Row> =
+        rows(&(0..3000).map(|n| json!({"n": n, "text": format!("row {n}")})).collect::<Vec<_>>());
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["t.parquet", "t.jsonl.zst", "t.csv"] {
+        let path = folder.path().join(name);
+        FileTables.write(&path, &written).unwrap();
+        let mut seen = Vec::new();
+        FileTables.scan(&path, &["n"], &mut |position, row| Ok(seen.push((position, row)))).unwrap();
+        assert_eq!(seen.len(), 3000, "{name}");
+        assert_eq!((seen[2999].0, &seen[2999].1["n"]), (2999, &json!(2999)), "{name}");
+        assert_eq!(seen[7].1.contains_key("text"), name != "t.parquet", "{name}");
+        let found = FileTables.rows_at(&path, &BTreeSet::from([0, 1023, 1024, 2999, 3000])).unwrap();
+        let expected = [0, 1023, 1024, 2999].map(|position| (position, written[position].clone()));
+        assert_eq!(found, expected, "{name}");
+        assert_eq!(FileTables.rows_at(&path, &BTreeSet::new()).unwrap(), [], "{name}");
+    }
+    let mut rows = 0;
+    let path = folder.path().join("t.parquet");
+    FileTables.scan(&path, &["no such"], &mut |_, row| Ok(rows += usize::from(row.is_empty()))).unwrap();
+    assert_eq!(rows, 3000);
+    let stopped = FileTables.scan(&path, &["n"], &mut |_, _| Err(Error::malformed(&path, "enough")));
+    assert!(stopped.is_err());
+}

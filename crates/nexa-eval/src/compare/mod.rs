@@ -43,7 +43,8 @@ impl Verdict {
         Self::judge(difference, p_value, metric.is_higher_better())
     }
 
-    fn judge(difference: f64, p_value: f64, higher_is_better: bool) -> Self {
+    /// Judges a difference in any metric by its p-value.
+    pub(crate) fn judge(difference: f64, p_value: f64, higher_is_better: bool) -> Self {
         if p_value >= 1.0 - CONFIDENCE {
             Self::NoDifferenceShown
         } else if (difference > 0.0) == higher_is_better {

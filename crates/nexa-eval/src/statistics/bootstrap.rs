@@ -21,7 +21,7 @@ pub struct Ratio {
 }
 
 /// Sums the items and divides.
-pub(super) fn divide(items: impl Iterator<Item = Ratio>) -> f64 {
+pub(crate) fn divide(items: impl Iterator<Item = Ratio>) -> f64 {
     let (above, below) =
         items.fold((0.0, 0.0), |(above, below), item| (above + item.numerator, below + item.denominator));
     above / below

@@ -10,6 +10,7 @@ mod holm;
 pub(crate) mod logistic;
 mod mcnemar;
 mod mean;
+pub(crate) mod normal;
 mod paired;
 mod power;
 mod prediction_powered;
@@ -19,8 +20,8 @@ mod reliability;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use bootstrap::spread;
 pub use bootstrap::{DRAWS, Ratio, ratio};
+pub(crate) use bootstrap::{divide, spread};
 pub use clustered::{Clusters, clustered_mean, clustered_share, clustered_standard_error};
 pub use correlation::{kendall, pearson, spearman};
 pub use holm::holm;

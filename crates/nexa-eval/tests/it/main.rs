@@ -6,6 +6,7 @@
 mod adder;
 mod aimed;
 mod bench;
+mod boards;
 mod compare;
 mod contamination;
 mod evaluate;

@@ -1,14 +1,18 @@
 //! Models that were asked the same, best first, each number with its interval.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use nexa_core::artifact::ArtifactId;
 use serde::Serialize;
 
-use super::parts::{self, artifact_url, own_artifact_link, select};
+use super::board;
+use super::interval::{interval, most, percent};
+use super::parts::{self, evaluation_url, own_artifact_link, select};
 use super::{Page, Section};
 use crate::format::{self, Cost};
-use crate::leaderboard::{Estimate, Group, LeaderboardView, Standing};
-use crate::request::{Params, encode};
+use crate::leaderboard::{Board, Group, LeaderboardView, Standing};
+use crate::request::Params;
 use crate::server::Ui;
 use crate::{Error, Result};
 
@@ -17,6 +21,9 @@ use crate::{Error, Result};
 pub(crate) struct Data {
     project: Option<String>,
     projects: Vec<String>,
+    task: Option<String>,
+    /// The tasks that can be chosen, of all projects that are shown.
+    tasks: Vec<String>,
     boards: Vec<ProjectBoard>,
 }
 
@@ -25,6 +32,8 @@ pub(crate) struct Data {
 pub(crate) struct ProjectBoard {
     pub(crate) project: String,
     pub(crate) groups: Vec<Group>,
+    /// The tasks beside held-out splits; all that were chosen, where one was.
+    tasks: Vec<Board>,
     error: Option<String>,
 }
 
@@ -37,36 +46,66 @@ pub(crate) fn of_project(ui: &Ui, project: &str) -> ProjectBoard {
             (LeaderboardView::default(), Some(error.to_string()))
         }
     };
-    ProjectBoard { project: project.to_owned(), groups: view.groups, error }
+    ProjectBoard { project: project.to_owned(), groups: view.groups, tasks: view.boards, error }
+}
+
+impl ProjectBoard {
+    /// Keeps the boards of one task; without one, held-out splits stand in tables that show both their metrics.
+    fn choose(&mut self, task: Option<&str>) {
+        match task {
+            Some(task) => {
+                self.groups.clear();
+                self.tasks.retain(|board| board.task == task);
+            }
+            None => self.tasks.retain(|board| board.dataset.is_none()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.tasks.is_empty() && self.error.is_none()
+    }
 }
 
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
     let projects = ui.lab.projects()?;
-    let project = params.get("project").map(str::to_owned);
+    let (project, task) = (params.get("project").map(str::to_owned), params.get("task").map(str::to_owned));
     let wanted = |name: &&String| project.as_ref().is_none_or(|project| project == *name);
-    let boards = projects.iter().filter(wanted).map(|name| of_project(ui, name)).collect();
-    Ok(Data { boards, project, projects })
+    let mut boards: Vec<ProjectBoard> =
+        projects.iter().filter(wanted).map(|name| of_project(ui, name)).collect();
+    let names: BTreeSet<&String> =
+        boards.iter().flat_map(|board| &board.tasks).map(|board| &board.task).collect();
+    let tasks = names.into_iter().cloned().collect();
+    boards.iter_mut().for_each(|board| board.choose(task.as_deref()));
+    Ok(Data { boards, project, projects, task, tasks })
 }
 
 /// Shows it.
 pub(crate) fn page(data: &Data) -> Page {
-    let is_empty = data.boards.iter().all(|board| board.groups.is_empty() && board.error.is_none());
+    let is_empty = data.boards.iter().all(ProjectBoard::is_empty);
     let body = html! {
         h1 { "Leaderboard" }
-        @if data.projects.len() > 1 {
+        @if data.projects.len() > 1 || data.tasks.len() > 1 || data.task.is_some() {
             form.filter method="get" action="/leaderboard" {
-                (select("project", "every project", &data.projects, data.project.as_deref()))
+                @if data.projects.len() > 1 { (select("project", "every project", &data.projects, data.project.as_deref())) }
+                (select("task", "every task", &data.tasks, data.task.as_deref()))
                 button { "filter" }
+                @if data.project.is_some() || data.task.is_some() { a href="/leaderboard" { "show all" } }
             }
         }
-        @if is_empty { p.muted { "Nothing has been evaluated yet. " code { "nexa evaluate" } " does that." } }
+        @if is_empty && data.task.is_some() { p.muted { "Nothing has been evaluated by this task." } }
+        @else if is_empty { p.muted { "Nothing has been evaluated yet. " code { "nexa evaluate" } " does that." } }
         @for board in &data.boards {
             @if let Some(error) = &board.error { section.problems role="alert" { p { "error: " (error) } } }
             @for group in &board.groups { (table(&board.project, group)) }
+            @for board_of_task in &board.tasks { (board::table(&board.project, board_of_task)) }
         }
         @if !is_empty {
-            p.muted { "Lines are 95 % confidence intervals. Exact match: higher is better; bits per byte: lower is better." }
+            p.muted {
+                "Lines are 95 % confidence intervals. Exact match: higher is better; bits per byte: lower is better. \
+                 Ranks are those that paired tests of all pairs leave open, corrected by Holm's method. CSV and Markdown: "
+                code { "nexa leaderboard --format csv" }
+            }
         }
     };
     Page::new("Leaderboard", Section::Leaderboard, body)
@@ -74,12 +113,7 @@ pub(crate) fn page(data: &Data) -> Page {
 
 /// One group.
 pub(crate) fn table(project: &str, group: &Group) -> Markup {
-    let most_bits = group
-        .rows
-        .iter()
-        .filter_map(|row| row.bits_per_byte)
-        .map(|bits| bits.ci_high.unwrap_or(bits.value))
-        .fold(0.0, f64::max);
+    let most_bits = most(group.rows.iter().filter_map(|row| row.bits_per_byte.as_ref()));
     let has_bits = group.rows.iter().any(|row| row.bits_per_byte.is_some());
     html! {
         section {
@@ -117,52 +151,22 @@ pub(crate) fn table(project: &str, group: &Group) -> Markup {
 fn verdict(row: &Standing) -> Markup {
     html! {
         @if let Some(verdict) = &row.verdict { (verdict) " " }
-        @if let Some(p) = row.p_value {
-            span.muted.nowrap { @if p < 0.001 { "p < 0.001" } @else { "p = " (format!("{p:.3}")) } }
-        }
+        @if let Some(p) = row.p_value { span.muted.nowrap { (p_value(p)) } }
         @if row.verdict.is_none() && row.p_value.is_none() { (format::UNKNOWN) }
     }
+}
+
+/// A p-value to the precision that means something.
+pub(crate) fn p_value(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
 fn samples(evaluation: &str) -> Markup {
     match evaluation.parse::<ArtifactId>() {
         Ok(id) => {
-            let url = artifact_url(&id);
-            let wrong = format!("{url}?column={}&value=false", encode("correct"));
-            html! { a href=(url) { "all" } " · " a href=(wrong) { "wrong" } }
+            let url = evaluation_url(&id);
+            html! { a href=(url) { "all" } " · " a href=(format!("{url}?task=exact_match&judged=wrong")) { "wrong" } }
         }
         Err(_) => html! { (evaluation) },
-    }
-}
-
-fn percent(value: f64) -> String {
-    format!("{:.1} %", value * 100.0)
-}
-
-/// A number, its interval in words, and both on a scale from 0 to `most`.
-fn interval(estimate: &Estimate, most: f64, show: &dyn Fn(f64) -> String) -> Markup {
-    const WIDTH: f64 = 140.0;
-    let place =
-        |value: f64| if most > 0.0 { (value / most).clamp(0.0, 1.0) * (WIDTH - 8.0) + 4.0 } else { 4.0 };
-    let at = |value: f64| format!("{:.1}", place(value));
-    let ends = estimate.ci_low.zip(estimate.ci_high);
-    let words = match ends {
-        Some((low, high)) => format!("{} to {}", show(low), show(high)),
-        None => "unknown".to_owned(),
-    };
-    html! {
-        span.interval title=(format!("95 % confidence interval: {words}")) {
-            svg width=(WIDTH) height="16" role="img" aria-label=(words) {
-                rect.track x="0" y="6" width=(WIDTH) height="4" rx="2" {}
-                @if let Some((low, high)) = ends {
-                    @let (low, high) = (at(low), at(high));
-                    line.range x1=(low) x2=(high) y1="8" y2="8" {}
-                    line.end x1=(low) x2=(low) y1="4" y2="12" {}
-                    line.end x1=(high) x2=(high) y1="4" y2="12" {}
-                }
-                circle.dot cx=(at(estimate.value)) cy="8" r="4" {}
-            }
-            span { strong { (show(estimate.value)) } small.muted { (words) } }
-        }
     }
 }

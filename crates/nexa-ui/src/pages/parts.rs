@@ -6,12 +6,28 @@ use nexa_core::artifact::ArtifactId;
 use nexa_core::run::State;
 
 use crate::format::{self, Cost};
-use crate::request::encode;
+use crate::request::{Params, encode};
 use crate::scan::{Problem, RunRow};
 
 /// Where an artifact is shown.
 pub(crate) fn artifact_url(id: &ArtifactId) -> String {
     format!("/data/{}/{}", encode(&id.project), encode(&id.stem()))
+}
+
+/// Where an evaluation is shown, with its samples.
+pub(crate) fn evaluation_url(id: &ArtifactId) -> String {
+    format!("/evaluation/{}/{}", encode(&id.project), encode(&id.stem()))
+}
+
+/// Where two evaluations stand side by side.
+pub(crate) fn versus_url(a: &ArtifactId, b: &ArtifactId, task: &str) -> String {
+    let params = Params::default().with("a", &a.to_string()).with("b", &b.to_string()).with("task", task);
+    format!("/versus{}", params.to_query())
+}
+
+/// Where verdicts are listed.
+pub(crate) fn verdicts_url(id: &ArtifactId) -> String {
+    format!("/verdicts/{}/{}", encode(&id.project), encode(&id.stem()))
 }
 
 /// A link to an artifact, where a text is the id of one.
@@ -148,6 +164,54 @@ pub(crate) fn select(name: &str, every: &str, choices: &[String], chosen: Option
             @for choice in choices {
                 option value=(choice) selected[chosen == Some(choice.as_str())] { (choice) }
             }
+        }
+    }
+}
+
+/// Whether an answer is right, as a coloured word.
+pub(crate) fn grade(correct: Option<bool>) -> Markup {
+    match correct {
+        Some(true) => html! { span.right { "right" } },
+        Some(false) => html! { span.wrong { "wrong" } },
+        None => html! { span.muted { "ungraded" } },
+    }
+}
+
+/// The last characters of a text, marked where some are missing: of a prompt the end tells what it asks.
+pub(crate) fn tail(text: &str, characters: usize) -> String {
+    let skipped = text.chars().count().saturating_sub(characters);
+    if skipped == 0 {
+        text.to_owned()
+    } else {
+        format!("…{}", text.chars().skip(skipped).collect::<String>())
+    }
+}
+
+/// Where a listing is, and how to go on.
+pub(crate) struct Pager<'a> {
+    /// The page of the listing.
+    pub(crate) url: &'a str,
+    /// What narrows it down.
+    pub(crate) params: &'a Params,
+    /// The part of the page to come back to, with its `#`.
+    pub(crate) anchor: &'a str,
+    pub(crate) page: usize,
+    pub(crate) pages: usize,
+    pub(crate) matching: usize,
+    /// What is listed, in the singular.
+    pub(crate) what: &'a str,
+}
+
+/// Shows the way through a listing.
+pub(crate) fn pager(pager: &Pager<'_>) -> Markup {
+    let link = |page: usize| {
+        format!("{}{}{}", pager.url, pager.params.with("page", &page.to_string()).to_query(), pager.anchor)
+    };
+    html! {
+        p.bar-below {
+            @if pager.page > 1 { a rel="prev" href=(link(pager.page - 1)) { "‹ previous" } }
+            span.muted { (format::things(pager.matching, pager.what)) ", page " (pager.page) " of " (pager.pages) }
+            @if pager.page < pager.pages { a rel="next" href=(link(pager.page + 1)) { "next ›" } }
         }
     }
 }

@@ -92,7 +92,8 @@ fn cell(column: &str, value: &Value) -> Markup {
     }
 }
 
-fn conversation(turns: &[Value]) -> Markup {
+/// Shows the turns of a conversation.
+pub(super) fn conversation(turns: &[Value]) -> Markup {
     let part = |turn: &Value, key: &str| turn.get(key).map(format::text).unwrap_or_default();
     html! {
         @for turn in turns {

@@ -13,32 +13,40 @@ const MAX_ENTRIES: usize = 100;
 
 /// Shows a value.
 pub(crate) fn show(value: &Value) -> Markup {
-    nested(value, 0)
+    nested(value, 0, artifact_link)
 }
 
-fn nested(value: &Value, depth: usize) -> Markup {
+/// Shows a value without links: texts of models, and pages that are read elsewhere.
+pub(crate) fn show_unlinked(value: &Value) -> Markup {
+    nested(value, 0, |text| html! { (text) })
+}
+
+/// How a text is shown.
+type Text = fn(&str) -> Markup;
+
+fn nested(value: &Value, depth: usize, text: Text) -> Markup {
     match value {
-        Value::Object(map) if depth < MAX_DEPTH && !map.is_empty() => mapping(map, depth),
-        Value::Array(items) if depth < MAX_DEPTH => list(items, depth),
-        scalar => plain(scalar),
+        Value::Object(map) if depth < MAX_DEPTH && !map.is_empty() => mapping(map, depth, text),
+        Value::Array(items) if depth < MAX_DEPTH => list(items, depth, text),
+        scalar => plain(scalar, text),
     }
 }
 
-fn plain(value: &Value) -> Markup {
+fn plain(value: &Value, text: Text) -> Markup {
     match value {
         Value::Number(number) => match (number.as_u64(), number.as_f64()) {
             (Some(whole), _) => html! { (format::count(whole)) },
             (None, Some(value)) => html! { (format::number(value)) },
             (None, None) => html! { (number.to_string()) },
         },
-        Value::String(text) => artifact_link(text),
+        Value::String(said) => text(said),
         Value::Null => html! { span.muted { (format::UNKNOWN) } },
         other => html! { code { (other.to_string()) } },
     }
 }
 
 /// Counts get bars, so that a funnel looks like one; everything else a table of two columns.
-fn mapping(map: &Map<String, Value>, depth: usize) -> Markup {
+fn mapping(map: &Map<String, Value>, depth: usize, text: Text) -> Markup {
     let counts: Option<Vec<u64>> = map.values().map(Value::as_u64).collect();
     let most = counts.as_deref().and_then(|counts| counts.iter().max().copied()).filter(|_| map.len() > 1);
     html! {
@@ -47,26 +55,26 @@ fn mapping(map: &Map<String, Value>, depth: usize) -> Markup {
                 th scope="row" { (key) }
                 td { @match (most, value.as_u64()) {
                     (Some(most), Some(count)) => (bar(count, most)),
-                    _ => (nested(value, depth + 1)),
+                    _ => (nested(value, depth + 1, text)),
                 } }
             }
         } } }
     }
 }
 
-fn list(items: &[Value], depth: usize) -> Markup {
+fn list(items: &[Value], depth: usize, text: Text) -> Markup {
     let rows: Option<Vec<&Map<String, Value>>> = items.iter().map(Value::as_object).collect();
     match rows {
-        Some(rows) if !rows.is_empty() => records(&rows, depth),
+        Some(rows) if !rows.is_empty() => records(&rows, depth, text),
         _ if items.is_empty() => html! { span.muted { "none" } },
         _ => html! { @for (position, item) in items.iter().take(MAX_ENTRIES).enumerate() {
-            @if position > 0 { ", " } (nested(item, MAX_DEPTH))
+            @if position > 0 { ", " } (nested(item, MAX_DEPTH, text))
         } },
     }
 }
 
 /// A list of objects is a table.
-fn records(rows: &[&Map<String, Value>], depth: usize) -> Markup {
+fn records(rows: &[&Map<String, Value>], depth: usize, text: Text) -> Markup {
     let mut columns: Vec<&String> = Vec::new();
     for key in rows.iter().flat_map(|row| row.keys()) {
         if !columns.contains(&key) {
@@ -77,7 +85,7 @@ fn records(rows: &[&Map<String, Value>], depth: usize) -> Markup {
         div.scroll { table {
             thead { tr { @for column in &columns { th { (column) } } } }
             tbody { @for row in rows.iter().take(MAX_ENTRIES) { tr { @for column in &columns {
-                td { @if let Some(value) = row.get(*column) { (nested(value, depth + 1)) } }
+                td { @if let Some(value) = row.get(*column) { (nested(value, depth + 1, text)) } }
             } } } }
         } }
         @if rows.len() > MAX_ENTRIES { p.muted { "and " (rows.len() - MAX_ENTRIES) " more" } }

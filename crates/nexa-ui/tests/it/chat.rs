@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use crate::http::{Board, Server};
 use crate::lab::{PROJECT, fabricate};
 
-const EMPTY: Board = Board(|_| Ok(LeaderboardView { groups: Vec::new() }));
+const EMPTY: Board = Board(|_| Ok(LeaderboardView::default()));
 const KEY: &str = "sk-only-for-the-server";
 /// Long enough for any machine; what is waited for comes at once.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,7 +4,11 @@
 #[path = "../../examples/dashboard/lab.rs"]
 mod lab;
 
+#[path = "../../examples/dashboard/evaluations.rs"]
+mod evaluations_lab;
+
 mod chat;
+mod evaluations;
 mod events;
 mod http;
 mod pages;

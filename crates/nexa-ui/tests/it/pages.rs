@@ -37,7 +37,8 @@ const BOARD: Board = Board(|project| {
         standing(2, "<script>model</script>", 0.5),
     ];
     let dataset = format!("{project}/problems_v1");
-    Ok(LeaderboardView { groups: vec![Group { dataset, split: "test".to_owned(), n: 90, rows }] })
+    let groups = vec![Group { dataset, split: "test".to_owned(), n: 90, rows }];
+    Ok(LeaderboardView { groups, boards: Vec::new() })
 });
 
 /// A lab that only reading tests share, and its server.
@@ -205,6 +206,7 @@ fn what_has_no_rank_or_no_interval_is_shown_without() {
             let dataset = format!("{project}/problems_v1");
             Ok(LeaderboardView {
                 groups: vec![Group { dataset, split: "test".to_owned(), n: 1, rows: vec![row] }],
+                boards: Vec::new(),
             })
         }),
     );

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::http::{Board, Server};
 use crate::lab::{PROJECT, fabricate};
 
-const EMPTY: Board = Board(|_| Ok(LeaderboardView { groups: Vec::new() }));
+const EMPTY: Board = Board(|_| Ok(LeaderboardView::default()));
 
 struct Desk {
     _folder: tempfile::TempDir,

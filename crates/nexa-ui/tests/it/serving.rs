@@ -12,7 +12,7 @@ use nexa_ui::{Chat, Config, LeaderboardView, Site, serve};
 
 use crate::http::{Board, Server};
 
-const EMPTY: Board = Board(|_| Ok(LeaderboardView { groups: Vec::new() }));
+const EMPTY: Board = Board(|_| Ok(LeaderboardView::default()));
 
 fn empty_lab() -> (tempfile::TempDir, Lab) {
     let folder = tempfile::tempdir().unwrap();

@@ -8,9 +8,10 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::cost::Spend;
 use nexa_core::lab::Lab;
 use nexa_core::{files, lineage};
+use nexa_eval::leaderboard::Choice;
 
 use crate::app::App;
-use crate::args::{DemoArgs, Global};
+use crate::args::{BoardFormat, DemoArgs, Global};
 use crate::commands::leaderboard;
 use crate::commands::run::execute;
 use crate::pipeline::{self, Options, StageReport};
@@ -56,7 +57,8 @@ pub(crate) fn run(global: &Global, args: &DemoArgs) -> Result<ExitCode> {
 /// The leaderboard, the lineage of the student, the spend, and where to go from here.
 fn show(app: &App, global: &Global, reports: &[StageReport]) -> Result<()> {
     render::note("\nleaderboard, on held-out problems:");
-    leaderboard::show(app, global.json)?;
+    let format = if global.json { BoardFormat::Json } else { BoardFormat::Table };
+    leaderboard::show(app, &Choice::default(), format)?;
     let Some(student) = artifact_of(reports, Kind::Checkpoint) else { return Ok(()) };
     if !global.json {
         render::out("\nwhere the student comes from:");

@@ -1,8 +1,9 @@
-//! `nexa evaluate`: evaluates a checkpoint, holds evaluations against others, or lists the tasks.
+//! `nexa evaluate`: evaluates a checkpoint, holds evaluations against others, lists the tasks, or reports on an evaluation.
 
 mod against;
 mod compare;
 mod reconcile;
+mod report;
 
 use std::path::PathBuf;
 
@@ -26,8 +27,10 @@ const STAGE: &str = "evaluate";
 /// Evaluates the checkpoint that was named or the newest one, by the tasks that were named or on the newest SFT data; or
 /// compares what was evaluated.
 pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
-    if let Some(EvaluateCommand::Reconcile(args)) = &args.command {
-        return reconcile::run(global, args);
+    match &args.command {
+        Some(EvaluateCommand::Reconcile(args)) => return reconcile::run(global, args),
+        Some(EvaluateCommand::Report(args)) => return report::run(global, args),
+        None => {}
     }
     if let Some(names) = args.compare.as_deref() {
         return compare::run(global, names);

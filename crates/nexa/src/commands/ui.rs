@@ -29,7 +29,7 @@ pub(crate) fn serve(
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<ExitCode> {
     let tables: Arc<nexa_data::tables::FileTables> = Arc::new(app.tables);
-    let leaderboards = Arc::new(Leaderboards { lab: app.lab.clone(), tables: tables.clone() });
+    let leaderboards = Arc::new(Leaderboards::new(app.lab.clone(), tables.clone()));
     let chat = nexa_ui::Chat { servers: servers.to_vec(), api_key: app.environment.get("NEXA_API_KEY") };
     let site = nexa_ui::Site { lab: app.lab.clone(), tables, leaderboard: leaderboards, chat };
     nexa_ui::serve(site, config, on_ready, &app.cancel).map_err(reported)?;
