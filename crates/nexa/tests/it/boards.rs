@@ -22,7 +22,7 @@ fn lab() -> Shell {
         let text = ["a stone", "a leaf", "a fish", "a bird"];
         serde_json::json!({
             "id": format!("q{n}"), "question": format!("What is number {n}?"),
-            "choices": {"text": text, "label": ["A", "B", "C", "D"]}, "answerKey": ["A", "B", "C", "D"][n % 4],
+            "choices": {"text": text, "label": ["A", "B", "C", "D"]}, "answerKey": (["A", "B", "C", "D"][n % 4]),
         })
     };
     let rows: String = (0..12).map(|n| format!("{}\n", row(n))).collect();
