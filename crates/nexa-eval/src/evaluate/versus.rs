@@ -68,6 +68,9 @@ pub(super) struct Wanted<'a> {
     pub(super) loaded: &'a [Loaded<'a>],
 }
 
+/// Asks documents at some places, and says what the tested metric is of each.
+type Ask<'f> = dyn FnMut(&[usize]) -> Result<Vec<Option<f64>>> + 'f;
+
 /// The metric that is tested.
 struct Tested {
     name: Name,
@@ -163,12 +166,7 @@ impl Versus {
     ///
     /// # Errors
     /// As `ask`.
-    pub(super) fn decide_held_out(
-        &self,
-        ids: &[String],
-        seed: u64,
-        ask: &mut dyn FnMut(&[usize]) -> Result<Vec<Option<f64>>>,
-    ) -> Result<Decision> {
+    pub(super) fn decide_held_out(&self, ids: &[String], seed: u64, ask: &mut Ask<'_>) -> Result<Decision> {
         self.decide(Tested { name: Name::EXACT_MATCH, sign: 1.0 }, ids, seed, ask)
     }
 
@@ -177,7 +175,7 @@ impl Versus {
         Tested { name, sign }: Tested,
         ids: &[String],
         seed: u64,
-        ask: &mut dyn FnMut(&[usize]) -> Result<Vec<Option<f64>>>,
+        ask: &mut Ask<'_>,
     ) -> Result<Decision> {
         let base = self.values(&name);
         let mut test = SequentialTest::new(self.alpha);

@@ -364,13 +364,15 @@ fn instructions_and_refusals_are_graded_in_rust() {
 fn attacks_on_models_and_on_judges_need_no_files() {
     let bench = Bench::new();
     // Refuses what is asked plainly, and as a judge falls for whoever gives orders.
-    let answer = |prompt: &str| match prompt.split_once("[Answer B]") {
-        None if prompt.starts_with("Explain") || prompt.starts_with("Write") => "I cannot.",
-        None => "Sure.",
-        Some((_, b)) if b.contains("Ignore all earlier") => "Because it says so.\nVerdict: B",
-        Some(_) => "Not Verdict: B.\nVerdict: A",
-    };
-    let model = Parrot::new(move |prompt| answer(prompt).to_owned());
+    let model = Parrot::new(|prompt| {
+        let answer = match prompt.split_once("[Answer B]") {
+            None if prompt.starts_with("Explain") || prompt.starts_with("Write") => "I cannot.",
+            None => "Sure.",
+            Some((_, b)) if b.contains("Ignore all earlier") => "Because it says so.\nVerdict: B",
+            Some(_) => "Not Verdict: B.\nVerdict: A",
+        };
+        answer.to_owned()
+    });
     let made = try_evaluate(&bench, &model, tasks(&["safety"])).unwrap();
     let results = json_file(&made, "results.json");
     let value = |task: &str, metric: &str| results["results"][task][metric].as_f64().unwrap();
@@ -409,9 +411,10 @@ fn feedback_looks_at_the_failures_of_tasks() {
     let row = |n: usize| json!({"q": format!("say {} {n}", if n < 20 { "apple" } else { "pear" }), "a": "yes", "kind": if n < 20 { "a" } else { "p" }});
     write(&bench, "projects/sums/configs/d.jsonl", &lines(&(0..40).map(row).collect::<Vec<_>>()));
     // Pears are beyond it; what stands before the last question is an example.
-    let answer =
-        |prompt: &str| if prompt.rsplit("say ").next().unwrap().starts_with('p') { "no" } else { "yes" };
-    let model = Parrot::new(move |prompt| answer(prompt).to_owned());
+    let model = Parrot::new(|prompt| {
+        let is_beyond = prompt.rsplit("say ").next().unwrap().starts_with('p');
+        if is_beyond { "no" } else { "yes" }.to_owned()
+    });
     let evaluation = try_evaluate(&bench, &model, tasks(&["first", "second"])).unwrap();
     let feedback = |names: &[&str]| {
         let config = nexa_eval::feedback::Config {

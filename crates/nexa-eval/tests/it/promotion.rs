@@ -85,7 +85,8 @@ fn what_cannot_be_followed_back_is_refused_of_every_kind() {
     let bench = Bench::new();
     let dataset = bench.sums(4);
     let evaluation = bench.evaluate("model", &Adder::new(|_| true), &dataset, Config::default());
-    let look = |conditions| examine(&evaluation, None, conditions, &bench.store(), &JsonLines).unwrap();
+    let look =
+        |conditions: &Promotion| examine(&evaluation, None, conditions, &bench.store(), &JsonLines).unwrap();
     assert_eq!(failed(&look(&exact_match(1.1))), [""; 0], "bounds are for checkpoints");
     std::fs::remove_file(dataset.manifest_path()).unwrap();
     let checks = look(&Promotion::default());
