@@ -19,10 +19,10 @@ fn ok(shell: &Shell, arguments: &[&str]) -> crate::support::Ran {
 fn lab() -> Shell {
     let shell = Shell::in_lab();
     let row = |n: usize| {
-        let text = ["a stone", "a leaf", "a fish", "a bird"];
+        let (text, label) = (["a stone", "a leaf", "a fish", "a bird"], ["A", "B", "C", "D"]);
         serde_json::json!({
             "id": format!("q{n}"), "question": format!("What is number {n}?"),
-            "choices": {"text": text, "label": ["A", "B", "C", "D"]}, "answerKey": ["A", "B", "C", "D"][n % 4],
+            "choices": {"text": text, "label": label}, "answerKey": label[n % 4],
         })
     };
     let rows: String = (0..12).map(|n| format!("{}\n", row(n))).collect();
