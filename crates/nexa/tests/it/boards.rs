@@ -63,7 +63,7 @@ fn a_leaderboard_has_every_task_in_every_form() {
     );
 
     let wrong = shell.run(&["leaderboard", "--task", "arc_eazy"]);
-    assert_eq!(wrong.code, 3, "{}", wrong.stderr);
+    assert_eq!(wrong.code, 4, "{}", wrong.stderr);
     assert!(wrong.stderr.contains("did you mean `arc_easy`?"), "{}", wrong.stderr);
 }
 
