@@ -9,6 +9,7 @@ mod held_out;
 mod suite;
 mod versus;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,13 +106,7 @@ impl Evaluate {
         files::write_json(&context.output.join(facts::FILE), &facts)?;
         context.set_rows(predictions.len() as u64);
         context.state("model", &model.info.name)?;
-        if config.held_out().contains(&Task::ExactMatch) {
-            let is_cut_off = |one: &&predictions::Prediction| {
-                one.task == Task::ExactMatch.as_str()
-                    && one.finish_reason.as_deref() == Some(FinishReason::Length.as_str())
-            };
-            context.state("cut_off", predictions.iter().filter(is_cut_off).count())?;
-        }
+        tell_cut_off(context, &predictions)?;
         tell(context, &metrics)?;
         match versus.zip(decision) {
             Some((versus, decision)) => versus.write(context, &decision, &model.info.name),
@@ -213,4 +208,23 @@ fn headline(metric: &Metric) -> String {
         None => "unknown".to_owned(),
     };
     format!("{} {:.4}, 95% interval {interval}, over {} items", metric.name(), metric.value, metric.n)
+}
+
+/// States how many answers of each task ended at the limit of tokens, and tells it of those with any.
+fn tell_cut_off(context: &Context<'_>, predictions: &[predictions::Prediction]) -> Result<()> {
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for one in predictions.iter().filter(|one| one.output.is_some()) {
+        let (cut_off, answers) = counts.entry(&one.task).or_default();
+        *cut_off += usize::from(one.finish_reason.as_deref() == Some(FinishReason::Length.as_str()));
+        *answers += 1;
+    }
+    for (task, (cut_off, answers)) in counts.iter().filter(|(_, (cut_off, _))| *cut_off > 0) {
+        let share = *cut_off as f64 / *answers as f64 * 100.0;
+        context.emit(Event::info(format!(
+            "{task}: {cut_off} of {answers} answers ({share:.1} %) ended at the limit of tokens"
+        )));
+    }
+    let cut_off: BTreeMap<&str, usize> =
+        counts.into_iter().map(|(task, (cut_off, _))| (task, cut_off)).collect();
+    Ok(context.state("cut_off", cut_off)?)
 }

@@ -79,6 +79,17 @@ impl Bench {
         Store::new(&self.lab)
     }
 
+    /// The lines that were told so far, warnings left out.
+    pub(crate) fn told(&self) -> Vec<String> {
+        let told = self.told.0.lock().unwrap();
+        told.iter()
+            .filter_map(|event| match event {
+                Event::Info { message } => Some(message.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// The warnings so far.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let told = self.told.0.lock().unwrap();

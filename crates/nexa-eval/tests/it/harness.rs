@@ -441,6 +441,23 @@ fn feedback_looks_at_the_failures_of_tasks() {
 }
 
 #[test]
+fn answers_that_end_at_the_limit_are_counted() {
+    let bench = Bench::new();
+    let task = "task: short\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\ntest_split: test\n\
+                doc_to_text: '{{q}}'\ndoc_to_target: 'a b'\ngeneration_kwargs: {until: [], max_gen_toks: 2}\n";
+    write(&bench, "projects/sums/configs/short.yaml", task);
+    let rows = ["a b", "a b c", "a b c d"].map(|q| json!({"q": q}));
+    write(&bench, "projects/sums/configs/d.jsonl", &lines(&rows));
+    let made = try_evaluate(&bench, &Parrot::new(str::to_owned), tasks(&["short"])).unwrap();
+    assert_eq!(made.manifest.summary["cut_off"], json!({"short": 2}));
+    let told = bench.told();
+    assert!(
+        told.contains(&"short: 2 of 3 answers (66.7 %) ended at the limit of tokens".to_owned()),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn sources_that_documents_share_are_counted() {
     let bench = Bench::new();
     let task = "task: shared\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\ntest_split: test\ncluster: page\n\

@@ -58,7 +58,12 @@ impl Parrot {
         }
         let cut = sampling.stop.iter().filter_map(|stop| text.find(stop)).min();
         text.truncate(cut.unwrap_or(text.len()));
-        ChatReply { text, finish_reason: FinishReason::Stop, prompt_tokens: 1, completion_tokens: 1 }
+        // A word is a token.
+        let words: Vec<&str> = text.split_inclusive(' ').collect();
+        let finish_reason =
+            if words.len() > sampling.max_tokens { FinishReason::Length } else { FinishReason::Stop };
+        let text = words.iter().take(sampling.max_tokens).copied().collect();
+        ChatReply { text, finish_reason, prompt_tokens: 1, completion_tokens: words.len() }
     }
 }
 
