@@ -22,7 +22,7 @@ fn lab() -> Shell {
         let text = ["a stone", "a leaf", "a fish", "a bird"];
         serde_json::json!({
             "id": format!("q{n}"), "question": format!("What is number {n}?"),
-            "choices": {"text": text, "label": ["A", "B", "C", "D"]}, "answerKey": ["A", "B", "C", "D"][n % 4],
+            "choices": {"text": text, "label": ["A", "B", "C", "D"]}, "answerKey": (["A", "B", "C", "D"][n % 4]),
         })
     };
     let rows: String = (0..12).map(|n| format!("{}\n", row(n))).collect();
@@ -63,7 +63,7 @@ fn a_leaderboard_has_every_task_in_every_form() {
     );
 
     let wrong = shell.run(&["leaderboard", "--task", "arc_eazy"]);
-    assert_eq!(wrong.code, 3, "{}", wrong.stderr);
+    assert_eq!(wrong.code, 4, "{}", wrong.stderr);
     assert!(wrong.stderr.contains("did you mean `arc_easy`?"), "{}", wrong.stderr);
 }
 
