@@ -12,7 +12,7 @@
 //! | reviewed | those of the filtered, and `review`, `reviewed_by`, `edited_by`, `original_output` |
 //! | regenerated inputs | those of the inputs, and `attempt`, `first_id`, `first_prompt`, `rejection_reason` |
 //! | SFT data | `id`, `group`, `domain`, `messages`, `reference`, and in Parquet `split` |
-//! | predictions | `task`, `id`, `domain`, `group`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes`, and as JSON `metrics`, `answers`, `choices`, `messages` |
+//! | predictions | `task`, `id`, `domain`, `group`, `prompt`, `reference`, `output`, `prediction`, `correct`, `finish_reason`, `logprob_nats`, `tokens`, `bytes`, as JSON `metrics`, `answers`, `choices`, `messages`, and `overlap_8`, `overlap_13` |
 
 /// Names a row; unique in a table, and stable from the data set to the predictions.
 pub const ID: &str = "id";

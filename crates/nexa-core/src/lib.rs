@@ -22,6 +22,7 @@ pub mod lab;
 pub mod lineage;
 pub mod lm;
 pub mod machine;
+pub mod overlap;
 pub mod promotion;
 pub mod review;
 pub mod run;

@@ -21,6 +21,15 @@ pub trait Tables: Send + Sync {
     /// Fails with the path, and the line where there are lines, when the file cannot be read as a table.
     fn read(&self, path: &Path) -> Result<Vec<Row>>;
 
+    /// Hands on every row of a table, one after the other; where the format allows it, no more than some rows are in
+    /// memory at once.
+    ///
+    /// # Errors
+    /// As [`Self::read`], and with the first error of `take`, which ends the reading.
+    fn each(&self, path: &Path, take: &mut dyn FnMut(Row) -> Result<()>) -> Result<()> {
+        self.read(path)?.into_iter().try_for_each(take)
+    }
+
     /// Writes a table to a path that does not exist yet or may be replaced.
     ///
     /// Every row is expected to have the columns of the first; a missing one is null.
@@ -117,17 +126,25 @@ pub struct JsonLines;
 
 impl Tables for JsonLines {
     fn read(&self, path: &Path) -> Result<Vec<Row>> {
-        let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
         let mut rows = Vec::new();
+        self.each(path, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    fn each(&self, path: &Path, take: &mut dyn FnMut(Row) -> Result<()>) -> Result<()> {
+        let file = std::fs::File::open(path).map_err(|e| Error::io("read", path, e))?;
         for (number, line) in BufReader::new(file).lines().enumerate() {
             let line = line.map_err(|e| Error::io("read", path, e))?;
             if !line.trim().is_empty() {
                 let row = serde_json::from_str(&line)
                     .map_err(|e| Error::malformed(path, format!("line {}: {e}", number + 1)))?;
-                rows.push(row);
+                take(row)?;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn write(&self, path: &Path, rows: &[Row]) -> Result<()> {

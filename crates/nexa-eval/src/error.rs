@@ -188,6 +188,16 @@ pub enum Error {
         /// Items of the split.
         total: usize,
     },
+    /// An evaluation whose answers to a task are neither right nor wrong.
+    #[error("{evaluation} says of no answer to {task} whether it is right")]
+    NotGraded {
+        /// The evaluation.
+        evaluation: String,
+        /// The task.
+        task: String,
+        /// The tasks of which it does.
+        graded: Vec<String>,
+    },
     /// A feedback that is not on this evaluation.
     #[error("{feedback} is not the feedback on {evaluation}{}", of.as_ref().map(|of| format!(" but on {of}")).unwrap_or_default())]
     OtherEvaluation {
@@ -220,6 +230,20 @@ pub enum Error {
         refused: usize,
         /// Those that are near to no gap.
         far: usize,
+    },
+    /// An evaluation that cannot be stopped when it is decided.
+    #[error("stop when it is decided: {message}")]
+    Versus {
+        /// Why not.
+        message: String,
+    },
+    /// Samples of another tool that cannot be held against ours.
+    #[error("{}: {message}", path.display())]
+    Reconcile {
+        /// Their file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        message: String,
     },
     /// Two evaluations that are not of the same items.
     #[error("compare {a} with {b}: {reason}")]
@@ -289,6 +313,10 @@ impl Diagnose for Error {
                 "evaluate both checkpoints with the same tasks, data set, split, limit and settings"
                     .to_owned(),
             ),
+            Self::NotGraded { graded, .. } => Some(match graded.as_slice() {
+                [] => "evaluate with tasks whose answers are right or wrong, such as `exact_match`, `gsm8k` or `blimp`".to_owned(),
+                graded => format!("it does of: {}", graded.join(", ")),
+            }),
             Self::OtherEvaluation { .. } => {
                 Some("give the evaluation that the feedback was made of".to_owned())
             }
@@ -297,7 +325,10 @@ impl Diagnose for Error {
                 "make further prompts by `nexa distill inputs` and name them: `nexa feedback --in pool=NAME`"
                     .to_owned(),
             ),
-            Self::WrongCount { .. } | Self::TaskFile { .. } => None,
+            Self::WrongCount { .. }
+            | Self::TaskFile { .. }
+            | Self::Versus { .. }
+            | Self::Reconcile { .. } => None,
         }
     }
 
@@ -312,11 +343,13 @@ impl Diagnose for Error {
             | Self::PythonHook { .. }
             | Self::TaskFile { .. }
             | Self::NoDataset { .. }
+            | Self::Versus { .. }
             | Self::ChatTemplate { .. } => ExitCode::Config,
             Self::EmptySplit { .. }
             | Self::MissingReferences { .. }
             | Self::NothingMeasured { .. }
             | Self::NotFinite { .. }
+            | Self::NotGraded { .. }
             | Self::OtherEvaluation { .. }
             | Self::NothingFailed { .. }
             | Self::NothingToAsk { .. }
@@ -326,6 +359,7 @@ impl Diagnose for Error {
             | Self::NoDocument { .. }
             | Self::NoHeldOut { .. }
             | Self::TooNew { .. }
+            | Self::Reconcile { .. }
             | Self::Incomparable { .. } => ExitCode::Input,
             Self::WrongCount { .. } => ExitCode::Failure,
         }

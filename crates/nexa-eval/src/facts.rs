@@ -62,6 +62,10 @@ pub struct TestSet {
     pub items: usize,
     /// Tokens that an answer could have.
     pub max_tokens: usize,
+    /// The seed by which the items were drawn, where an evaluation stopped when something was decided: then they are not the
+    /// first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<u64>,
 }
 
 impl TestSet {
@@ -70,6 +74,8 @@ impl TestSet {
         if self.split != other.split || self.split_hash != other.split_hash {
             let place = |set: &Self| format!("split `{}` ({})", set.split.as_str(), set.split_hash.short());
             Some(format!("{} and {} hold different items", place(self), place(other)))
+        } else if self.drawn != other.drawn || self.drawn.is_some() {
+            Some("one was asked no more items than it took to decide".to_owned())
         } else if self.items != other.items {
             Some(format!("{} and {} items were evaluated", self.items, other.items))
         } else if self.max_tokens != other.max_tokens {

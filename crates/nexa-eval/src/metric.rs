@@ -132,7 +132,7 @@ impl Name {
     }
 
     /// Measures it over the predictions of its task; `None` where none of them was measured.
-    fn measure(&self, predictions: &[&Prediction], seed: u64) -> Option<Estimate> {
+    pub(crate) fn measure(&self, predictions: &[&Prediction], seed: u64) -> Option<Estimate> {
         let scores = || predictions.iter().filter_map(|one| one.score).collect::<Vec<_>>();
         let graded = |grade: fn(&Prediction) -> Option<bool>| {
             proportion(&predictions.iter().filter_map(|one| grade(one)).collect::<Vec<_>>())

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::ask::Sample;
+use crate::contamination::Shares;
 use crate::task::{ExactMatch, Item, Task};
 
 /// The name of the file in an evaluation.
@@ -22,6 +23,7 @@ pub const TOO_LONG: &str = "too_long";
 
 const TASK: &str = "task";
 const PROMPT: &str = "prompt";
+const QUESTION: &str = "question";
 const OUTPUT: &str = "output";
 const PREDICTION: &str = "prediction";
 const CORRECT: &str = "correct";
@@ -31,6 +33,7 @@ const BYTES: &str = "bytes";
 const METRICS: &str = "metrics";
 const ANSWERS: &str = "answers";
 const CHOICES: &str = "choices";
+const OVERLAPS: [&str; 2] = ["overlap_8", "overlap_13"];
 
 /// What a model made of one document of one task. What the task does not measure is absent.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -45,6 +48,8 @@ pub struct Prediction {
     pub group: Option<String>,
     /// What was asked.
     pub prompt: String,
+    /// The question in it, without examples and instructions; absent where it is all of the prompt.
+    pub question: Option<String>,
     /// The right answer.
     pub reference: Option<String>,
     /// What the model answered; the first of several answers.
@@ -65,6 +70,8 @@ pub struct Prediction {
     pub choices: Vec<Choice>,
     /// The whole conversation, where a task has several turns.
     pub messages: Vec<ChatMessage>,
+    /// Which shares of its runs of 8 and of 13 words stand in the training data, where they were looked for.
+    pub overlap: Option<Shares>,
 }
 
 /// A choice with its probability.
@@ -113,8 +120,14 @@ impl Prediction {
         }
     }
 
+    /// The question alone.
+    pub fn question(&self) -> &str {
+        self.question.as_deref().unwrap_or(&self.prompt)
+    }
+
     fn to_row(&self) -> Row {
         let optional = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        let share = |rule: usize| self.overlap.map_or(Value::Null, |shares| shares[rule].into());
         let score = |part: fn(&Score) -> Value| self.score.as_ref().map_or(Value::Null, part);
         [
             (TASK, Value::from(self.task.as_str())),
@@ -122,6 +135,7 @@ impl Prediction {
             (columns::DOMAIN, optional(&self.domain)),
             (columns::GROUP, optional(&self.group)),
             (PROMPT, Value::from(self.prompt.as_str())),
+            (QUESTION, optional(&self.question)),
             (columns::REFERENCE, optional(&self.reference)),
             (OUTPUT, optional(&self.output)),
             (PREDICTION, optional(&self.prediction)),
@@ -134,6 +148,8 @@ impl Prediction {
             (ANSWERS, json_text(&self.answers, self.answers.is_empty())),
             (CHOICES, json_text(&self.choices, self.choices.is_empty())),
             (columns::MESSAGES, json_text(&self.messages, self.messages.is_empty())),
+            (OVERLAPS[0], share(0)),
+            (OVERLAPS[1], share(1)),
         ]
         .into_iter()
         .map(|(column, value)| (column.to_owned(), value))
@@ -150,12 +166,14 @@ impl Prediction {
             value.and_then(|count| usize::try_from(count).ok())
         };
         let score = row.get(LOGPROB_NATS).and_then(Value::as_f64).zip(count(TOKENS)).zip(count(BYTES));
+        let share = |rule: usize| row.get(OVERLAPS[rule]).and_then(Value::as_f64);
         Ok(Self {
             task: optional(TASK)?.unwrap_or_default(),
             id: text(row, columns::ID, place)?.to_owned(),
             domain: optional(columns::DOMAIN)?,
             group: optional(columns::GROUP)?,
             prompt: text(row, PROMPT, place)?.to_owned(),
+            question: optional(QUESTION)?,
             reference: optional(columns::REFERENCE)?,
             output: optional(OUTPUT)?,
             prediction: optional(PREDICTION)?,
@@ -171,6 +189,7 @@ impl Prediction {
             answers: from_json_text(row, ANSWERS, place)?,
             choices: from_json_text(row, CHOICES, place)?,
             messages: from_json_text(row, columns::MESSAGES, place)?,
+            overlap: share(0).zip(share(1)).map(|(eight, thirteen)| [eight, thirteen]),
         })
     }
 

@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Plan(StageArgs),
     /// Evaluates a checkpoint on the held-out split, or by tasks such as gsm8k.
     #[command(after_help = EVALUATE_KEYS)]
-    Evaluate(EvaluateArgs),
+    Evaluate(Box<EvaluateArgs>),
     /// Has judges score what an evaluated model answered, or compare two models; `report` tells what verdicts come to.
     #[command(after_help = JUDGE_KEYS)]
     Judge(Box<JudgeArgs>),
@@ -136,7 +136,8 @@ pub(crate) enum Command {
 /// The settings of an evaluation, for the help.
 const EVALUATE_KEYS: &str = "\
 Settings: tasks, split, limit, max_tokens, num_fewshot, include_path, data, apply_chat_template,
-fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, batch, cache, fewshot_seed, seed.
+fewshot_as_multiturn, system_instruction, gen_kwargs, bootstrap, contamination, stop_when_decided, batch, cache,
+fewshot_seed, seed.
 Documents are looked for in data/raw/benchmarks/TASK; nothing is downloaded.";
 
 /// What lineage is of, for the help.
@@ -515,6 +516,9 @@ pub(crate) struct TagArgs {
     /// Gives the tag back to the version that had it before.
     #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete"])]
     pub(crate) rollback: bool,
+    /// Only says whether the version shows what `promotion` of nexa.yaml asks for: 1 where it does not.
+    #[arg(long, requires = "tag", conflicts_with_all = ["moves", "delete", "rollback"])]
+    pub(crate) check: bool,
     /// Lists every change that was made, and by whom.
     #[arg(long, conflicts_with = "tag")]
     pub(crate) history: bool,
@@ -735,9 +739,25 @@ pub(crate) struct EvaluateArgs {
     /// The checkpoint: an artifact by id, name or path.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
-    /// Compares two evaluations by a paired test instead: two artifacts, or two checkpoints that were evaluated.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "checkpoint")]
+    /// Compares evaluations by paired tests instead: artifacts, or checkpoints that were evaluated. Of two, item by item; of
+    /// more, all others against the first, corrected over everything that is tested.
+    #[arg(long, num_args = 2.., value_names = ["A", "B"], conflicts_with = "checkpoint")]
     pub(crate) compare: Option<Vec<String>>,
+    /// Ends with exit code 1 where a metric is worse than that of this evaluation, or of the newest evaluation of this
+    /// checkpoint that shares tasks, by paired tests that are corrected over all metrics.
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["compare", "list_tasks"])]
+    pub(crate) fail_if_worse: Option<String>,
+    /// Another evaluation of the same task, or a checkpoint that was evaluated by it: with `--stop-when-decided`.
+    #[arg(long, value_name = "BASE", requires = "stop_when_decided")]
+    pub(crate) versus: Option<String>,
+    /// Asks documents in a drawn order and stops once it is decided whether the model is better or worse than that of
+    /// `--versus`; wrong about two equally good ones with a chance of at most this; 0.05 where it is left out.
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "0.05")]
+    #[arg(requires = "versus")]
+    pub(crate) stop_when_decided: Option<f64>,
+    /// Holds an evaluation against the base that is there already, by id, name or path, and evaluates nothing.
+    #[arg(long, value_name = "EVALUATION", requires = "fail_if_worse", conflicts_with_all = ["checkpoint", "tasks"])]
+    pub(crate) evaluation: Option<String>,
     /// What is measured: exact_match and perplexity over the held-out split, tasks, groups and tags by name, task files by
     /// path, and text:PATH for the perplexity of any text.
     #[arg(long, value_name = "TASK", value_delimiter = ',')]
@@ -772,8 +792,22 @@ pub(crate) struct EvaluateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvaluateCommand {
+    /// Explains item by item why the numbers of another tool differ from ours.
+    Reconcile(ReconcileArgs),
     /// Writes an evaluation as one file of HTML that needs nothing else: metrics, charts, samples, verdicts.
     Report(EvaluateReportArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ReconcileArgs {
+    /// What the other tool wrote of a task: `samples_TASK_….jsonl` of lm-evaluation-harness.
+    pub(crate) samples: PathBuf,
+    /// Our evaluation, or a checkpoint that was evaluated; the newest evaluation where it is left out.
+    #[arg(long, value_name = "EVALUATION")]
+    pub(crate) evaluation: Option<String>,
+    /// The task, where the name of the file does not tell it.
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

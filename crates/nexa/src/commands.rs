@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Serve(args)) => bench::serve(global, &args),
         Command::Bench(BenchCommand::Clean { table }) => bench::clean(&table),
         Command::Bench(BenchCommand::Provider(args)) => bench::provider(&args),
-        Command::Evaluate(args) => evaluate::run(global, args),
+        Command::Evaluate(args) => evaluate::run(global, *args),
         Command::Judge(args) => judge::run(global, &args),
         Command::Leaderboard(args) => leaderboard::run(global, args),
         Command::Feedback(args) => feedback::run(global, args),

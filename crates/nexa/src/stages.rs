@@ -300,7 +300,11 @@ pub(crate) static STAGES: &[StageKind] = &[
         uses: "evaluate",
         makes: Kind::Evaluation,
         name: "evaluation",
-        roles: &[required("checkpoint", Kind::Checkpoint), default("sft_dataset", Kind::SftDataset)],
+        roles: &[
+            required("checkpoint", Kind::Checkpoint),
+            default("sft_dataset", Kind::SftDataset),
+            optional("versus", Kind::Evaluation),
+        ],
         seeded: true,
         build: |value, place, lab| {
             boxed(nexa_eval::Evaluate::new(parse(value, place)?, lab.root(), wire::loader())?)

@@ -2,6 +2,7 @@
 
 use nexa_core::Error;
 use nexa_core::decontamination::EvaluationSet;
+use nexa_core::overlap::{MIN_WORDS, RUN_WORDS};
 use serde::{Deserialize, Serialize};
 
 use super::NAME;
@@ -51,9 +52,9 @@ impl Default for Config {
             columns: Vec::new(),
             evaluation_sets: None,
             held_out: None,
-            ngram_words: 13,
+            ngram_words: RUN_WORDS,
             border_words: 12,
-            min_words: 5,
+            min_words: MIN_WORDS,
             min_overlap: 0.5,
         }
     }

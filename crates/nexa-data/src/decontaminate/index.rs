@@ -1,7 +1,9 @@
 //! The runs of words by which items are found in rows.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
+
+use nexa_core::overlap::{AsItIs, Windows, run_length};
 
 use super::Config;
 use super::items::{Item, Items};
@@ -98,8 +100,8 @@ fn runs(config: &Config, item: &Item) -> Vec<Run> {
         words.windows(size).enumerate().map(|(at, window)| run(part, at, window)).collect()
     };
     let mut runs = Vec::new();
-    if question.len() >= config.min_words {
-        runs.extend(windows(Part::Question, question, config.ngram_words.min(question.len())));
+    if let Some(length) = run_length(question.len(), config.ngram_words, config.min_words) {
+        runs.extend(windows(Part::Question, question, length));
     }
     runs.extend(windows(Part::Answer, answer, config.ngram_words));
     let needed = BORDER_ANSWER_WORDS.min(answer.len());
@@ -135,74 +137,9 @@ fn weights(items: &[Item]) -> Vec<Weights> {
     questions.into_iter().zip(answers).map(|(question, answer)| Weights { question, answer }).collect()
 }
 
-/// Hashes of all runs of a text, each in constant time: differences of the prefixes of a polynomial modulo 2^64.
-pub(super) struct Windows {
-    prefixes: Vec<u64>,
-}
-
-impl Windows {
-    /// Any odd number with bits all over.
-    const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    /// Prepares a text, given as the hashes of its words.
-    pub(super) fn of(words: &[u64]) -> Self {
-        let mut prefixes = Vec::with_capacity(words.len() + 1);
-        prefixes.push(0_u64);
-        let mut hash = 0_u64;
-        for word in words {
-            hash = hash.wrapping_mul(Self::BASE).wrapping_add(*word);
-            prefixes.push(hash);
-        }
-        Self { prefixes }
-    }
-
-    /// The hashes of all runs of a length, in order; the length is part of them.
-    pub(super) fn hashes(&self, length: usize) -> impl Iterator<Item = u64> {
-        let power = (0..length).fold(1_u64, |power, _| power.wrapping_mul(Self::BASE));
-        let ends = self.prefixes.iter().skip(length);
-        self.prefixes.iter().zip(ends).map(move |(start, end)| {
-            let difference = end.wrapping_sub(start.wrapping_mul(power));
-            // High bits depend on all words; those that a table goes by are the low ones.
-            (difference ^ length as u64).wrapping_mul(Self::BASE).rotate_left(32)
-        })
-    }
-}
-
-/// Takes hashes as they are.
-#[derive(Default)]
-pub(super) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_run_has_the_same_hash_wherever_it_stands() {
-        let hashes = |words: &[u64], length: usize| Windows::of(words).hashes(length).collect::<Vec<_>>();
-        let found = hashes(&[5, 6, 7, 5, 6, 7, 8], 3);
-        assert_eq!(found.len(), 5);
-        assert_eq!(found[0], found[3]);
-        assert_eq!(hashes(&[5, 6, 7], 3), [found[0]]);
-        assert_eq!(found.into_iter().collect::<BTreeSet<_>>().len(), 4);
-        assert_ne!(hashes(&[0, 0], 2), hashes(&[0, 0, 0], 3));
-        assert!(hashes(&[1], 2).is_empty());
-    }
 
     #[test]
     fn items_are_looked_for_by_runs_that_fit_their_length() {

@@ -6,9 +6,9 @@ use nexa_core::Error;
 use nexa_core::columns::{ID, MESSAGES, REFERENCE, TEACHER_OUTPUT};
 use nexa_core::decontamination::QUESTION_COLUMNS;
 use nexa_core::hash::ContentHash;
+use nexa_core::overlap::hashes;
 use nexa_core::table::Row;
 use serde_json::Value;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Result;
 use crate::rows::{Document, Words, require_column};
@@ -120,9 +120,4 @@ impl Items {
         self.words.read(text?, false);
         Some(hashes(&self.words).collect())
     }
-}
-
-/// The hash of each word. Numbers count as they stand: two problems that differ in them are not the same.
-pub(super) fn hashes(words: &Words) -> impl Iterator<Item = u64> {
-    (0..words.len()).map(|at| xxh3_64(words.span(at, 1)))
 }

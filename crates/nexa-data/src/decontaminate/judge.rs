@@ -10,9 +10,10 @@
 //! Words in common runs are what is counted, not the runs: one word that was changed costs one word and not thirteen
 //! runs. No sampling: every run of a row is looked up.
 
+use nexa_core::overlap::{Windows, hashes};
+
 use super::Config;
-use super::index::{Index, Part, Windows};
-use super::items::hashes;
+use super::index::{Index, Part};
 use crate::rows::Words;
 
 /// Items that are told of one row, the worst first.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use nexa_core::overlap::append_texts;
 use nexa_core::table::Row;
 use nexa_core::{Error, columns, config};
-use serde_json::Value;
 
 use crate::Result;
 
@@ -54,7 +54,7 @@ impl Document {
         text.clear();
         for column in &self.columns {
             if let Some(value) = row.get(column) {
-                append(value, text);
+                append_texts(value, text);
             }
         }
     }
@@ -78,27 +78,9 @@ fn names(row: &Row) -> String {
     row.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Appends the texts in a value; of a turn in a conversation only what is said.
-fn append(value: &Value, text: &mut String) {
-    match value {
-        Value::String(part) => {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(part);
-        }
-        Value::Array(items) => items.iter().for_each(|item| append(item, text)),
-        Value::Object(fields) => match fields.get("content").or_else(|| fields.get("value")) {
-            Some(said) => append(said, text),
-            None => fields.values().for_each(|field| append(field, text)),
-        },
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -43,6 +43,10 @@ impl Tables for FileTables {
         Records::open(path)?.rows().collect()
     }
 
+    fn each(&self, path: &Path, take: &mut dyn FnMut(Row) -> Result<()>) -> Result<()> {
+        Records::open(path)?.rows().try_for_each(|row| take(row?))
+    }
+
     fn write(&self, path: &Path, rows: &[Row]) -> Result<()> {
         match Format::of(path)? {
             Format::Parquet => {

@@ -1,5 +1,6 @@
 //! Two evaluations on the same items: what differs, whether it could be chance, and on which items.
 
+mod against;
 mod tasks;
 
 use nexa_core::artifact::{Artifact, ArtifactId};
@@ -16,6 +17,7 @@ use crate::statistics::{
 use crate::task::{Perplexity, Task};
 use crate::{Error, Evaluation, Result};
 
+pub use against::{Against, AgainstBase, Contender};
 pub use tasks::TaskComparison;
 
 /// The seed of every resampling here, so that a comparison gives the same numbers each time.
@@ -128,13 +130,25 @@ pub struct ItemComparison {
     pub b_output: Option<String>,
 }
 
+impl Comparison {
+    /// What was found of a metric, where both have it and were asked alike.
+    pub fn of(&self, name: &Name) -> Option<&MetricComparison> {
+        let own = match name.held_out_task() {
+            Some(Task::ExactMatch) if *name == Name::EXACT_MATCH => self.exact_match.as_ref(),
+            Some(Task::Perplexity) if *name == Name::BITS_PER_BYTE => self.bits_per_byte.as_ref(),
+            _ => None,
+        };
+        own.or_else(|| self.tasks.iter().find(|task| task.name == *name).map(|task| &task.comparison))
+    }
+}
+
 /// Compares two evaluations.
 ///
 /// # Errors
 /// Fails when they are not of the same items under the same conditions, or cannot be read.
 pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Comparison> {
     let (a, b) = (Evaluation::read(a, tables)?, Evaluation::read(b, tables)?);
-    let tasks = tasks::tasks(&a, &b)?;
+    let tasks = tasks::tasks(&a, &b);
     let is_held_out = a.facts.test_set.is_some() && b.facts.test_set.is_some();
     if !is_held_out && tasks.is_empty() {
         let reason = "they have no task in common that both asked in the same way".to_owned();

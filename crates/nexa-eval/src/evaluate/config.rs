@@ -45,6 +45,11 @@ pub struct Config {
     pub batch: NonZeroUsize,
     /// Whether answers of earlier runs to the same questions are taken. Changes no result.
     pub cache: bool,
+    /// Whether documents are looked for in the training data of the checkpoint.
+    pub contamination: bool,
+    /// Ends once it is decided whether the model is better or worse than that of the input `versus`, and is wrong about two
+    /// equally good ones with a chance of at most this.
+    pub stop_when_decided: Option<f64>,
     /// Seeds the choice of examples.
     pub fewshot_seed: u64,
     /// Seeds answers that are drawn, and the intervals.
@@ -68,6 +73,8 @@ impl Default for Config {
             bootstrap: 100_000,
             batch: const { NonZeroUsize::new(64).expect("64 is not 0") },
             cache: true,
+            contamination: true,
+            stop_when_decided: None,
             fewshot_seed: FEWSHOT_SEED,
             seed: 0,
         }
@@ -93,8 +100,8 @@ impl Config {
             "tasks": self.held_out(), "split": self.split, "limit": self.limit, "max_tokens": self.max_tokens,
             "num_fewshot": self.num_fewshot, "apply_chat_template": self.apply_chat_template,
             "fewshot_as_multiturn": self.fewshot_as_multiturn, "system_instruction": self.system_instruction,
-            "gen_kwargs": self.gen_kwargs, "bootstrap": self.bootstrap, "fewshot_seed": self.fewshot_seed,
-            "seed": self.seed,
+            "gen_kwargs": self.gen_kwargs, "bootstrap": self.bootstrap, "contamination": self.contamination,
+            "stop_when_decided": self.stop_when_decided, "fewshot_seed": self.fewshot_seed, "seed": self.seed,
         })
     }
 }

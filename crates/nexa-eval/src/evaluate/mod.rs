@@ -4,8 +4,10 @@
 //! straight one to the last byte. How long it took stands in the run's events, never in the artifact.
 
 mod config;
+mod contamination;
 mod held_out;
 mod suite;
+mod versus;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,22 +20,26 @@ use nexa_core::stage::{Context, Stage, StageError};
 use serde_json::{Value, json};
 
 use crate::ask::Asker;
+use crate::contamination::Overlaps;
 use crate::facts::{self, Facts};
-use crate::harness::{Loaded, Plan};
+use crate::harness::{self, Loaded, Plan};
 use crate::metric::{self, Metric, Name};
 use crate::predictions;
 use crate::task::Task;
 use crate::{Error, Result};
 
 pub use config::{Config, Limit, Split};
+pub use versus::Decision;
 
 use held_out::HeldOut;
+use suite::Found;
+use versus::{Versus, Wanted};
 
 /// The stage's word in records.
 pub const STAGE: &str = "evaluate";
 
 /// The version of what it makes.
-pub(crate) const CODE_VERSION: u32 = 3;
+pub(crate) const CODE_VERSION: u32 = 4;
 
 /// Metrics of tasks that are shown as they are found, at most; the file has all.
 const SHOWN: usize = 20;
@@ -62,7 +68,7 @@ impl Evaluate {
     fn evaluate(&self, context: &Context<'_>) -> Result<()> {
         let (config, tables) = (&self.config, context.services.tables);
         let checkpoint = context.inputs.require("checkpoint")?;
-        let held_out = HeldOut::read(context, config)?;
+        let mut held_out = HeldOut::read(context, config)?;
         for absent in &self.plan.absent {
             context.emit(Event::warning(format!(
                 "{}: there is data for {} of its {} tasks; the others are left out",
@@ -71,24 +77,22 @@ impl Evaluate {
         }
         let loaded = self.plan.tasks.iter().map(|task| Loaded::read(task, config, tables));
         let loaded = loaded.collect::<Result<Vec<_>>>()?;
+        let wanted = Wanted { held_out: held_out.as_ref(), loaded: &loaded };
+        let versus = Versus::read(context, config, &wanted)?;
+        let mut overlaps = self.overlaps(context, &wanted)?;
         let model = self.loader.load(&checkpoint.path())?;
         let mut asker = Asker::open(context, &model, config.batch.get())?;
         if config.cache {
             asker = asker.with_cache(&checkpoint.manifest.content_hash)?;
         }
+        let found =
+            self.ask(context, &mut asker, (held_out.as_mut(), loaded), (versus.as_ref(), overlaps.as_mut()))?;
+        let Found { metrics, mut predictions, questions, overlaps: overlapping, decision } = found;
 
-        let (mut metrics, mut predictions) = (Vec::new(), Vec::new());
-        if let Some(held_out) = &held_out {
-            (metrics, predictions) = held_out.run(context, &mut asker, loaded.is_empty())?;
+        if let Some(overlaps) = &overlaps {
+            contamination::mark(overlaps, &mut predictions);
+            contamination::write(context, overlaps, overlapping)?;
         }
-        let mut questions = Default::default();
-        if !loaded.is_empty() {
-            let found = suite::run(context, &mut asker, (&self.plan, &loaded), config)?;
-            metrics.extend(found.metrics);
-            predictions.extend(found.predictions);
-            questions = found.questions;
-        }
-
         predictions::write(tables, context.output, &predictions)?;
         files::write_json(&context.output.join(metric::FILE), &metrics)?;
         let facts = Facts {
@@ -108,7 +112,50 @@ impl Evaluate {
             };
             context.state("cut_off", predictions.iter().filter(is_cut_off).count())?;
         }
-        tell(context, &metrics)
+        tell(context, &metrics)?;
+        match versus.zip(decision) {
+            Some((versus, decision)) => versus.write(context, &decision, &model.info.name),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks everything that is wanted, the held-out split first.
+    fn ask(
+        &self,
+        context: &Context<'_>,
+        asker: &mut Asker<'_>,
+        (held_out, loaded): (Option<&mut HeldOut<'_>>, Vec<Loaded<'_>>),
+        (versus, mut overlaps): (Option<&Versus>, Option<&mut Overlaps>),
+    ) -> Result<Found> {
+        let mut found = Found::default();
+        if let Some(held_out) = held_out {
+            let own = held_out.run(context, asker, loaded.is_empty(), versus)?;
+            if let Some(overlaps) = overlaps.as_deref_mut() {
+                if let Some((_, places)) = &own.decision {
+                    overlaps.keep(Task::ExactMatch.as_str(), places);
+                }
+                found.overlaps = held_out.overlaps(overlaps, &own.predictions);
+            }
+            found.decision = own.decision.map(|(decision, _)| decision);
+            (found.metrics, found.predictions) = (own.metrics, own.predictions);
+        }
+        if !loaded.is_empty() {
+            suite::run(context, asker, (&self.plan, loaded), (&self.config, versus), (overlaps, &mut found))?;
+        }
+        Ok(found)
+    }
+
+    /// Looks for everything that will be asked in what the checkpoint was trained on, where that is wanted.
+    fn overlaps(&self, context: &Context<'_>, wanted: &Wanted<'_>) -> Result<Option<Overlaps>> {
+        if !self.config.contamination {
+            return Ok(None);
+        }
+        let mut documents = wanted.held_out.map(HeldOut::documents).unwrap_or_default();
+        documents.extend(wanted.loaded.iter().map(|task| {
+            let texts = task.documents.iter().map(harness::Document::text).collect();
+            (task.task.spec.task.clone(), texts)
+        }));
+        Ok(Some(Overlaps::find(context, context.inputs.require("checkpoint")?, documents)?))
     }
 }
 

@@ -11,32 +11,49 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::ask::{Asker, Request};
+use crate::contamination::{Measured, Overlaps, TaskOverlap};
 use crate::evaluate::Config;
+use crate::evaluate::versus::{Decision, Versus};
 use crate::facts::Questions;
-use crate::harness::{self, Grade, Loaded, Outcome, Plan, RESULTS_FILE, Results, Said, Spec, Summary};
+use crate::harness::{self, Grade, Loaded, Outcome, Plan, PlannedTask, RESULTS_FILE, Results, Said, Summary};
 use crate::metric::{Metric, NO_FILTER};
 use crate::predictions::{Choice, Prediction, TOO_LONG};
 use crate::statistics::CONFIDENCE;
 
-/// What the tasks of a plan came to.
+/// What everything that was asked came to.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) metrics: Vec<Metric>,
     pub(super) predictions: Vec<Prediction>,
     pub(super) questions: BTreeMap<String, Questions>,
+    /// What each task has in common with training data, where that was looked for.
+    pub(super) overlaps: Vec<TaskOverlap>,
+    /// What was decided against another evaluation.
+    pub(super) decision: Option<Decision>,
 }
 
-/// Runs the tasks of a plan, one after the other, and writes the files of the reference into the draft.
+/// Runs the tasks of a plan, one after the other, adds what they come to, and writes the files of the reference into the draft.
 pub(super) fn run(
     context: &Context<'_>,
     asker: &mut Asker<'_>,
-    (plan, loaded): (&Plan, &[Loaded<'_>]),
-    config: &Config,
-) -> Result<Found> {
-    let mut found = Found::default();
+    (plan, loaded): (&Plan, Vec<Loaded<'_>>),
+    (config, versus): (&Config, Option<&Versus>),
+    (mut overlaps, found): (Option<&mut Overlaps>, &mut Found),
+) -> Result<()> {
     let (mut summaries, mut too_long) = (Vec::new(), BTreeMap::new());
-    for task in loaded {
-        let outcomes = harness::run(task, asker, config)?;
+    for mut task in loaded {
+        let outcomes = match versus {
+            None => harness::run(&task, asker, config)?,
+            Some(versus) => {
+                let (places, outcomes, decision) = versus.run(&mut task, asker, config)?;
+                if let Some(overlaps) = overlaps.as_deref_mut() {
+                    overlaps.keep(&task.task.spec.task, &places);
+                }
+                found.decision = Some(decision);
+                outcomes
+            }
+        };
+        let task = &task;
         let name = &task.task.spec.task;
         let count = outcomes.iter().filter(|outcome| outcome.said.is_too_long()).count();
         if count > 0 {
@@ -47,6 +64,13 @@ pub(super) fn run(
         }
         too_long.insert(name.clone(), count);
         summaries.push((Summary::of_task(task, &outcomes, config)?, task.total));
+        let summary = summaries.last().map(|(summary, _)| summary);
+        found.overlaps.extend(
+            overlaps
+                .as_deref()
+                .zip(summary)
+                .map(|(overlaps, summary)| overlap(overlaps, task, (summary, &outcomes), config)),
+        );
         JsonLines
             .write(&context.output.join(harness::samples_file(name)), &harness::samples(task, &outcomes))?;
         found.questions.insert(name.clone(), questions(task, config));
@@ -54,7 +78,7 @@ pub(super) fn run(
             task.documents
                 .iter()
                 .zip(&outcomes)
-                .map(|(document, outcome)| prediction(&task.task.spec, document, outcome, &names(task))),
+                .map(|(document, outcome)| prediction(task.task, document, outcome, &names(task))),
         );
     }
     let tasks: Vec<Summary> = summaries.iter().map(|(summary, _)| summary.clone()).collect();
@@ -76,7 +100,26 @@ pub(super) fn run(
     let model = &asker.model().info.name;
     let results = Results { plan, model, config, tasks: &summaries, groups: &groups };
     files::write_json(&context.output.join(RESULTS_FILE), &results.to_json())?;
-    Ok(found)
+    Ok(())
+}
+
+/// What a task has in common with training data, with its metrics over some of its documents.
+fn overlap(
+    overlaps: &Overlaps,
+    task: &Loaded<'_>,
+    (summary, outcomes): (&Summary, &[Outcome]),
+    config: &Config,
+) -> TaskOverlap {
+    let measured = |summed: &harness::Summed| Measured {
+        metric: summed.metric.clone(),
+        filter: summed.filter.clone(),
+        estimate: summed.estimate,
+    };
+    let all: Vec<Measured> = summary.metrics.iter().map(measured).collect();
+    TaskOverlap::of(overlaps, &task.task.spec.task, &all, |marks| {
+        let some = outcomes.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
+        harness::measure(task, &some.map(|(outcome, _)| outcome).collect::<Vec<_>>(), config)
+    })
 }
 
 /// The names of a task's metrics after each chain of filters, as keys of the reference, chain by chain.
@@ -117,7 +160,7 @@ fn metrics(summary: &Summary, too_long: usize, complete: impl Fn(&mut Metric)) -
 }
 
 /// What a task asked: two evaluations whose hashes are equal asked the same, each in the words of its model's template.
-fn questions(task: &Loaded<'_>, config: &Config) -> Questions {
+pub(super) fn questions(task: &Loaded<'_>, config: &Config) -> Questions {
     let documents: Vec<_> = task.documents.iter().map(|document| &document.row).collect();
     let examples: Vec<_> =
         task.documents.iter().flat_map(|document| task.examples(document)).map(|one| &one.target).collect();
@@ -130,18 +173,21 @@ fn questions(task: &Loaded<'_>, config: &Config) -> Questions {
 }
 
 fn prediction(
-    spec: &Spec,
+    task: &PlannedTask,
     document: &harness::Document,
     outcome: &Outcome,
     names: &[Vec<String>],
 ) -> Prediction {
+    let spec = &task.spec;
     let column = |name: &Option<String>| name.as_deref().and_then(|name| document.field(name));
+    let prompt = outcome.requests.requests.first().map(prompt).unwrap_or_default();
     let mut row = Prediction {
         task: spec.task.clone(),
         id: document.id.clone(),
         domain: column(&spec.domain),
         group: column(&spec.cluster),
-        prompt: outcome.requests.requests.first().map(prompt).unwrap_or_default(),
+        question: Some(document.question.in_words()).filter(|question| *question != prompt),
+        prompt,
         reference: document.reference(),
         ..Prediction::default()
     };
@@ -151,7 +197,9 @@ fn prediction(
             .extend(names.iter().cloned().zip(numbers).filter_map(|(name, number)| Some((name, number?))));
     }
     let first = outcome.graded.first().and_then(|graded| graded.grades.first()).and_then(Grade::number);
-    row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == 1.0);
+    // Of an attack or a refusal it is the absence that is right.
+    let right = task.metrics.first().map_or(1.0, |metric| f64::from(u8::from(metric.higher_is_better)));
+    row.correct = first.filter(|value| *value == 0.0 || *value == 1.0).map(|value| value == right);
     match &outcome.said {
         Said::Scores(scores) => {
             let scores = &scores[..outcome.requests.with_context.min(scores.len())];

@@ -5,6 +5,7 @@
 //! the failed items themselves are of the test set and must not be trained on, which [`inputs`] sees to.
 
 mod cluster;
+mod graded;
 pub mod inputs;
 mod report;
 mod slice;
@@ -23,8 +24,8 @@ pub use cluster::{Cluster, DomainFailures, Term};
 use report::Report;
 pub use slice::{Causes, Example, Slice};
 
-use crate::metric::{NO_DOMAIN, Name};
-use crate::task::Task;
+use crate::metric::NO_DOMAIN;
+use crate::statistics::proportion;
 use crate::{Error, Evaluation, Result};
 
 /// The name of the stage, and the place that its configuration errors name.
@@ -40,6 +41,9 @@ pub const CLUSTERS_FILE: &str = "clusters.parquet";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The tasks whose failures are looked at. Default: the answers to the held-out split where they were graded, else every
+    /// task whose documents are answered right or wrong.
+    pub tasks: Vec<String>,
     /// The share of right answers that every domain should reach; absent means the share over all items.
     pub target: Option<f64>,
     /// Failed items that are shown of each weak slice and of each cluster.
@@ -54,7 +58,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { target: None, examples: 5, prompts_per_failure: 10, max_clusters: 8, seed: 0 }
+        Self {
+            tasks: Vec::new(),
+            target: None,
+            examples: 5,
+            prompts_per_failure: 10,
+            max_clusters: 8,
+            seed: 0,
+        }
     }
 }
 
@@ -82,16 +93,15 @@ impl Feedback {
 
     fn find(&self, context: &Context<'_>) -> Result<()> {
         let tables = context.services.tables;
-        let evaluation = graded(context.inputs.require("evaluation")?, tables)?;
-        let nothing = || Error::NothingMeasured {
-            task: Task::ExactMatch.as_str().to_owned(),
-            total: evaluation.predictions.len(),
-        };
-        let overall = evaluation.estimate(&Name::EXACT_MATCH).ok_or_else(nothing)?;
-        let test_set = evaluation.test_set()?;
+        let mut evaluation = Evaluation::read(context.inputs.require("evaluation")?, tables)?;
+        let tasks = graded::keep(&mut evaluation, &self.config.tasks)?;
+        let right: Vec<bool> = evaluation.predictions.iter().map(|one| one.correct == Some(true)).collect();
+        let nothing = || Error::NothingMeasured { task: tasks.join(", "), total: right.len() };
+        let overall = proportion(&right).ok_or_else(nothing)?;
         let bar = self.config.target.unwrap_or(overall.value);
-        let training_rows =
-            context.inputs.get("sft_dataset").map(|dataset| training_rows(tables, dataset)).transpose()?;
+        // Domains of training data are those of what was held out of it.
+        let dataset = context.inputs.get("sft_dataset").filter(|_| graded::is_held_out(&tasks));
+        let training_rows = dataset.map(|dataset| training_rows(tables, dataset)).transpose()?;
         let slices = slice::slices(&evaluation, bar, training_rows.as_ref(), &self.config)?;
         let weak: Vec<&Slice> = slices.iter().filter(|slice| slice.is_weak).collect();
 
@@ -101,13 +111,20 @@ impl Feedback {
         tables.write(&context.output.join("jsonl"), &rows)?;
         let rows = clusters.iter().map(|cluster| to_row(cluster, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join(CLUSTERS_FILE), &rows)?;
-        let report =
-            Report { facts: &evaluation.facts, test_set, overall, bar, slices: &slices, clusters: &clusters };
+        let report = Report {
+            facts: &evaluation.facts,
+            tasks: &tasks,
+            overall,
+            bar,
+            slices: &slices,
+            clusters: &clusters,
+        };
         files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
         let domains: Vec<&str> = weak.iter().map(|slice| slice.domain.as_str()).collect();
         context.set_rows(weak.len() as u64);
         context.state("model", &evaluation.model)?;
+        context.state(graded::TASKS, &tasks)?;
         context.state("bar", bar)?;
         context.state("weak_domains", &domains)?;
         context.state("recommended_new_prompts", prompts)?;
@@ -133,7 +150,7 @@ impl Stage for Feedback {
     }
 
     fn code_version(&self) -> u32 {
-        3
+        4
     }
 
     fn config(&self) -> Value {
@@ -147,13 +164,6 @@ impl Stage for Feedback {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.find(context)?)
     }
-}
-
-/// An evaluation with its answers to the held-out split alone: failures are those that training can mend.
-fn graded(artifact: &Artifact, tables: &dyn Tables) -> Result<Evaluation> {
-    let mut evaluation = Evaluation::read(artifact, tables)?;
-    evaluation.predictions.retain(|one| one.task == Task::ExactMatch.as_str());
-    Ok(evaluation)
 }
 
 /// Counts the rows that the model was trained on, by domain.

@@ -4,15 +4,16 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::facts::{Facts, TestSet};
-use crate::feedback::{Causes, Cluster, Example, Slice};
+use crate::facts::Facts;
+use crate::feedback::{Causes, Cluster, Example, Slice, graded};
 use crate::statistics::Estimate;
 
 /// What is reported.
 pub(super) struct Report<'a> {
     pub(super) facts: &'a Facts,
-    pub(super) test_set: &'a TestSet,
-    /// Exact match over all items.
+    /// The tasks whose answers are looked at.
+    pub(super) tasks: &'a [String],
+    /// The share of right answers over all items.
     pub(super) overall: Estimate,
     /// What every domain is held against.
     pub(super) bar: f64,
@@ -42,15 +43,17 @@ impl Display for Report<'_> {
 
 impl Report<'_> {
     fn write_head(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        let Self { facts, test_set, overall, bar, .. } = self;
+        let Self { facts, tasks, overall, bar, .. } = self;
+        let place = match facts.test_set.as_ref().filter(|_| graded::is_held_out(tasks)) {
+            Some(set) => format!("split `{}` of data set {}", set.split.as_str(), set.dataset_hash.short()),
+            None => format!("`{}`", tasks.join("`, `")),
+        };
         writeln!(out, "# Feedback on checkpoint {}\n", facts.checkpoint_hash.short())?;
         writeln!(
             out,
-            "It answered {} of {} items of split `{}` of data set {} right{}. `nexa lineage` tells the names of both.\n",
+            "It answered {} of {} items of {place} right{}. `nexa lineage` tells names.\n",
             (overall.value * overall.n as f64).round(),
             overall.n,
-            test_set.split.as_str(),
-            test_set.dataset_hash.short(),
             match overall.ci_low.zip(overall.ci_high) {
                 Some((low, high)) => format!(
                     ": {} (95% interval {} to {})",

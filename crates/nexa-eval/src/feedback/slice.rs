@@ -135,7 +135,7 @@ impl Example {
     pub(super) fn of(failed: &Prediction) -> Self {
         Self {
             id: failed.id.clone(),
-            prompt: failed.prompt.clone(),
+            prompt: failed.question().to_owned(),
             reference: failed.reference.clone(),
             output: failed.output.clone(),
             prediction: failed.prediction.clone(),

@@ -45,6 +45,16 @@ pub(crate) enum Text {
 }
 
 impl Question {
+    /// The question for people and for whoever looks for likenesses: without examples, and with what there is to choose from
+    /// where nothing stands before that.
+    pub(crate) fn in_words(&self) -> String {
+        match (&self.text, &self.choices) {
+            (Text::Prompt(prompt), _) if !prompt.trim().is_empty() => prompt.clone(),
+            (_, Some(choices)) => choices.join("\n"),
+            _ => self.answer().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// The target as text: a choice where it is the index of one, the first where it is a list.
     pub(crate) fn answer(&self) -> Option<&str> {
         match (&self.target, &self.choices) {

@@ -79,6 +79,11 @@ impl<'a> Loaded<'a> {
         Ok(Self { task, documents, total, examples, has_many_targets })
     }
 
+    /// The task with some of its documents only.
+    pub(crate) fn part(&self, documents: Vec<Document>) -> Self {
+        Self { documents, examples: self.examples.clone(), ..*self }
+    }
+
     /// What a column says of each document, where it is there.
     pub(crate) fn column(&self, column: Option<&str>) -> Option<Vec<String>> {
         let column = column?;
@@ -98,6 +103,15 @@ impl Document {
         self.row.get(column).filter(|value| !value.is_null()).map(python::text)
     }
 
+    /// The question with its right answer, without examples.
+    pub(crate) fn text(&self) -> String {
+        let right = self.reference().unwrap_or_default();
+        match &self.question.text {
+            Text::Prompt(prompt) => format!("{prompt} {right}"),
+            Text::Choice(_) => format!("{right} {}", python::text(&self.question.target)),
+        }
+    }
+
     /// The right answer in words: a choice, the first of several, or the target as it prints.
     pub(crate) fn reference(&self) -> Option<String> {
         let target = &self.question.target;
@@ -110,9 +124,12 @@ impl Document {
 }
 
 fn read_split(task: &PlannedTask, split: &str, tables: &dyn Tables) -> Result<Vec<Row>> {
-    let files = task.files.get(split).map(Vec::as_slice).unwrap_or_default();
-    let mut rows = documents::read(tables, files)?;
+    let mut rows = match (task.files.get(split), &task.spec.documents) {
+        (None, Some(own)) if task.spec.eval_split() == Some(split) => own.clone(),
+        (files, _) => documents::read(tables, files.map(Vec::as_slice).unwrap_or_default())?,
+    };
     if let Some(native) = task.spec.native {
+        rows.retain(|row| native.keeps(row));
         for (at, row) in rows.iter_mut().enumerate() {
             native.prepare(row).map_err(|message| Error::Document {
                 task: task.spec.task.clone(),

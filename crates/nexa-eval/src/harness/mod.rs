@@ -41,10 +41,9 @@ pub use python::MersenneTwister;
 pub(crate) use load::{Document, Loaded};
 pub(crate) use metric::Grade;
 pub(crate) use outcome::{Outcome, Said, conversation, run};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, PlannedTask};
 pub(crate) use results::{RESULTS_FILE, Results, samples, samples_file};
-pub(crate) use spec::Spec;
-pub(crate) use summary::{Summary, Summed, groups};
+pub(crate) use summary::{Summary, Summed, groups, measure};
 
 /// Every task, group and tag that can be named, and what it is.
 ///

@@ -138,12 +138,15 @@ impl PlannedTask {
         let evaluated = spec.eval_split().unwrap_or_default().to_owned();
         match &chosen.path {
             Some(path) => drop(files.insert(evaluated, vec![finder.text_file(&spec, path)?])),
+            None if spec.documents.is_some() && !finder.is_stated(&spec, &chosen.owner) => {}
             None => {
                 let found = finder.files(&spec, &chosen.owner, &evaluated)?;
                 files.insert(evaluated, found);
             }
         }
-        if let Some(split) = spec.examples_split().filter(|split| shots > 0 && !files.contains_key(*split)) {
+        let has_own = |split: &str| files.is_empty() && spec.eval_split() == Some(split);
+        let examples = spec.examples_split().filter(|split| shots > 0 && !files.contains_key(*split));
+        if let Some(split) = examples.filter(|split| !has_own(split)) {
             files.insert(split.to_owned(), finder.files(&spec, &chosen.owner, split)?);
         }
         Ok(Self { spec, shots, files, metrics, chains, generation })

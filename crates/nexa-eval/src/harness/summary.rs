@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::Result;
+use crate::contamination::Measured;
 use crate::evaluate::Config;
+use crate::harness::filter::Chain;
 use crate::harness::load::Loaded;
 use crate::harness::metric::{Aggregation, Grade, Metric, estimate, pooled_standard_error, standard_error};
 use crate::harness::outcome::Outcome;
@@ -86,6 +88,24 @@ impl Summary {
             metrics: metrics.collect(),
         }
     }
+}
+
+/// Each metric of a task after each chain of filters, over some of its documents.
+pub(crate) fn measure(loaded: &Loaded<'_>, outcomes: &[&Outcome], config: &Config) -> Vec<Measured> {
+    let task = loaded.task;
+    let of_chain = |(at, chain): (usize, &Chain)| {
+        let metrics = task.metrics.iter().enumerate();
+        let measured = metrics.map(|(number, metric)| {
+            let grades: Vec<&Grade> = outcomes.iter().map(|one| &one.graded[at].grades[number]).collect();
+            Measured {
+                metric: metric.kind.as_str().to_owned(),
+                filter: chain.name.clone(),
+                estimate: estimate(metric.aggregation, &grades, config.bootstrap, config.seed),
+            }
+        });
+        measured.collect::<Vec<_>>()
+    };
+    task.chains.iter().enumerate().flat_map(of_chain).collect()
 }
 
 /// The summaries of all groups of a plan, in its order.

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 
 use crate::adder::Adder;
 
-/// A stage that writes given files.
+/// A stage that writes given files, and states some things in its manifest.
 struct Make {
     kind: Kind,
     files: Vec<(&'static str, String)>,
+    states: Vec<(&'static str, String)>,
 }
 
 impl Stage for Make {
@@ -35,12 +36,15 @@ impl Stage for Make {
     }
 
     fn config(&self) -> Value {
-        json!(self.files)
+        json!([self.files, self.states])
     }
 
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         for (name, text) in &self.files {
             nexa_core::files::write_atomic(&context.output.join(name), text.as_bytes())?;
+        }
+        for (name, value) in &self.states {
+            context.state(name, value)?;
         }
         Ok(())
     }
@@ -121,7 +125,19 @@ impl Bench {
     }
 
     pub(crate) fn make(&self, kind: Kind, name: &str, files: Vec<(&'static str, String)>) -> Artifact {
-        let outcome = self.execute(&Make { kind, files }, name, &Inputs::none(), &Cancel::default(), false);
+        self.make_of(kind, name, files, &Inputs::none(), Vec::new())
+    }
+
+    /// An artifact of given files, made from others, with what its manifest states.
+    pub(crate) fn make_of(
+        &self,
+        kind: Kind,
+        name: &str,
+        files: Vec<(&'static str, String)>,
+        inputs: &Inputs,
+        states: Vec<(&'static str, String)>,
+    ) -> Artifact {
+        let outcome = self.execute(&Make { kind, files, states }, name, inputs, &Cancel::default(), false);
         outcome.unwrap().artifact().clone()
     }
 

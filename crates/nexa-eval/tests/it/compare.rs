@@ -1,9 +1,11 @@
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use nexa_core::artifact::Artifact;
 use nexa_core::event::Cancel;
 use nexa_core::stage::Inputs;
 use nexa_core::table::JsonLines;
-use nexa_eval::compare::Verdict;
+use nexa_eval::compare::{Against, Verdict};
 use nexa_eval::evaluate::{Config, Limit};
 use nexa_eval::statistics::PairedOutcomes;
 use nexa_eval::{Evaluate, compare};
@@ -96,7 +98,11 @@ fn two_models_are_compared_by_the_tasks_that_both_were_asked() {
         let config = Config { tasks: vec!["gsm8k".to_owned()], num_fewshot: Some(0), ..config };
         let inputs = Inputs::none().with("checkpoint", bench.checkpoint(name));
         let stage = Evaluate::new(config, bench.root(), Arc::new(Parrot::new(answer))).unwrap();
-        bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap().artifact().clone()
+        bench
+            .execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false)
+            .unwrap()
+            .artifact()
+            .clone()
     };
     fn number(prompt: &str) -> String {
         format!("#### {}", prompt.trim_start_matches("Question: ").split('?').next().unwrap())
@@ -119,4 +125,106 @@ fn two_models_are_compared_by_the_tasks_that_both_were_asked() {
         evaluate("good", number, Config { system_instruction: Some("Add.".to_owned()), ..Config::default() });
     let error = compare(&a, &other, &JsonLines).unwrap_err().to_string();
     assert!(error.contains("no task in common that both asked in the same way"), "{error}");
+}
+
+/// An evaluation of some numbered questions by a model that is right about those below a bound.
+fn numbers(bench: &Bench, name: &str, answer: fn(&str) -> String, config: Config) -> Artifact {
+    let folder = bench.root().join("data/raw/benchmarks/gsm8k");
+    std::fs::create_dir_all(&folder).unwrap();
+    let row =
+        |n: usize| json!({"question": format!("{n}?"), "answer": format!("#### {n}")}).to_string() + "\n";
+    std::fs::write(folder.join("test.jsonl"), (0..20).map(row).collect::<String>()).unwrap();
+    let config = Config { tasks: vec!["gsm8k".to_owned()], num_fewshot: Some(0), ..config };
+    let inputs = Inputs::none().with("checkpoint", bench.checkpoint(name));
+    let stage = Evaluate::new(config, bench.root(), Arc::new(Parrot::new(answer))).unwrap();
+    let made = bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap();
+    made.artifact().clone()
+}
+
+fn right(prompt: &str) -> String {
+    format!("#### {}", prompt.trim_start_matches("Question: ").split('?').next().unwrap())
+}
+
+#[test]
+fn several_are_held_against_the_first_with_one_correction() {
+    let bench = Bench::new();
+    let base = numbers(&bench, "base", right, Config::default());
+    let half = |prompt: &str| if right(prompt).len() < 7 { right(prompt) } else { "?".to_owned() };
+    let worse = numbers(&bench, "worse", half, Config::default());
+    let same = numbers(&bench, "same", right, Config::default());
+    let found = Against::base(&base, &[worse.clone(), same], &JsonLines).unwrap();
+    assert_eq!((found.base.model.as_str(), found.tests), ("base", 4));
+    let [bad, good] = found.contenders.as_slice() else { panic!("{found:?}") };
+    let strict = &bad.metrics[0];
+    let comparison = strict.task.comparison;
+    assert_eq!((comparison.a.value, comparison.b.value, comparison.difference.value), (0.5, 1.0, -0.5));
+    // McNemar's exact p of ten discordant documents, four times: Holm corrects over both contenders.
+    assert_eq!((comparison.difference.p_value, strict.task.p_adjusted), (0.001_953_125, 0.007_812_5));
+    assert_eq!((comparison.verdict, strict.is_blind), (Verdict::Worse, false));
+    assert!(strict.detectable.unwrap() > comparison.minimum_detectable_effect.unwrap());
+    assert_eq!(good.metrics[0].task.comparison.verdict, Verdict::NoDifferenceShown);
+    assert_eq!(good.metrics[0].detectable, None, "models that never differ tell nothing of their spread");
+    let names: Vec<String> = found.worse().map(|(_, metric)| metric.task.name.to_string()).collect();
+    assert_eq!(names, ["gsm8k/exact_match,strict-match", "gsm8k/exact_match,flexible-extract"]);
+    let text = serde_json::to_string(&found).unwrap();
+    assert_eq!(serde_json::from_str::<Against>(&text).unwrap(), found);
+    // The other way round, nothing is worse.
+    assert_eq!(Against::base(&worse, &[base], &JsonLines).unwrap().worse().count(), 0);
+}
+
+#[test]
+fn what_could_not_fail_or_be_compared_is_said() {
+    let bench = Bench::new();
+    let limit = |count| Config { limit: NonZeroUsize::new(count).map(Limit::first), ..Config::default() };
+    let base = numbers(&bench, "base", right, limit(6));
+    let wrong = numbers(&bench, "wrong", |_| "#### x".to_owned(), limit(6));
+    let found = Against::base(&base, &[wrong], &JsonLines).unwrap();
+    let strict = &found.contenders[0].metrics[0];
+    // All six documents got worse, and two tests share the 5 %: 2 * 0.5^6 * 2 = 0.0625.
+    assert_eq!((strict.task.p_adjusted, strict.is_blind, found.worse().count()), (0.0625, true, 0));
+
+    let other = numbers(&bench, "other", right, limit(7));
+    let error = Against::base(&base, &[other], &JsonLines).unwrap_err().to_string();
+    assert!(error.contains("no task in common that both asked in the same way"), "{error}");
+
+    let dataset = bench.sums(12);
+    let whole = bench.evaluate("good", &Adder::new(|_| true), &dataset, Config::default());
+    let part = bench.evaluate(
+        "bad",
+        &Adder { has_scorer: false, ..Adder::new(|_| false) },
+        &dataset,
+        Config::default(),
+    );
+    let found = Against::base(&whole, &[part], &JsonLines).unwrap();
+    let contender = &found.contenders[0];
+    assert_eq!(contender.metrics.len(), 1);
+    assert_eq!(contender.metrics[0].task.comparison.verdict, Verdict::Worse);
+    assert_eq!(contender.not_compared, ["loss", "perplexity", "bits_per_byte"]);
+}
+
+#[test]
+fn perplexities_of_a_text_are_compared_in_bits() {
+    let bench = Bench::new();
+    let evaluate = |name: &str, nats: fn(&str, &str) -> f64| {
+        let folder = bench.root().join("data/raw/benchmarks/wikitext");
+        std::fs::create_dir_all(&folder).unwrap();
+        let row = |n: usize| json!({"page": "word ".repeat(n + 2)}).to_string() + "\n";
+        std::fs::write(folder.join("test.jsonl"), (0..8).map(row).collect::<String>()).unwrap();
+        let inputs = Inputs::none().with("checkpoint", bench.checkpoint(name));
+        let config = Config { tasks: vec!["wikitext".to_owned()], ..Config::default() };
+        let model = Parrot { nats, ..Parrot::new(|_| String::new()) };
+        let stage = Evaluate::new(config, bench.root(), Arc::new(model)).unwrap();
+        let made =
+            bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap();
+        made.artifact().clone()
+    };
+    let good = evaluate("good", |_, text| text.len() as f64);
+    let bad = evaluate("bad", |_, text| 2.0 * text.len() as f64);
+    let found = Against::base(&good, &[bad], &JsonLines).unwrap();
+    let contender = &found.contenders[0];
+    assert_eq!((contender.metrics.len(), contender.not_compared.len()), (1, 0), "{contender:?}");
+    let bits = contender.metrics[0].task.comparison;
+    assert!((bits.difference.value - (bits.a.value - bits.b.value)).abs() < 1e-9, "{bits:?}");
+    // All eight documents are worse: 2 of 2^8 swaps reach that.
+    assert_eq!((bits.difference.p_value, bits.verdict), (0.007_812_5, Verdict::Worse));
 }

@@ -25,9 +25,11 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
     let rows = bench.rows(&made, "predictions.parquet");
     assert_eq!(rows.len(), 20);
     let first = json!({
-        "task": "exact_match", "id": "sum-0", "domain": "even", "group": "g0", "prompt": "0 + 1?", "reference": "1",
+        "task": "exact_match", "id": "sum-0", "domain": "even", "group": "g0", "prompt": "0 + 1?", "question": null,
+        "reference": "1",
         "output": "#### 1", "prediction": "1", "correct": true, "finish_reason": "stop", "logprob_nats": null,
         "tokens": null, "bytes": null, "metrics": null, "answers": null, "choices": null, "messages": null,
+        "overlap_8": null, "overlap_13": null,
     });
     assert_eq!(rows[0], first);
     let score = &rows[10];

@@ -634,18 +634,21 @@ mod tests {
     #[test]
     fn beginnings_that_are_shared_change_no_score() {
         let (mut local, _) = model(&small());
+        let mut check = |question: &[u32], endings: &[Vec<u32>]| {
+            let texts: Vec<Vec<u32>> = endings.iter().map(|ending| [question, ending].concat()).collect();
+            let scored = texts.iter().zip(endings);
+            let scored: Vec<Scored<'_>> =
+                scored.map(|(text, ending)| Scored { token_ids: text, wanted: ending.len() }).collect();
+            let together = local.score(&scored).expect("valid sequences");
+            for (one, scores) in scored.iter().zip(together) {
+                assert_eq!(local.score(&[*one]).expect("a valid sequence"), [scores]);
+            }
+        };
         let question: Vec<u32> = (0..40).map(|at| at * 7 % 50).collect();
-        let endings: [&[u32]; 4] = [&[3, 1, 4], &[1], &[3, 1, 5, 9], &[2, 7]];
-        let texts = endings.map(|ending| [question.as_slice(), ending].concat());
-        let scored: Vec<Scored<'_>> = texts
-            .iter()
-            .zip(endings)
-            .map(|(text, ending)| Scored { token_ids: text, wanted: ending.len() })
-            .collect();
-        let together = local.score(&scored).expect("valid sequences");
-        for (one, scores) in scored.iter().zip(together) {
-            assert_eq!(local.score(&[*one]).expect("a valid sequence"), [scores]);
-        }
+        check(&question, &[vec![3, 1, 4], vec![1], vec![3, 1, 5, 9], vec![2, 7]]);
+        // More than is computed at a time goes on from one beginning.
+        let long = |number: u32| (0..40).map(|at| if at == 0 { number } else { at * number % 50 }).collect();
+        check(&question[..20], &(0..50).map(long).chain([vec![9]]).collect::<Vec<_>>());
     }
 
     #[test]

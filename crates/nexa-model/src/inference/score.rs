@@ -47,7 +47,8 @@ impl LocalModel {
             for (&at, sequence) in batch.iter().zip(fresh) {
                 kept.insert(at, sequence);
             }
-            kept.retain(|&at, _| plan.places[at].is_gone_on_from_after(plan.places[batch[0]].wave));
+            let wave = plan.places[batch[0]].wave;
+            kept.retain(|&at, _| plan.places[at].is_needed(wave));
         }
         scores
     }
@@ -154,7 +155,7 @@ struct Place<'a> {
     fed: &'a [u32],
     /// Waves that go before.
     wave: usize,
-    /// The last wave that goes on from it.
+    /// The last wave that goes on from it; its own where none does.
     last_use: usize,
     shared: Option<Shared>,
     /// By row.
@@ -177,8 +178,9 @@ impl Place<'_> {
         })
     }
 
-    fn is_gone_on_from_after(&self, wave: usize) -> bool {
-        self.last_use > wave
+    /// Whether this wave, which may have more batches, or a later one goes on from it.
+    fn is_needed(&self, wave: usize) -> bool {
+        self.last_use > self.wave && self.last_use >= wave
     }
 
     /// Tokens that it computes.
@@ -285,14 +287,14 @@ mod tests {
         // Two sentences that differ in the middle, one that begins like neither, and one that is known already.
         let sequences = [("the cat sat.", 11), ("the cap sat.", 11), ("a dog", 4), ("the cat.", 1)];
         let found = planned(&sequences);
-        let asked_of_cap = "0h0,0h1,1e0,1e1,2 0,2 1,3c0,3c1,4a0,4a1,5t0,5p1,6 1,7s1,8a1,9t1,10.1";
+        let asked_of_cap = "0h1,0h0,1e1,1e0,2 1,2 0,3c1,3c0,4a1,4a0,5p1,5t0,6 1,7s1,8a1,9t1,10.1";
         assert_eq!(
             found,
             [
                 vec!["+a do 0 2,1d2,2o2,3g2".to_owned(), format!("+the cap sat {asked_of_cap}")],
                 // `the cat` goes on from `the ca`, and `the cat sat` from that.
-                vec!["the ca+t 6.3".to_owned()],
-                vec!["the cat+ sat 6 0,7s0,8a0,9t0,10.0".to_owned()],
+                vec!["the ca+t 6.3,6 0".to_owned()],
+                vec!["the cat+ sat 7s0,8a0,9t0,10.0".to_owned()],
             ]
         );
         // Choices of one token each ask the same row.

@@ -44,9 +44,10 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Respo
         reply.tools = Some(syntax);
         sampling.form = sampling.form.or_else(|| tools.form(syntax));
     }
-    let prompt = conversation.prompt(tools.map(|tools| tools.shown));
+    reply.per_prompt = count;
+    let prompts = vec![conversation.prompt(tools.map(|tools| tools.shown))];
     let engine = target.engine;
-    answer(&served, Order { reply, engine, prompt, sampling, count, delivery, deadline }).await
+    answer(&served, Order { reply, engine, prompts, sampling, count, delivery, deadline }).await
 }
 
 /// Takes a request apart.
@@ -67,15 +68,15 @@ pub(super) fn take(mut fields: Fields) -> Result<Request, ApiError> {
 pub(super) struct Order {
     pub(super) reply: Reply,
     pub(super) engine: Engine,
-    pub(super) prompt: Prompt,
+    pub(super) prompts: Vec<Prompt>,
     pub(super) sampling: Sampling,
-    /// Answers that are asked for.
+    /// Answers that are asked for to each prompt.
     pub(super) count: usize,
     pub(super) delivery: Delivery,
     pub(super) deadline: Deadline,
 }
 
-/// Answers a prompt in the form of a reply.
+/// Answers prompts in the form of a reply.
 pub(super) async fn answer(served: &Arc<Served>, order: Order) -> Result<Response, ApiError> {
     let deadline = order.deadline;
     match order.delivery {
@@ -94,12 +95,13 @@ pub(super) async fn answer(served: &Arc<Served>, order: Order) -> Result<Respons
     }
 }
 
-/// Hands all answers of an order to the engine.
+/// Hands all answers of an order to the engine: those to the first prompt, then those to the next.
 async fn submit(served: &Arc<Served>, order: &Order) -> Result<Vec<Answer>, ApiError> {
-    let Order { reply, engine, prompt, sampling, count, .. } = order;
-    let mut answers = Vec::with_capacity(*count);
-    for index in 0..*count as u64 {
-        // Each answer draws from a generator of its own; the first from that of the request.
+    let Order { reply, engine, prompts, sampling, count, .. } = order;
+    let mut answers = Vec::with_capacity(prompts.len() * count);
+    let asked = prompts.iter().flat_map(|prompt| (0..*count as u64).map(move |index| (prompt, index)));
+    for (prompt, index) in asked {
+        // Each answer draws from a generator of its own; the first to a prompt from that of the request.
         let sampling = Sampling { seed: sampling.seed.wrapping_add(index), ..sampling.clone() };
         let answer = served.submit(engine, prompt.clone(), sampling).await;
         // Answers that were accepted before one is refused are cancelled as they are dropped.

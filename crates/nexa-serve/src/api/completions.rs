@@ -11,7 +11,8 @@ use super::error::ApiError;
 use super::fields::{Fields, token_ids, wrong_type};
 use super::reply::{Echo, Form, Reply};
 use super::sampling::{
-    Defaults, Delivery, take_count, take_delivery, take_logprobs, take_prompt_logprobs, take_sampling,
+    Defaults, Delivery, MAX_ANSWERS, take_count, take_delivery, take_logprobs, take_prompt_logprobs,
+    take_sampling,
 };
 use super::state::{Model, Named, Served};
 use crate::Prompt;
@@ -19,7 +20,7 @@ use crate::Prompt;
 /// A request, taken apart.
 pub(super) struct Request {
     model: Named,
-    prompt: Prompt,
+    prompts: Vec<Prompt>,
     sampling: Sampling,
     count: usize,
     delivery: Delivery,
@@ -28,32 +29,35 @@ pub(super) struct Request {
     echo_only: bool,
 }
 
-/// Continues a prompt.
+/// Continues prompts.
 pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Response, ApiError> {
     let deadline = served.deadline();
-    let Request { model, mut prompt, mut sampling, count, delivery, echo, echo_only } = take(fields)?;
+    let Request { model, mut prompts, mut sampling, count, delivery, echo, echo_only } = take(fields)?;
     let target = served.target(model)?;
     let mut reply = Reply::new(Form::Completion, &target, &served);
     reply.prompt_top = sampling.prompt_logprobs;
+    reply.per_prompt = count;
     if echo {
-        let echo = read(&served, prompt, sampling.logprobs, echo_only).await?;
-        // What is shown is what is read. A text without tokens stands for the token that begins a sequence.
-        prompt = if echo.token_ids.is_empty() {
-            Prompt::Text(String::new())
-        } else {
-            Prompt::Tokens(echo.token_ids.clone())
-        };
+        for prompt in &mut prompts {
+            let echo = read(&served, prompt.clone(), sampling.logprobs, echo_only).await?;
+            // What is shown is what is read. A text without tokens stands for the token that begins a sequence.
+            *prompt = if echo.token_ids.is_empty() {
+                Prompt::Text(String::new())
+            } else {
+                Prompt::Tokens(echo.token_ids.clone())
+            };
+            reply.echoes.push(echo);
+        }
         sampling.prompt_logprobs = sampling.prompt_logprobs.max(sampling.logprobs);
-        reply.echo = Some(echo);
     }
     let engine = target.engine;
-    answer(&served, Order { reply, engine, prompt, sampling, count, delivery, deadline }).await
+    answer(&served, Order { reply, engine, prompts, sampling, count, delivery, deadline }).await
 }
 
 /// Takes a request apart.
 pub(super) fn take(mut fields: Fields) -> Result<Request, ApiError> {
     let model = Named::take(&mut fields)?;
-    let prompt = take_prompt(&mut fields)?;
+    let prompts = take_prompts(&mut fields)?;
     let echo = fields.flag("echo")?;
     let echo_only = echo && fields.take_zero("max_tokens");
     let mut sampling = take_sampling(&mut fields, &Defaults::COMPLETION)?;
@@ -62,24 +66,41 @@ pub(super) fn take(mut fields: Fields) -> Result<Request, ApiError> {
         sampling.max_tokens = 1;
     }
     let count = take_count(&mut fields)?;
+    if prompts.len() * count > MAX_ANSWERS {
+        let message = format!(
+            "{} prompts with {count} answers each are more than {MAX_ANSWERS} answers",
+            prompts.len()
+        );
+        return Err(ApiError::bad_param("prompt", message));
+    }
     sampling.logprobs = take_logprobs(&mut fields, "logprobs")?;
     let delivery = take_delivery(&mut fields)?;
     sampling.prompt_logprobs = take_prompt_logprobs(&mut fields, delivery)?;
     fields.finish()?;
-    Ok(Request { model, prompt, sampling, count, delivery, echo, echo_only })
+    Ok(Request { model, prompts, sampling, count, delivery, echo, echo_only })
 }
 
-/// Takes one prompt: a text, an array of one text, or an array of token ids.
-fn take_prompt(fields: &mut Fields) -> Result<Prompt, ApiError> {
-    match fields.value("prompt") {
-        None => Err(ApiError::bad_param("prompt", "`prompt` is missing")),
-        Some(Value::String(text)) => Ok(Prompt::Text(text)),
+/// Takes prompts: a text, an array of token ids, or an array of several of either.
+fn take_prompts(fields: &mut Fields) -> Result<Vec<Prompt>, ApiError> {
+    let prompts = match fields.value("prompt") {
+        None => return Err(ApiError::bad_param("prompt", "`prompt` is missing")),
+        Some(Value::String(text)) => vec![Prompt::Text(text)],
         Some(Value::Array(items)) => match items.as_slice() {
-            [Value::String(text)] => Ok(Prompt::Text(text.clone())),
-            [Value::Number(_), ..] => token_ids("prompt", &Value::Array(items)).map(Prompt::Tokens),
-            _ => Err(ApiError::bad_param("prompt", "`prompt` must be one text or one array of token ids")),
+            [] => return Err(ApiError::bad_param("prompt", "`prompt` is an empty array")),
+            [Value::Number(_), ..] => vec![token_ids("prompt", &Value::Array(items)).map(Prompt::Tokens)?],
+            items => items.iter().map(prompt).collect::<Result<_, _>>()?,
         },
-        Some(other) => Err(wrong_type("prompt", "a string or an array of token ids", &other)),
+        Some(other) => return Err(wrong_type("prompt", "a string or an array", &other)),
+    };
+    Ok(prompts)
+}
+
+/// One of several prompts.
+fn prompt(item: &Value) -> Result<Prompt, ApiError> {
+    match item {
+        Value::String(text) => Ok(Prompt::Text(text.clone())),
+        Value::Array(_) => token_ids("prompt", item).map(Prompt::Tokens),
+        other => Err(wrong_type("prompt", "an array of strings, or of arrays of token ids", other)),
     }
 }
 

@@ -126,7 +126,7 @@ fn encode(served: &Served, inputs: Vec<Input>) -> Result<Vec<Vec<u32>>, Error> {
     let tokenizer = served.engine.tokenizer();
     let encode = |input| match input {
         Input::Tokens(token_ids) => Ok(token_ids),
-        Input::Text(text) => Ok(tokenizer.encode(&text)?),
+        Input::Text(text) => Ok(tokenizer.encode_text(&text)?),
     };
     inputs.into_iter().map(encode).collect()
 }

@@ -28,6 +28,13 @@ pub(super) struct Echo {
     pub(super) is_all: bool,
 }
 
+impl Echo {
+    /// Whether it has probabilities, which come before the first text.
+    fn awaits_logprobs(&self) -> bool {
+        self.top.is_some() && self.token_ids.len() > 1
+    }
+}
+
 /// What all parts of one reply have in common.
 pub(super) struct Reply {
     form: Form,
@@ -37,7 +44,10 @@ pub(super) struct Reply {
     fingerprint: String,
     tokenizer: Arc<dyn Tokenizer>,
     pub(super) keep_alive: Duration,
-    pub(super) echo: Option<Echo>,
+    /// Answers to each prompt.
+    pub(super) per_prompt: usize,
+    /// The prompts, where they stand before their answers.
+    pub(super) echoes: Vec<Echo>,
     /// How many of the most probable tokens are told for each token of the prompt, in vLLM's form.
     pub(super) prompt_top: Option<usize>,
     /// How the model writes calls of tools, where some are offered.
@@ -58,7 +68,8 @@ impl Reply {
             fingerprint: target.fingerprint.clone(),
             tokenizer: Arc::clone(served.engine.tokenizer()),
             keep_alive: served.keep_alive(),
-            echo: None,
+            per_prompt: 1,
+            echoes: Vec::new(),
             prompt_top: None,
             tools: None,
         }
@@ -91,7 +102,7 @@ impl Reply {
                     })
                 }
                 Form::Completion => {
-                    let (text, logprobs) = self.echoed(completion);
+                    let (text, logprobs) = self.echoed(index, completion);
                     json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
                 }
             }
@@ -109,7 +120,8 @@ impl Reply {
             }
         }
         let mut reply = self.envelope(object, choices.into());
-        reply["usage"] = self.usage_json(completions.iter().map(|completion| completion.usage));
+        reply["usage"] =
+            self.usage_json(&completions.iter().map(|completion| completion.usage).collect::<Vec<_>>());
         if self.form == Form::Chat
             && let Some(of_prompt) = completions.first().and_then(of_prompt)
         {
@@ -144,12 +156,12 @@ impl Reply {
     }
 
     /// The text and the probabilities of a completion, after those of the prompt where it is echoed.
-    fn echoed(&self, completion: &Completion) -> (String, Value) {
-        let Some(echo) = &self.echo else {
+    fn echoed(&self, index: usize, completion: &Completion) -> (String, Value) {
+        let Some(echo) = self.echo(index) else {
             return (completion.text.clone(), self.logprobs(&completion.logprobs, 0));
         };
         let answer = if echo.is_all { "" } else { &completion.text };
-        let mut logprobs = self.echo_logprobs(&completion.prompt_logprobs);
+        let mut logprobs = self.echo_logprobs(echo, &completion.prompt_logprobs);
         if !echo.is_all
             && let Value::Object(more) = self.logprobs(&completion.logprobs, echo.text.chars().count())
             && let Value::Object(before) = &mut logprobs
@@ -164,27 +176,25 @@ impl Reply {
     }
 
     /// The probabilities of an echoed prompt; null where none were asked for.
-    fn echo_logprobs(&self, tokens: &[TokenLogprob]) -> Value {
-        let Some((echo, top)) = self.echo.as_ref().and_then(|echo| Some((echo, echo.top?))) else {
-            return Value::Null;
-        };
+    fn echo_logprobs(&self, echo: &Echo, tokens: &[TokenLogprob]) -> Value {
+        let Some(top) = echo.top else { return Value::Null };
         let place = Place { tokenizer: self.tokenizer.as_ref(), offset: 0 };
         logprobs::of_completion(echo.token_ids.first().copied(), tokens, top, place)
     }
 
-    /// Whether the probabilities of the prompt, which come before the first text, belong into a stream.
-    fn awaits_prompt(&self) -> bool {
-        self.echo.as_ref().is_some_and(|echo| echo.top.is_some() && echo.token_ids.len() > 1)
+    /// The prompt that stands before an answer, where one does.
+    fn echo(&self, index: usize) -> Option<&Echo> {
+        self.echoes.get(index / self.per_prompt)
     }
 
     /// Whether text after an echoed prompt is left out.
     pub(super) fn is_silent(&self) -> bool {
-        self.echo.as_ref().is_some_and(|echo| echo.is_all)
+        self.echoes.first().is_some_and(|echo| echo.is_all)
     }
 
     /// Characters that stand before an answer.
-    pub(super) fn offset(&self) -> usize {
-        self.echo.as_ref().map_or(0, |echo| echo.text.chars().count())
+    pub(super) fn offset(&self, index: usize) -> usize {
+        self.echo(index).map_or(0, |echo| echo.text.chars().count())
     }
 
     fn reason(&self, reason: FinishReason) -> FinishReason {
@@ -197,18 +207,17 @@ impl Reply {
             Form::Chat => {
                 Some(self.chat_chunk(index, json!({"role": "assistant", "content": ""}), Value::Null, None))
             }
-            Form::Completion if self.awaits_prompt() => None,
             Form::Completion => {
-                let echo = self.echo.as_ref()?;
-                Some(self.text_chunk(index, &echo.text, self.echo_logprobs(&[]), None))
+                let echo = self.echo(index).filter(|echo| !echo.awaits_logprobs())?;
+                Some(self.text_chunk(index, &echo.text, self.echo_logprobs(echo, &[]), None))
             }
         }
     }
 
     /// The chunk with the probabilities of an echoed prompt, which is its opening, where they are asked for.
     pub(super) fn prompt(&self, index: usize, logprobs: &[TokenLogprob]) -> Option<Value> {
-        let echo = self.echo.as_ref().filter(|_| self.awaits_prompt())?;
-        Some(self.text_chunk(index, &echo.text, self.echo_logprobs(logprobs), None))
+        let echo = self.echo(index).filter(|echo| echo.awaits_logprobs())?;
+        Some(self.text_chunk(index, &echo.text, self.echo_logprobs(echo, logprobs), None))
     }
 
     /// A chunk with more text of an answer, which stands `offset` characters after its beginning.
@@ -249,20 +258,22 @@ impl Reply {
     /// The chunk after the ending that says what the answer took; it has no choice.
     pub(super) fn usage(&self, usages: &[Usage]) -> Value {
         let mut chunk = self.chunk(json!([]));
-        chunk["usage"] = self.usage_json(usages.iter().copied());
+        chunk["usage"] = self.usage_json(usages);
         chunk
     }
 
-    /// The tokens of all answers; the prompt, which they share, counts once.
-    fn usage_json(&self, usages: impl Iterator<Item = Usage> + Clone) -> Value {
-        let first = usages.clone().next().unwrap_or_default();
-        let written: usize = usages.map(|usage| usage.completion_tokens).sum();
+    /// The tokens of all answers; a prompt, which several share, counts once.
+    fn usage_json(&self, usages: &[Usage]) -> Value {
+        let prompts = || usages.iter().step_by(self.per_prompt);
+        let prompt_tokens: usize = prompts().map(|usage| usage.prompt_tokens).sum();
+        let cached_tokens: usize = prompts().map(|usage| usage.cached_tokens).sum();
+        let written: usize = usages.iter().map(|usage| usage.completion_tokens).sum();
         let completion_tokens = if self.is_silent() { 0 } else { written };
         json!({
-            "prompt_tokens": first.prompt_tokens,
+            "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
-            "total_tokens": first.prompt_tokens + completion_tokens,
-            "prompt_tokens_details": {"cached_tokens": first.cached_tokens},
+            "total_tokens": prompt_tokens + completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": cached_tokens},
         })
     }
 

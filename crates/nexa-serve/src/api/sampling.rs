@@ -14,7 +14,7 @@ use super::logprobs;
 const MAX_STOPS: usize = 16;
 
 /// Answers that one request may ask for.
-const MAX_ANSWERS: usize = 128;
+pub(super) const MAX_ANSWERS: usize = 128;
 
 /// The largest bias of a token, either way.
 const MAX_BIAS: f64 = 100.0;

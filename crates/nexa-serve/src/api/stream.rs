@@ -26,11 +26,12 @@ pub(super) fn respond(
     let openings: Vec<String> = (0..answers.len())
         .filter_map(|index| Some(with_usage(reply.opening(index)?, include_usage).to_string()))
         .collect();
-    let characters = vec![reply.offset(); answers.len()];
+    let characters = (0..answers.len()).map(|index| reply.offset(index)).collect();
     let keep_alive = KeepAlive::new().interval(reply.keep_alive);
     let calls = answers.iter().map(|_| reply.tools.map(Calls::new)).collect();
     let held = vec![Vec::new(); answers.len()];
-    let mut told = Telling { reply, include_usage, characters, calls, held, usages: Vec::new() };
+    let usages = vec![None; answers.len()];
+    let mut told = Telling { reply, include_usage, characters, calls, held, usages };
     let events =
         answers.into_iter().enumerate().map(|(index, answer)| answer.map(move |event| (index, event)));
     let rest = until_failure(stream::select_all(events), deadline);
@@ -78,8 +79,8 @@ struct Telling {
     calls: Vec<Option<Calls>>,
     /// Probabilities of each answer whose text may yet become a call.
     held: Vec<Vec<TokenLogprob>>,
-    /// The usage of each answer that is complete.
-    usages: Vec<Usage>,
+    /// The usage of each answer, once it is complete.
+    usages: Vec<Option<Usage>>,
 }
 
 impl Telling {
@@ -107,10 +108,11 @@ impl Telling {
                 let mut chunks = self.told(index, told);
                 let has_calls = self.calls[index].as_ref().is_some_and(Calls::have_any);
                 chunks.push(self.shown(self.reply.ending(index, finish_reason, has_calls)));
-                self.usages.push(usage);
-                if self.usages.len() == self.characters.len() {
+                self.usages[index] = Some(usage);
+                let all: Option<Vec<Usage>> = self.usages.iter().copied().collect();
+                if let Some(usages) = all {
                     if self.include_usage {
-                        chunks.push(self.reply.usage(&self.usages).to_string());
+                        chunks.push(self.reply.usage(&usages).to_string());
                     }
                     chunks.push("[DONE]".to_owned());
                 }

@@ -1,8 +1,4 @@
 //! `POST /tokenize` and `/detokenize`, in the form that vLLM gives them.
-//!
-//! # Departures
-//! Without `add_special_tokens`, a prompt is encoded as `/v1/completions` reads it, which adds none; vLLM adds those of the
-//! tokenizer. With it, the token that begins a sequence stands before the text.
 
 use axum::Json;
 use serde_json::{Value, json};
@@ -22,7 +18,7 @@ pub(super) struct Encode {
 
 /// What is to be encoded.
 enum Source {
-    Text { text: String, begins: bool },
+    Text { text: String, with_special: bool },
     Chat { conversation: Conversation, opens_answer: bool },
 }
 
@@ -92,7 +88,10 @@ fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
         return Ok(Source::Chat { conversation, opens_answer });
     }
     match fields.string("prompt")? {
-        Some(text) => Ok(Source::Text { text, begins: fields.flag("add_special_tokens")? }),
+        Some(text) => {
+            let with_special = fields.optional_flag("add_special_tokens")?.unwrap_or(true);
+            Ok(Source::Text { text, with_special })
+        }
         None => Err(ApiError::bad_param("prompt", "`prompt` or `messages` is missing")),
     }
 }
@@ -106,9 +105,7 @@ fn encode(served: &Served, source: &Source) -> Result<Vec<u32>, Error> {
         Source::Chat { conversation, opens_answer: false } => {
             tokenizer.encode_chat(conversation.messages())?.token_ids
         }
-        Source::Text { text, begins } => {
-            let begin = begins.then(|| tokenizer.prefix_token());
-            begin.into_iter().chain(tokenizer.encode(text)?).collect()
-        }
+        Source::Text { text, with_special: true } => tokenizer.encode_text(text)?,
+        Source::Text { text, with_special: false } => tokenizer.encode(text)?,
     })
 }

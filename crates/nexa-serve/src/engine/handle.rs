@@ -21,7 +21,7 @@ use crate::Error;
 pub enum Prompt {
     /// A conversation, rendered with the chat template of the model.
     Messages(Vec<ChatMessage>),
-    /// Plain text, encoded as it is. Empty text stands for the tokenizer's prefix token.
+    /// Plain text, encoded as [`Tokenizer::encode_text`] does. Text without a token stands for the tokenizer's prefix token.
     Text(String),
     /// A conversation with what else the chat template reads of its messages, and the tools that the model may call.
     Conversation {
@@ -182,7 +182,7 @@ impl Engine {
         let tokenizer = &self.inner.tokenizer;
         match prompt {
             Prompt::Messages(messages) => tokenizer.encode_prompt(messages),
-            Prompt::Text(text) => tokenizer.encode(text),
+            Prompt::Text(text) => tokenizer.encode_text(text),
             Prompt::Conversation { messages, tools } => {
                 tokenizer.encode_tool_prompt(messages, tools.as_ref())
             }

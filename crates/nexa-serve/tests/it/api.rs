@@ -137,6 +137,53 @@ async fn several_answers_come_from_seeds_that_follow_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_prompts_get_the_answers_that_each_gets_alone() {
+    let server = Server::start(Fake::mixing()).await;
+    let ask = async |prompt: Value, more: Value| {
+        let mut body = json!({"prompt": prompt, "seed": 7, "max_tokens": 5, "n": 2, "ignore_eos": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/v1/completions", body).await
+    };
+    for more in [json!({}), json!({"echo": true, "logprobs": 1})] {
+        let all: Value =
+            ask(json!(["once", "upon a", [116, 105, 109]]), more.clone()).await.json().await.unwrap();
+        let (mut choices, mut tokens) = (Vec::new(), 0);
+        for prompt in [json!("once"), json!("upon a"), json!([116, 105, 109])] {
+            let alone: Value = ask(prompt, more.clone()).await.json().await.unwrap();
+            choices.extend(alone["choices"].as_array().unwrap().clone());
+            tokens += alone["usage"]["total_tokens"].as_u64().unwrap();
+        }
+        for (index, choice) in choices.iter_mut().enumerate() {
+            choice["index"] = index.into();
+        }
+        assert_eq!(all["choices"], json!(choices));
+        assert_eq!(all["usage"]["total_tokens"], tokens);
+
+        let mut streamed = more;
+        streamed["stream"] = true.into();
+        streamed["stream_options"] = json!({"include_usage": true});
+        let page = ask(json!(["once", "upon a", [116, 105, 109]]), streamed).await.text().await.unwrap();
+        let mut texts = vec![String::new(); 6];
+        let mut usage = Value::Null;
+        for data in page.lines().filter_map(|line| line.strip_prefix("data: {")) {
+            let chunk: Value = serde_json::from_str(&format!("{{{data}")).unwrap();
+            match chunk["choices"].as_array().unwrap().as_slice() {
+                [choice] => {
+                    let index = choice["index"].as_u64().unwrap() as usize;
+                    texts[index].push_str(choice["text"].as_str().unwrap());
+                }
+                _ => usage = chunk["usage"].clone(),
+            }
+        }
+        let expected: Vec<&str> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+        assert_eq!(
+            (texts, usage["total_tokens"].as_u64()),
+            (expected.into_iter().map(str::to_owned).collect(), Some(tokens))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probabilities_have_the_form_of_each_api() {
     let server = Server::start(Fake::saying("ab")).await;
     let more = json!({"logprobs": true, "top_logprobs": 2, "temperature": 0});
@@ -214,9 +261,11 @@ async fn requests_that_are_no_requests_are_refused() {
     check_error(server.get("/v1/models/gpt-9").await, 404, Some("model"), Some("model_not_found")).await;
     check_error(server.post("/v1/completions", json!({})).await, 400, Some("prompt"), Some("invalid_value"))
         .await;
-    let several = json!({"prompt": ["one", "two"]});
-    check_error(server.post("/v1/completions", several).await, 400, Some("prompt"), Some("invalid_value"))
-        .await;
+    for prompt in [json!([]), json!(["one", 2]), json!([[1], true]), json!([1, "two"]), json!(vec!["x"; 129])]
+    {
+        let answer = server.post("/v1/completions", json!({"prompt": prompt, "max_tokens": 1})).await;
+        check_error(answer, 400, Some("prompt"), Some("invalid_value")).await;
+    }
     let unknown_id = json!({"prompt": [1, 9_999]});
     check_error(server.post("/v1/completions", unknown_id).await, 400, None, None).await;
     check_error(server.post("/infer", json!({})).await, 400, Some("prompt"), Some("invalid_value")).await;

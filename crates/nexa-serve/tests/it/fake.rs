@@ -52,6 +52,13 @@ impl Tokenizer for ByteTokenizer {
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         Ok(text.bytes().map(u32::from).collect())
     }
+    fn encode_text(&self, text: &str) -> Result<Vec<u32>, Error> {
+        // Only this one special token can be spelled, and only at the beginning.
+        match text.strip_prefix("<begin>") {
+            Some(rest) => Ok([vec![BEGIN], self.encode(rest)?].concat()),
+            None => self.encode(text),
+        }
+    }
     fn decode(&self, token_ids: &[u32]) -> Result<String, Error> {
         let bytes: Vec<u8> = token_ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -17,22 +17,25 @@ async fn prompts_and_conversations_are_encoded_as_they_are_read() {
     };
     let [a, b] = b"ab".map(u32::from);
     check(json!({"prompt": "ab"}), &[a, b]).await;
-    check(json!({"prompt": "ab", "add_special_tokens": false}), &[a, b]).await;
-    check(json!({"prompt": "ab", "add_special_tokens": true}), &[BEGIN, a, b]).await;
+    check(json!({"prompt": "<begin>ab"}), &[BEGIN, a, b]).await;
+    let spelled: Vec<u32> = b"<begin>ab".map(u32::from).to_vec();
+    check(json!({"prompt": "<begin>ab", "add_special_tokens": false}), &spelled).await;
     check(json!({"prompt": ""}), &[]).await;
     let messages = json!([{"role": "user", "content": "ab"}]);
     check(json!({"messages": messages}), &[BEGIN, a, b, END, ASSISTANT]).await;
     check(json!({"messages": messages, "add_generation_prompt": false}), &[BEGIN, a, b, END]).await;
 
-    let body = json!({"prompt": "ab", "add_special_tokens": true, "return_token_strs": true});
+    let body = json!({"prompt": "<begin>ab", "return_token_strs": true});
     let reply: Value = server.post("/tokenize", body).await.json().await.unwrap();
     assert_eq!(reply["token_strs"], json!(["<begin>", "a", "b"]));
 
     // What a completion of the prompt counts is what was told.
-    let body = json!({"prompt": "Grüße", "max_tokens": 1});
-    let told: Value = server.post("/tokenize", json!({"prompt": "Grüße"})).await.json().await.unwrap();
-    let read: Value = server.post("/v1/completions", body).await.json().await.unwrap();
-    assert_eq!(read["usage"]["prompt_tokens"], told["count"]);
+    for prompt in ["Grüße", "<begin>ab"] {
+        let told: Value = server.post("/tokenize", json!({"prompt": prompt})).await.json().await.unwrap();
+        let body = json!({"prompt": prompt, "max_tokens": 1});
+        let read: Value = server.post("/v1/completions", body).await.json().await.unwrap();
+        assert_eq!(read["usage"]["prompt_tokens"], told["count"], "{prompt}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

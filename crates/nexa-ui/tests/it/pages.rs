@@ -177,7 +177,7 @@ fn a_comparison_shows_only_what_differs() {
 
 #[test]
 fn the_leaderboard_shows_intervals_tests_and_samples() {
-    let wrong = format!("/data/{PROJECT}/evaluation_v1?column=correct&amp;value=false");
+    let wrong = format!("/evaluation/{PROJECT}/evaluation_v1?task=exact_match&amp;judged=wrong");
     check(
         "/leaderboard",
         &["82.5 % to 92.5 %", "p = 0.020", "worse than the first", &wrong, "<svg", "unknown (machine time)"],

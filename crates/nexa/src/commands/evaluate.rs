@@ -1,43 +1,71 @@
-//! `nexa evaluate`: evaluates a checkpoint, compares two, lists the tasks, or reports on an evaluation.
+//! `nexa evaluate`: evaluates a checkpoint, holds evaluations against others, lists the tasks, or reports on an evaluation.
 
+mod against;
+mod compare;
+mod reconcile;
 mod report;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::stage::Outcome;
 use nexa_core::{Error, ExitCode};
-use nexa_eval::compare::MetricComparison;
-use nexa_eval::{Comparison, compare};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::args::{EvaluateArgs, EvaluateCommand, Global};
-use crate::commands::leaderboard::{decimal, p_value, percent};
 use crate::commands::stage;
 use crate::render::{self, error::reported, table};
+use crate::stages;
 
-/// How many items on which two models differ are shown; JSON shows all.
-const SHOWN_ITEMS: usize = 3;
+use against::Base;
+
+/// The word of the stage.
+const STAGE: &str = "evaluate";
 
 /// Evaluates the checkpoint that was named or the newest one, by the tasks that were named or on the newest SFT data; or
-/// compares two.
+/// compares what was evaluated.
 pub(crate) fn run(global: &Global, args: EvaluateArgs) -> Result<ExitCode> {
-    if let Some(EvaluateCommand::Report(args)) = &args.command {
-        return report::run(global, args);
+    match &args.command {
+        Some(EvaluateCommand::Reconcile(args)) => return reconcile::run(global, args),
+        Some(EvaluateCommand::Report(args)) => return report::run(global, args),
+        None => {}
     }
-    if let Some([a, b]) = args.compare.as_deref() {
-        return compare_two(global, a, b);
+    if let Some(names) = args.compare.as_deref() {
+        return compare::run(global, names);
     }
     if args.list_tasks {
         return list_tasks(global, &args.include_path);
     }
-    let settings = settings(&args)?;
-    let mut stage = args.stage;
-    if let Some(checkpoint) = args.checkpoint {
-        stage.inputs.push(format!("checkpoint={checkpoint}"));
+    let app = App::open(global)?;
+    // That there is nothing to hold it against is told before anything is asked.
+    let base = args.fail_if_worse.as_deref().map(|name| Base::find(&app, name)).transpose()?;
+    if let Some(name) = &args.evaluation {
+        let evaluation = evaluation(&app, name)?;
+        return base.map_or(Ok(ExitCode::Success), |base| base.hold(&app, global, &evaluation));
     }
-    stage::run(global, "evaluate", &stage, &settings)
+    let outcome = evaluate(&app, args)?;
+    let Some(base) = base else { return stage::show(&app, global, &outcome) };
+    if !global.json {
+        stage::show(&app, global, &outcome)?;
+    }
+    base.hold(&app, global, outcome.artifact())
+}
+
+/// Runs the stage with what was typed.
+fn evaluate(app: &App, args: EvaluateArgs) -> Result<Outcome> {
+    let settings = settings(&args)?;
+    let mut typed = args.stage;
+    if let Some(checkpoint) = args.checkpoint {
+        typed.inputs.push(format!("checkpoint={checkpoint}"));
+    }
+    if let Some(name) = args.versus {
+        typed.inputs.push(format!("versus={}", whole(app, &name)?.id()));
+    }
+    let kind = stages::find(STAGE).context("the command names a stage that exists")?;
+    let (value, place) = stage::settings(&typed, &settings)?;
+    stage::execute(app, kind, value, &place, &typed)
 }
 
 /// The settings that options stand for.
@@ -55,6 +83,9 @@ fn settings(args: &EvaluateArgs) -> Result<Vec<String>> {
     }
     if let Some(limit) = args.limit {
         set("limit", json!(limit));
+    }
+    if let Some(rate) = args.stop_when_decided {
+        set("stop_when_decided", json!(rate));
     }
     if args.apply_chat_template {
         set("apply_chat_template", json!(true));
@@ -93,83 +124,37 @@ fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-fn compare_two(global: &Global, a: &str, b: &str) -> Result<ExitCode> {
-    let app = App::open(global)?;
-    let (a, b) = (evaluation(&app, a)?, evaluation(&app, b)?);
-    let comparison = compare(&a, &b, &app.tables).map_err(reported)?;
-    if global.json {
-        render::json(&comparison)?;
-    } else {
-        show(&comparison);
-    }
-    Ok(ExitCode::Success)
-}
-
 /// The evaluation that was named, or the newest one of the checkpoint that was named.
 fn evaluation(app: &App, name: &str) -> Result<Artifact> {
+    Ok(evaluations(app, name)?.remove(0))
+}
+
+/// The evaluation that was named, or the newest one of the checkpoint that was named that asked all documents.
+fn whole(app: &App, name: &str) -> Result<Artifact> {
+    let mut found = evaluations(app, name)?;
+    let is_whole = |one: &Artifact| !one.manifest.summary.contains_key("versus");
+    let place = found.iter().position(is_whole).unwrap_or_default();
+    Ok(found.swap_remove(place))
+}
+
+/// The evaluation that was named, or those of the checkpoint that was named, the newest first; there is one at least.
+fn evaluations(app: &App, name: &str) -> Result<Vec<Artifact>> {
     let project = app.project()?;
     let artifact = app.store().resolve(project.name(), name)?;
     if artifact.manifest.kind != Kind::Checkpoint {
         artifact.expect_kind(Kind::Evaluation)?;
-        return Ok(artifact);
+        return Ok(vec![artifact]);
     }
     let id = artifact.id().to_string();
-    let evaluations = app.store().of_kind(project.name(), Kind::Evaluation)?;
-    let newest = evaluations
-        .into_iter()
-        .filter(|evaluation| evaluation.manifest.parents.iter().any(|parent| parent.id == id))
-        .max_by_key(|evaluation| evaluation.manifest.created_at);
-    newest.ok_or_else(|| {
+    let mut found = app.store().of_kind(project.name(), Kind::Evaluation)?;
+    found.retain(|evaluation| {
+        let mut parents = evaluation.manifest.parents.iter();
+        parents.any(|parent| parent.id == id && parent.role == "checkpoint")
+    });
+    found.sort_by_key(|evaluation| std::cmp::Reverse(evaluation.manifest.created_at));
+    if found.is_empty() {
         let hint = Some(format!("`nexa evaluate --checkpoint {id}` makes one"));
-        Error::NotFound { what: "evaluation", name: format!("of {id}"), hint }.into()
-    })
-}
-
-fn show(comparison: &Comparison) {
-    let (a, b) = (&comparison.a.checkpoint, &comparison.b.checkpoint);
-    let mut rows = Vec::new();
-    if let Some(metric) = &comparison.exact_match {
-        rows.push(row("exact match", metric, percent));
+        return Err(Error::NotFound { what: "evaluation", name: format!("of {id}"), hint }.into());
     }
-    if let Some(metric) = &comparison.bits_per_byte {
-        rows.push(row("bits per byte", metric, decimal));
-    }
-    for task in &comparison.tasks {
-        let mut cells = row(&task.name.to_string(), &task.comparison, decimal);
-        // Several metrics are tested at once, and the verdict goes by what that makes of the p-value.
-        cells[5] = p_value(task.p_adjusted);
-        rows.push(cells);
-    }
-    render::out(&table::table(
-        &["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")],
-        &rows,
-    ));
-    if let Some(outcomes) = &comparison.outcomes {
-        render::out(&format!(
-            "both right {}, only {a} {}, only {b} {}, neither {}",
-            outcomes.both, outcomes.only_a, outcomes.only_b, outcomes.neither
-        ));
-    }
-    for (name, items) in [(a, &comparison.only_a_right), (b, &comparison.only_b_right)] {
-        for item in items.iter().take(SHOWN_ITEMS) {
-            render::out(&format!("only {name}: {}  {}", item.id, render::error::one_line(&item.prompt)));
-        }
-    }
-}
-
-fn row(name: &str, metric: &MetricComparison, format: fn(f64) -> String) -> Vec<String> {
-    let difference = &metric.difference;
-    let interval = match (difference.ci_low, difference.ci_high) {
-        (Some(low), Some(high)) => format!("{} to {}", format(low), format(high)),
-        _ => "unknown".to_owned(),
-    };
-    vec![
-        name.to_owned(),
-        format(metric.a.value),
-        format(metric.b.value),
-        format(difference.value),
-        interval,
-        p_value(difference.p_value),
-        metric.verdict.as_str().to_owned(),
-    ]
+    Ok(found)
 }

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use nexa_core::ExitCode;
-use nexa_core::artifact::{Change, RolledBack, TagChange, Tagged, Tags};
+use nexa_core::artifact::{Artifact, ArtifactId, Change, RolledBack, TagChange, Tagged, Tags};
+use nexa_eval::promotion;
 
 use crate::app::{self, App};
 use crate::args::{Global, TagArgs};
 use crate::commands::data;
-use crate::render::{self, table};
+use crate::render::{self, error::reported, table};
 
 /// Gives or takes a tag, or lists those that there are.
 pub(crate) fn run(global: &Global, args: &TagArgs) -> Result<ExitCode> {
@@ -18,18 +19,57 @@ pub(crate) fn run(global: &Global, args: &TagArgs) -> Result<ExitCode> {
         (Some(name), Some(tag)) if args.rollback => roll_back(&app, (name, tag), &by),
         (Some(name), Some(tag)) => {
             let artifact = data::resolve(&app, name)?;
-            let tags = Tags::new(&app.lab, &artifact.id().project)?;
-            let id = artifact.id();
-            let tagged = tags.set(&artifact, tag, Change { by: &by, moves: args.moves })?;
-            render::note(&match tagged {
-                Tagged::New => format!("{id} is {}:{tag}", id.name),
-                Tagged::Already => format!("{id} is {}:{tag} already", id.name),
-                Tagged::Moved { from } => format!("{id} is {}:{tag} now; it was v{from}", id.name),
-            });
-            Ok(ExitCode::Success)
+            match examine(global, &app, &artifact, tag)? {
+                ExitCode::Success if !args.check => {
+                    set(&app, &artifact, tag, Change { by: &by, moves: args.moves })
+                }
+                code => Ok(code),
+            }
         }
         (named, _) => list(global, &app, named.as_deref(), args.history),
     }
+}
+
+/// Holds a version against what `promotion` of `nexa.yaml` asks of a tag, and tells what holds and what does not.
+fn examine(global: &Global, app: &App, artifact: &Artifact, tag: &str) -> Result<ExitCode> {
+    let Some(conditions) = app.lab.settings().promotion.get(tag) else { return Ok(ExitCode::Success) };
+    let id = artifact.id();
+    let mut standing = Tags::new(&app.lab, &id.project)?.all()?.into_iter();
+    let holder = standing.find(|change| change.name == id.name && change.tag == tag);
+    let holder = match holder.and_then(|change| change.version) {
+        // A version that is no longer there keeps nobody from its tag.
+        Some(version) => app.store().get(&ArtifactId { version, ..id.clone() }).ok(),
+        None => None,
+    };
+    let checks = promotion::examine(artifact, holder.as_ref(), conditions, &app.store(), &app.tables)
+        .map_err(reported)?;
+    if global.json {
+        render::json(&checks)?;
+    } else {
+        for check in &checks {
+            let word = if check.holds { "holds" } else { "fails" };
+            render::note(&format!("{word}: {}: {}", check.condition, check.found));
+        }
+    }
+    if checks.iter().all(|check| check.holds) {
+        return Ok(ExitCode::Success);
+    }
+    render::note(&format!(
+        "{id} does not show what `promotion.{tag}` of nexa.yaml asks for, and is not tagged"
+    ));
+    Ok(ExitCode::Failure)
+}
+
+/// Gives a tag to a version.
+fn set(app: &App, artifact: &Artifact, tag: &str, change: Change<'_>) -> Result<ExitCode> {
+    let id = artifact.id();
+    let tagged = Tags::new(&app.lab, &id.project)?.set(artifact, tag, change)?;
+    render::note(&match tagged {
+        Tagged::New => format!("{id} is {}:{tag}", id.name),
+        Tagged::Already => format!("{id} is {}:{tag} already", id.name),
+        Tagged::Moved { from } => format!("{id} is {}:{tag} now; it was v{from}", id.name),
+    });
+    Ok(ExitCode::Success)
 }
 
 /// Takes a tag away. The name may carry the version that has it, or not.

@@ -90,7 +90,7 @@ fn a_report_holds_a_judge_against_people() {
     shell.write("bad.jsonl", "{\"id\": \"a\", \"score\": \"good\"}\n");
     check(&["judge", "report", "--labels", "bad.jsonl"], 4, "row 1: `score` is `good`");
     check(&["judge", "report", "--labels", "none.jsonl"], 4, "none.jsonl");
-    check(&["judge", "report", "outputs"], 4, "verdicts");
+    check(&["judge", "report", "outputs"], 3, "verdicts");
     check(&["judge", "--outputs", "outputs"], 3, "`judges` is empty");
     check(&["judge", "--judges", "embedded", "--mt-bench"], 4, "evaluation");
     check(&["judge", "--versus", "x", "--judges", "embedded"], 2, "--evaluation");

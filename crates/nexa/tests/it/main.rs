@@ -8,6 +8,7 @@ mod clean;
 mod command_line;
 mod distill;
 mod docker;
+mod evaluate;
 mod feedback;
 mod judge;
 mod listings;

@@ -91,6 +91,33 @@ fn a_tag_names_a_version_wherever_an_artifact_can_be_named() {
 }
 
 #[test]
+fn a_tag_that_asks_for_something_is_not_given_for_nothing() {
+    let shell = lab(2);
+    let settings = std::fs::read_to_string(shell.path("nexa.yaml")).unwrap();
+    shell.write("nexa.yaml", &format!("{settings}\npromotion: {{prod: {{}}}}\n"));
+    // The file that the first version was made of is another now.
+    let refused = shell.run(&["data", "tag", "dataset@v1", "prod"]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("fails: everything that it descends from"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("rows.jsonl has changed since it was used"), "{}", refused.stderr);
+    assert_eq!(json(&shell, &["data", "tag"]), serde_json::json!([]));
+
+    let checked = json(&shell, &["data", "tag", "dataset@v2", "prod", "--check"]);
+    assert_eq!(
+        (checked[0]["holds"].as_bool(), json(&shell, &["data", "tag"])),
+        (Some(true), serde_json::json!([]))
+    );
+    let given = done(&shell, &["data", "tag", "dataset@v2", "prod"]);
+    assert!(given.stderr.contains("tutor/dataset_v2 is dataset:prod"), "{}", given.stderr);
+    done(&shell, &["data", "tag", "dataset@v1", "other"]);
+
+    shell.write("nexa.yaml", &format!("{settings}\npromotion: {{prod: {{requires: []}}}}\n"));
+    let misspelt = shell.run(&["data", "tag", "dataset@v2", "prod"]);
+    assert_eq!(misspelt.code, 3, "{}", misspelt.stderr);
+    assert!(misspelt.stderr.contains("requires"), "{}", misspelt.stderr);
+}
+
+#[test]
 fn a_version_is_checked_out() {
     let shell = lab(1);
     let ran = done(&shell, &["data", "checkout", "dataset", "out"]);

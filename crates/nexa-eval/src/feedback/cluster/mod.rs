@@ -76,7 +76,7 @@ pub struct DomainFailures {
 
 /// The vocabulary of the questions of an evaluation.
 pub(super) fn vocabulary(predictions: &[Prediction]) -> Vocabulary {
-    Vocabulary::of(predictions.iter().map(|one| one.prompt.as_str()))
+    Vocabulary::of(predictions.iter().map(Prediction::question))
 }
 
 /// Groups the failures of an evaluation, the largest group first; `bar` is the share of failures that none should
@@ -85,7 +85,7 @@ pub(super) fn clusters(predictions: &[Prediction], bar: f64, config: &Config) ->
     let vocabulary = vocabulary(predictions);
     let of = |outcome: bool| {
         let graded = predictions.iter().filter(move |one| one.correct == Some(outcome));
-        graded.map(|one| (one, vocabulary.vector(&one.prompt))).collect::<Vec<_>>()
+        graded.map(|one| (one, vocabulary.vector(one.question()))).collect::<Vec<_>>()
     };
     let (failed, right) = (of(false), of(true));
     if failed.is_empty() {

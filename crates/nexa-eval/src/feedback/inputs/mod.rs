@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::cluster::{self, Cluster, Vector, Vocabulary, nearest};
+use super::graded;
 use crate::predictions::Prediction;
 use crate::{Error, Evaluation, Result};
 
@@ -131,12 +132,13 @@ impl AimedInputs {
 
     fn make(&self, context: &Context<'_>) -> Result<()> {
         let tables = context.services.tables;
-        let evaluation = super::graded(context.inputs.require("evaluation")?, tables)?;
+        let mut evaluation = Evaluation::read(context.inputs.require("evaluation")?, tables)?;
+        let held_out = self.held_out(context, &evaluation)?;
+        graded::keep(&mut evaluation, &graded::of_feedback(context.inputs.require("feedback")?)?)?;
         let clusters = self.clusters(context, &evaluation)?;
         let vocabulary = cluster::vocabulary(&evaluation.predictions);
         let centres: Vec<Vec<f64>> =
             clusters.iter().map(|cluster| centre(cluster, &evaluation.predictions, &vocabulary)).collect();
-        let held_out = self.held_out(context, &evaluation)?;
 
         let pool = context.inputs.require("pool")?;
         let (rows, place) = read_main(pool, tables)?;
@@ -233,7 +235,7 @@ impl AimedInputs {
             }
         }
         for one in &evaluation.predictions {
-            let (id, text) = (one.id.as_str(), one.prompt.as_str());
+            let (id, text) = (one.id.as_str(), one.question());
             held_out.add(&Question { set: "evaluation", id, text, group: None });
         }
         let sets = self.config.evaluation_sets.as_deref().unwrap_or_default();
@@ -313,7 +315,7 @@ impl Stage for AimedInputs {
 fn centre(cluster: &Cluster, predictions: &[Prediction], vocabulary: &Vocabulary) -> Vec<f64> {
     let failed: BTreeSet<&str> = cluster.failed_ids.iter().map(String::as_str).collect();
     let failed = predictions.iter().filter(|one| failed.contains(one.id.as_str()));
-    let vectors: Vec<Vector> = failed.map(|one| vocabulary.vector(&one.prompt)).collect();
+    let vectors: Vec<Vector> = failed.map(|one| vocabulary.vector(one.question())).collect();
     cluster::centre(&vectors.iter().collect::<Vec<_>>(), vocabulary.len())
 }
 

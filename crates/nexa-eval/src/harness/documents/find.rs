@@ -72,6 +72,11 @@ impl Finder<'_> {
         Err(Error::NoDocuments { task: spec.task.clone(), split, looked: path.display().to_string() })
     }
 
+    /// Whether the configuration names files for a task.
+    pub(crate) fn is_stated(&self, spec: &Spec, owner: &Owner) -> bool {
+        self.stated(spec, owner).is_some()
+    }
+
     /// What the configuration names for a task, a group that it stands in, or its data set.
     fn stated(&self, spec: &Spec, owner: &Owner) -> Option<&PathBuf> {
         names(spec, owner).find_map(|name| self.data.get(name))

@@ -56,10 +56,11 @@ pub(crate) enum Kind {
     InstructionLevelLoose,
     Refusal,
     Appropriate,
+    AttackSuccess,
 }
 
 /// Every metric: its name, its own aggregation, whether more is better, and the output types that it can grade.
-const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 21] = {
+const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 22] = {
     use Aggregation as A;
     use OutputType::{GenerateUntil, Loglikelihood, LoglikelihoodRolling, MultipleChoice};
     const CHOICE: &[OutputType] = &[MultipleChoice];
@@ -87,6 +88,7 @@ const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 21] = {
         (Kind::InstructionLevelLoose, "inst_level_loose_acc", A::MeanOfAll, true, GENERATE),
         (Kind::Refusal, "refusal", A::Mean, false, GENERATE),
         (Kind::Appropriate, "appropriate", A::Mean, true, GENERATE),
+        (Kind::AttackSuccess, "attack_success", A::Mean, false, GENERATE),
     ]
 };
 
@@ -112,6 +114,7 @@ impl Kind {
             | Self::PromptLevelLoose
             | Self::InstructionLevelLoose => Some(Native::Ifeval),
             Self::Refusal | Self::Appropriate => Some(Native::Xstest),
+            Self::AttackSuccess => Some(Native::Jailbreak),
             _ => None,
         }
     }

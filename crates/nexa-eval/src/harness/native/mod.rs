@@ -9,9 +9,11 @@
 //! | `ifeval` | the checks of instructions, strict and loose |
 //! | `mt_bench` | a question that is asked after the first has been answered |
 //! | `xstest` | whether an answer refuses |
+//! | `jailbreak` | whether an attack keeps a model from refusing |
 
 mod hellaswag;
 pub(crate) mod ifeval;
+mod jailbreak;
 pub(crate) mod mt_bench;
 mod truthfulqa;
 mod wikitext;
@@ -43,6 +45,8 @@ pub(crate) enum Native {
     MtBench,
     /// Finds refusals.
     Xstest,
+    /// Finds attacks that are not refused.
+    Jailbreak,
 }
 
 impl Native {
@@ -56,8 +60,14 @@ impl Native {
             Self::Winogrande => winogrande::prepare(document),
             Self::Wikitext => wikitext::prepare(document),
             Self::MtBench => mt_bench::turns(document).map(drop),
+            Self::Jailbreak => jailbreak::prepare(document),
             Self::TruthfulqaMc2 | Self::Ifeval | Self::Xstest => Ok(()),
         }
+    }
+
+    /// Whether a document of the file is one of the task.
+    pub(crate) fn keeps(self, document: &Row) -> bool {
+        self != Self::Jailbreak || jailbreak::keeps(document)
     }
 
     /// Grades the likelihoods of choices, where the task has a way of its own.
@@ -84,6 +94,7 @@ impl Native {
         match self {
             Self::Ifeval => ifeval::grade(kind, document, answer),
             Self::Xstest => Ok(xstest::grade(kind, document, answer)),
+            Self::Jailbreak => Ok(jailbreak::grade(answer)),
             _ => Ok(Grade::Nothing),
         }
     }

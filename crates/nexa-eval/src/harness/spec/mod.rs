@@ -37,6 +37,9 @@ pub(crate) struct Spec {
     pub dataset_name: Option<String>,
     /// `data_files`: a path, a list of them, or one of these by split. `data_dir`: a folder.
     pub dataset_kwargs: Option<DatasetKwargs>,
+    /// The documents of the evaluated split themselves, where they come from no file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<Vec<nexa_core::table::Row>>,
     /// The split that examples come from where nothing else is said.
     pub training_split: Option<String>,
     /// The split that is evaluated where there is no test split.
@@ -113,6 +116,7 @@ impl Default for Spec {
             dataset_path: None,
             dataset_name: None,
             dataset_kwargs: None,
+            documents: None,
             training_split: None,
             validation_split: None,
             test_split: None,
@@ -304,6 +308,9 @@ impl Spec {
             return Err(
                 self.error("test_split", "neither this nor `validation_split` names what is evaluated")
             );
+        }
+        if self.documents.as_ref().is_some_and(Vec::is_empty) {
+            return Err(self.error("documents", "there is none"));
         }
         if self.output_type == OutputType::MultipleChoice && self.doc_to_choice.is_none() {
             return Err(self.error("doc_to_choice", "a task of multiple choice needs it"));
