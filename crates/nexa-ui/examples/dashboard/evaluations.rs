@@ -41,6 +41,15 @@ fn evaluation(wrong_every: u64) -> Fake {
         let questions = |hash: &str| json!({"documents": DOCUMENTS, "num_fewshot": 2, "hash": hash});
         let facts = json!({"questions": {"sums": questions("blake3:1"), "capitals": questions("blake3:2")}});
         nexa_core::files::write_json(&context.output.join("facts.json"), &facts)?;
+        let rule = json!({
+            "words": 13, "min_share": 0.0, "overlapping": 6, "share": 0.1, "metrics": [{
+                "metric": "exact_match", "filter": "strict-match", "all": {"value": right, "ci_low": right - 0.1, "ci_high": right + 0.1},
+                "overlapping": {"value": 1.0, "ci_low": 0.6, "ci_high": 1.0}, "clean": {"value": right - 0.02},
+            }],
+        });
+        let found =
+            json!({"is_known": true, "tasks": [{"task": "sums", "documents": DOCUMENTS, "rules": [rule]}]});
+        nexa_core::files::write_json(&context.output.join("contamination.json"), &found)?;
         Ok(())
     })
 }

@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
 use nexa_core::files;
 use nexa_core::lab::Lab;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
 use crate::leaderboard::Estimate;
+use crate::pages::contamination::Contamination;
 
 pub(crate) use pairs::{Pair, Pairs, Show};
 pub(crate) use samples::{
@@ -40,8 +42,8 @@ pub(crate) struct Evaluated {
     pub(crate) metrics: Vec<MetricRow>,
     /// What was asked, as the file tells it.
     pub(crate) facts: Value,
-    /// How much of what was asked stands in training data, as the file tells it.
-    pub(crate) contamination: Option<Value>,
+    /// How much of what was asked stands in training data, where that was looked for.
+    pub(crate) contamination: Option<Contamination>,
 }
 
 /// A metric of a task or a group.
@@ -97,14 +99,9 @@ impl Evaluated {
     pub(crate) fn open(lab: &Lab, id: &ArtifactId) -> Result<Self> {
         let artifact = Store::new(lab).get(id)?;
         artifact.expect_kind(Kind::Evaluation)?;
-        let has = |name: &str| artifact.manifest.files.iter().any(|file| file.name == name);
-        let read = |name: &str| -> Result<Option<Value>> {
-            if has(name) { Ok(Some(files::read_json(&artifact.file(name)?)?)) } else { Ok(None) }
-        };
-        let metrics =
-            if has(METRICS_FILE) { files::read_json(&artifact.file(METRICS_FILE)?)? } else { Vec::new() };
-        let facts = read(FACTS_FILE)?.unwrap_or_default();
-        let contamination = read(CONTAMINATION_FILE)?;
+        let metrics = read(&artifact, METRICS_FILE)?.unwrap_or_default();
+        let facts = read(&artifact, FACTS_FILE)?.unwrap_or_default();
+        let contamination = read(&artifact, CONTAMINATION_FILE)?;
         Ok(Self { artifact, metrics, facts, contamination })
     }
 
@@ -151,4 +148,12 @@ impl Evaluated {
             (one, other) => Some(one == other),
         }
     }
+}
+
+/// A file of an artifact as JSON, where it has that file.
+fn read<T: DeserializeOwned>(artifact: &Artifact, name: &str) -> Result<Option<T>> {
+    if artifact.manifest.files.iter().any(|file| file.name == name) {
+        return Ok(Some(files::read_json(&artifact.file(name)?)?));
+    }
+    Ok(None)
 }

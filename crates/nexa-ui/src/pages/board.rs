@@ -16,18 +16,20 @@ pub(crate) fn table(project: &str, board: &Board) -> Markup {
     let first = board.places.first();
     html! {
         section {
-            h3 { (board.task) span.muted { " · " (facts(board)) } }
+            h3 { span.muted { (project) " · " } (board.task) span.muted { " · " (facts(board)) } }
             @if let Some(dataset) = &board.dataset { p.muted.small { "held out of " (own_artifact_link(project, dataset)) } }
             div.scroll { table.board {
                 thead { tr {
                     th.number { "#" } th.number title="the ranks that paired tests of all pairs leave open" { "ranks" }
-                    th { "checkpoint" } th { (board.metric) } th { "against the first" } th { "samples" }
-                    th.number { "spend on evaluation" } th.number { "on checkpoint" } th { "made from" } th { "evaluated" }
+                    th { "checkpoint" } th { (board.metric) } th { "against the first" } th { "samples" } th { "spend" } th { "made from" }
                 } }
                 tbody { @for place in &board.places { tr.row {
                     td.number { (place.rank) }
                     td.number.nowrap { (ranks(place)) }
-                    td { (own_artifact_link(project, &place.model)) }
+                    td {
+                        (own_artifact_link(project, &place.model))
+                        @if let Some(at) = place.created_at { div.small.muted { (parts::time(at)) } }
+                    }
                     td { @if board.are_shares() { (interval(&place.value, scale, &percent)) }
                          @else { (interval(&place.value, scale, &format::number)) } }
                     td { @match (&place.verdict, place.p_value) {
@@ -35,10 +37,12 @@ pub(crate) fn table(project: &str, board: &Board) -> Markup {
                         _ => (format::UNKNOWN),
                     } }
                     td.nowrap { (samples(board, place, first)) }
-                    td.number { (parts::cost(&Cost::new(&place.spend))) }
-                    td.number { @match &place.model_spend { Some(spend) => (parts::cost(&Cost::new(spend))), None => (format::UNKNOWN) } }
-                    td.small { (made_from(project, place)) }
-                    td.nowrap { @match place.created_at { Some(at) => (parts::time(at)), None => (format::UNKNOWN) } }
+                    td.small.nowrap {
+                        div { span.muted { "evaluation " } (parts::cost(&Cost::new(&place.spend))) }
+                        div { span.muted { "checkpoint " }
+                            @match &place.model_spend { Some(spend) => (parts::cost(&Cost::new(spend))), None => (format::UNKNOWN) } }
+                    }
+                    td.small.nowrap { (made_from(project, place)) }
                 } } }
             } }
         }
@@ -78,7 +82,7 @@ fn samples(board: &Board, place: &Place, first: Option<&Place>) -> Markup {
         a href=(all) { "all" }
         @if board.subtasks == 0 {
             @if board.are_shares() { " · " a href=(wrong) { "wrong" } }
-            @if let Some(best) = best { " · " a href=(versus_url(&best, &id, of_task)) { "against the first" } }
+            @if let Some(best) = best { br; a href=(versus_url(&best, &id, of_task)) { "beside the first" } }
         }
     }
 }

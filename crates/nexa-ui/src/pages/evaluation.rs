@@ -10,7 +10,7 @@ use super::parts::{
     Pager, artifact_link, artifact_url, evaluation_url, grade, pager, run_link, select, tail, time,
     verdicts_url,
 };
-use super::{Page, Section, value};
+use super::{Page, Section, contamination};
 use crate::evaluation::{
     Counts, Evaluated, Judged, MetricRow, Sample, SampleFilter, find, of_evaluation, samples_at,
 };
@@ -123,8 +123,9 @@ pub(crate) fn page(data: &Data) -> Page {
             @if task.is_some() { a href=(evaluation_url(id)) { (id.stem()) } } @else { (id.stem()) }
         }
         h1 { @match task { Some(task) => (task), None => "Evaluation" } }
-        section.columns { (facts(data)) (contamination(data)) }
+        section { (facts(data)) }
         (metrics(data, task))
+        @if let Some(found) = &data.evaluated.contamination { (contamination::section(found, task)) }
         @if let Some(samples) = &data.samples { (samples_section(data, samples)) }
     };
     Page::new(format!("{} {}", task.unwrap_or("evaluation"), id), Section::Leaderboard, body)
@@ -145,14 +146,6 @@ fn facts(data: &Data) -> Markup {
                     li { a href=(verdicts_url(verdicts)) { (verdicts.stem()) } }
                 } } }
             }
-        }
-    }
-}
-
-fn contamination(data: &Data) -> Markup {
-    html! {
-        @if let Some(found) = &data.evaluated.contamination {
-            div { h2 { "Contamination" } (value::show(found)) }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod board;
 pub(crate) mod chat;
 pub(crate) mod compare;
+pub(crate) mod contamination;
 pub(crate) mod cost;
 pub(crate) mod data;
 pub(crate) mod evaluation;

@@ -55,7 +55,7 @@ pub(super) fn reliability(bins: &[CalibrationBin]) -> Markup {
     let y = |share: f64| px(TOP + (1.0 - share) * SIDE);
     let largest = bins.iter().map(|bin| bin.n).max().unwrap_or(1).max(1) as f64;
     html! {
-        svg.chart-square viewBox=(format!("0 0 {} {}", LEFT + SIDE + 14.0, TOP + SIDE + 44.0)) role="img" aria-label="reliability diagram" {
+        svg.chart-square viewBox=(format!("0 0 {} {}", LEFT + SIDE + 24.0, TOP + SIDE + 44.0)) role="img" aria-label="reliability diagram" {
             @for step in 0..=4 {
                 @let share = f64::from(step) / 4.0;
                 line.grid-line x1=(x(share)) x2=(x(share)) y1=(y(0.0)) y2=(y(1.0)) {}

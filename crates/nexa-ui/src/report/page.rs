@@ -8,7 +8,7 @@ use crate::evaluation::MetricRow;
 use crate::format::{self, Cost};
 use crate::leaderboard::Estimate;
 use crate::pages::interval::{ends, percent};
-use crate::pages::{parts, sample, value, verdicts};
+use crate::pages::{contamination, parts, sample, value, verdicts};
 
 const STYLE: &str = concat!(include_str!("../assets/app.css"), include_str!("../assets/report.css"));
 
@@ -43,9 +43,7 @@ pub(super) fn page(data: &Gathered<'_>) -> Markup {
                     (domains(data))
                     (calibration(data))
                     (judged(data))
-                    @if let Some(found) = &data.evaluated.contamination {
-                        section { h2 { "Contamination" } (value::show_unlinked(found)) }
-                    }
+                    @if let Some(found) = &data.evaluated.contamination { (contamination::section(found, None)) }
                     (samples(data))
                     section { h2 { "Lineage" } pre.code { (data.lineage) } }
                 }

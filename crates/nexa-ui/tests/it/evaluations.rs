@@ -250,12 +250,11 @@ fn a_report_holds_everything_and_loads_nothing() {
         "filtered_v1",
         "&lt;b&gt;",
         "num_fewshot",
+        "6 of 60, 10.0 %",
     ] {
         assert!(page.contains(text), "the report lacks `{text}`");
     }
-    for text in
-        ["<script", "http://", "https://", "src=", "<link", "href=", "@import", "url(", "Contamination"]
-    {
+    for text in ["<script", "http://", "https://", "src=", "<link", "href=", "@import", "url("] {
         assert!(!page.contains(text), "the report holds `{text}`");
     }
     // Wrong ones come first: of the two tasks there are six each, and more wrong ones than that.

@@ -65,7 +65,7 @@ fn rows(boards: &[Board]) -> impl Iterator<Item = (&Board, &Entry)> {
 }
 
 fn cells(board: &Board, entry: &Entry) -> [String; 24] {
-    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let number = |value: Option<f64>| value.map(in_full).unwrap_or_default();
     let test = entry.versus_best.as_ref();
     let version = board.asked.version.as_ref().map(|version| match version {
         serde_json::Value::String(text) => text.clone(),
@@ -83,7 +83,7 @@ fn cells(board: &Board, entry: &Entry) -> [String; 24] {
         entry.rank_range.map(|range| range.best.to_string()).unwrap_or_default(),
         entry.rank_range.map(|range| range.worst.to_string()).unwrap_or_default(),
         entry.checkpoint.clone(),
-        entry.value.value.to_string(),
+        in_full(entry.value.value),
         number(entry.value.standard_error),
         number(entry.value.ci_low),
         number(entry.value.ci_high),
@@ -97,6 +97,11 @@ fn cells(board: &Board, entry: &Entry) -> [String; 24] {
         made_from(&entry.made_from),
         board.asked.hash.to_string(),
     ]
+}
+
+/// A number with all its digits, and no more zeros than digits.
+fn in_full(value: f64) -> String {
+    serde_json::Value::from(value).to_string()
 }
 
 /// What was spent, where all of it has a price.
@@ -132,6 +137,14 @@ mod tests {
         assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
         assert_eq!(quoted("plain"), "plain");
         assert_eq!(escaped("a|b\\c\n<d>"), "a\\|b\\\\c &lt;d>");
+    }
+
+    #[test]
+    fn numbers_are_written_in_full_and_short() {
+        assert_eq!(
+            (in_full(0.1 + 0.2), in_full(4.5e-243)),
+            ("0.30000000000000004".to_owned(), "4.5e-243".to_owned())
+        );
     }
 
     #[test]
