@@ -59,7 +59,11 @@ pub trait Tables: Send + Sync {
         visit: &mut dyn FnMut(usize, Row) -> Result<()>,
     ) -> Result<()> {
         let _ = columns;
-        self.read(path)?.into_iter().enumerate().try_for_each(|(position, row)| visit(position, row))
+        let mut position = 0;
+        self.each(path, &mut |row| {
+            position += 1;
+            visit(position - 1, row)
+        })
     }
 
     /// Reads the rows at some positions, counted from 0, each with its position. Those behind the last row are left out.
@@ -188,7 +192,11 @@ mod tests {
         let row = |n: u64| serde_json::json!({ "n": n }).as_object().cloned().unwrap_or_default();
         JsonLines.write(&path, &[row(5), row(6), row(7)]).unwrap();
         let mut seen = Vec::new();
-        JsonLines.scan(&path, &["n"], &mut |position, row| Ok(seen.push((position, row)))).unwrap();
+        let mut see = |position, row| {
+            seen.push((position, row));
+            Ok(())
+        };
+        JsonLines.scan(&path, &["n"], &mut see).unwrap();
         assert_eq!(seen, [(0, row(5)), (1, row(6)), (2, row(7))]);
         let found = JsonLines.rows_at(&path, &BTreeSet::from([2, 0, 9])).unwrap();
         assert_eq!(found, [(0, row(5)), (2, row(7))]);

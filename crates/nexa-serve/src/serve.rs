@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,27 +92,27 @@ pub fn serve<E: From<Error> + Send + 'static>(
     tell: impl FnMut(Life),
     cancel: &Cancel,
 ) -> Result<(), E> {
-    in_runtime(cancel, |shutdown| run(load, config, tell, shutdown))
+    in_runtime(run(load, config, tell, cancelled(cancel)))
 }
 
-/// Runs a server, which is told when `cancel` is set, on a runtime of its own.
-pub(crate) fn in_runtime<'a, E: From<Error>, F: Future<Output = Result<(), E>>>(
-    cancel: &'a Cancel,
-    run: impl FnOnce(Pin<Box<dyn Future<Output = ()> + Send + 'a>>) -> F,
-) -> Result<(), E> {
+/// Runs a server on a runtime of its own.
+pub(crate) fn in_runtime<E: From<Error>>(server: impl Future<Output = Result<(), E>>) -> Result<(), E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("nexa-serve")
         .build()
         .map_err(|source| Error::Start { what: "the server's runtime", source })?;
-    let result = runtime.block_on(run(Box::pin(async {
-        while !cancel.is_cancelled() {
-            tokio::time::sleep(CANCEL_POLL).await;
-        }
-    })));
+    let result = runtime.block_on(server);
     // Connections that did not close in time are cut.
     runtime.shutdown_background();
     result
+}
+
+/// Waits until `cancel` is set.
+pub(crate) async fn cancelled(cancel: &Cancel) {
+    while !cancel.is_cancelled() {
+        tokio::time::sleep(CANCEL_POLL).await;
+    }
 }
 
 /// A server that accepts connections.

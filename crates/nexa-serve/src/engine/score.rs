@@ -266,10 +266,10 @@ mod tests {
             assert_eq!(counted(whole(&Pairs, text, 4).unwrap()), (expected, text.len()), "{text:?}");
         };
         check("", vec![]);
-        check("123", vec![(ids("\0123"), 3)]);
-        check("1234", vec![(ids("\01234"), 4)]);
-        check("12345", vec![(ids("\01234"), 4), (ids("12345"), 1)]);
-        check("1234567890", vec![(ids("\01234"), 4), (ids("45678"), 4), (ids("67890"), 2)]);
+        check("123", vec![(ids("\x00123"), 3)]);
+        check("1234", vec![(ids("\x001234"), 4)]);
+        check("12345", vec![(ids("\x001234"), 4), (ids("12345"), 1)]);
+        check("1234567890", vec![(ids("\x001234"), 4), (ids("45678"), 4), (ids("67890"), 2)]);
     }
 
     #[test]

@@ -156,6 +156,6 @@ mod tests {
         let mut watch = Watch::new(Arc::new(Words));
         assert_eq!(watch.push("a long wo").text, "a lon");
         assert_eq!(watch.push("rd ba").text, "g wor");
-        assert_eq!(watch.push("d").is_refused, true);
+        assert!(watch.push("d").is_refused);
     }
 }

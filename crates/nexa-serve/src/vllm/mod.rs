@@ -15,7 +15,7 @@ use nexa_core::event::Cancel;
 use tokio::time::timeout;
 
 use crate::api::{self, Door};
-use crate::serve::{Listening, in_runtime};
+use crate::serve::{Listening, cancelled, in_runtime};
 use crate::{About, Error, Life, ServerConfig};
 
 use self::process::Process;
@@ -50,7 +50,7 @@ pub fn serve(
     tell: impl FnMut(Life),
     cancel: &Cancel,
 ) -> Result<(), Error> {
-    in_runtime(cancel, |shutdown| run(vllm, about, config, tell, shutdown))
+    in_runtime(run(vllm, about, config, tell, cancelled(cancel)))
 }
 
 /// Binds the address, starts vLLM, and passes on to it what is asked until `shutdown` completes.
