@@ -110,7 +110,7 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// Serves a checkpoint over HTTP.
     #[command(alias = "serve")]
-    Inference(InferenceArgs),
+    Inference(Box<InferenceArgs>),
     /// Opens the dashboards.
     Ui(UiArgs),
     /// Lists runs, or shows one.

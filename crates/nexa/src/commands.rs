@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Command::Leaderboard(args) => leaderboard::run(global, args),
         Command::Feedback(args) => feedback::run(global, args),
         Command::Guard(args) => guard::run(global, &args),
-        Command::Inference(args) => inference::run(global, args),
+        Command::Inference(args) => inference::run(global, *args),
         Command::Ui(args) => ui::run(global, &args),
         Command::Runs(command) => runs::run(global, command),
         Command::Lineage(args) => lineage::run(global, &args),

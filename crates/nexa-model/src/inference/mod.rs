@@ -608,6 +608,26 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_which_nothing_is_wanted_are_read_all_the_same() {
+        let config = DecoderConfig { hidden_size: 32, intermediate_size: 64, ..small() };
+        let checkpoint = || Checkpoint {
+            weights: scattered(&config),
+            tokenizer: sample(),
+            weights_hash: "blake3:0".to_owned(),
+            folder: "test".into(),
+        };
+        let models = [LocalModel::new(checkpoint()), LocalModel::quantised(checkpoint(), Quantisation::Q8_0)];
+        for mut local in models.map(|model| model.expect("arranges")) {
+            let token_ids = tokens(30, 2);
+            let [whole, parts] = [(); 2].map(|()| local.open(&[]).sequence);
+            let expected = local.step(&[Feed::new(whole, &token_ids)]).expect("fits");
+            let silent = Feed { wanted: 0, ..Feed::new(parts, &token_ids[..12]) };
+            assert!(local.step(&[silent]).expect("fits").is_empty());
+            assert_eq!(local.step(&[Feed::new(parts, &token_ids[12..])]).expect("fits"), expected);
+        }
+    }
+
+    #[test]
     fn scores_are_the_log_softmax_of_the_logits() {
         let (mut local, _) = model(&small());
         let sequences = sequences();

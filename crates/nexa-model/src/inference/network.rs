@@ -108,7 +108,10 @@ impl HostNetwork {
     /// # Shapes
     /// Returns `[wanted rows, vocab]`.
     pub(super) fn forward(&self, inputs: Vec<Input<'_>>) -> Vec<f32> {
-        self.logits(&self.hidden(inputs))
+        match self.hidden(inputs) {
+            hidden if hidden.is_empty() => hidden,
+            hidden => self.logits(&hidden),
+        }
     }
 
     /// The output layer.
@@ -142,9 +145,15 @@ impl HostNetwork {
             }
             let tables = &tables[usize::from(!self.config.is_rotated(layer))];
             self.push(&mut inputs, layer, tables, &mut qkv);
+            let is_last = layer + 1 == self.weights.blocks.len();
+            if is_last && rows.is_empty() {
+                // Keys and values are all that anybody will see of these tokens.
+                x.clear();
+                break;
+            }
             let mut mixed = self.attend(&inputs, layer, &qkv); // [tokens, heads * head_dim]
             let mut spans = &all;
-            if layer + 1 == self.weights.blocks.len() {
+            if is_last {
                 // No later operation mixes rows, so only the wanted ones go on.
                 mixed = gather::forward(&mixed, self.config.heads().output_width(), &rows);
                 x = gather::forward(&x, hidden, &rows);
