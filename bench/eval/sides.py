@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import time
 
@@ -97,7 +98,7 @@ def theirs(venv, model, tasks, files, settings, output, batch_size, threads):
 
 
 def ours(nexa, lab, checkpoint, tasks, files, settings, output, threads):
-    """Runs `nexa evaluate` in the lab without its memory of answers, and makes `output` a link to what came of it."""
+    """Runs `nexa evaluate` in the lab without its memory of answers, and links what came of it into the folder `output`."""
     output.parent.mkdir(parents=True, exist_ok=True)
     configuration = {"tasks": tasks, "include_path": [str(files)], "cache": False, **settings.configuration()}
     asked = output.with_suffix(".yaml")
@@ -105,17 +106,22 @@ def ours(nexa, lab, checkpoint, tasks, files, settings, output, threads):
     name = output.name.replace("-", "_")
     command = [nexa, "evaluate", "--checkpoint", checkpoint, "--config", asked, "--output", name, "--force"]
     took = measured(command, output.with_suffix(".log"), threads, cwd=lab)
-    made = sorted(lab.glob(f"data/processed/**/{name}_v*/results.json"), key=lambda path: path.stat().st_mtime)
+    made = sorted(lab.glob(f"data/processed/**/{name}_v*.results.json"), key=lambda path: path.stat().st_mtime)
     if not made:
         raise SystemExit(f"nexa evaluate left no results.json of `{name}` in {lab}")
-    output.unlink(missing_ok=True)
-    output.symlink_to(made[-1].parent)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    stem = made[-1].name.removesuffix("results.json")
+    for path in made[-1].parent.glob(f"{stem}*"):
+        name = path.name.removeprefix(stem)
+        if name == "results.json" or name.startswith("samples_"):
+            (output / name).symlink_to(path)
     return took
 
 
 def results(folder):
     """Task to its metrics, from the newest results; the names are those of the harness, as `acc_stderr,none`."""
-    found = sorted(path for path in folder.resolve().rglob("results*.json") if path.is_file())
+    found = sorted(path for path in folder.rglob("results*.json") if path.is_file())
     if not found:
         raise SystemExit(f"{folder} holds no results.json")
     told = json.loads(found[-1].read_text(encoding="utf-8"))
@@ -125,7 +131,7 @@ def results(folder):
 def samples(folder):
     """Task to its rows, in the order of the file."""
     rows = {}
-    for path in sorted(folder.resolve().rglob("samples_*.jsonl")):
+    for path in sorted(folder.rglob("samples_*.jsonl")):
         task = re.fullmatch(r"samples_(.+?)(_\d{4}-\d\d-\d\dT[-\d.]+)?", path.stem).group(1)
         with open(path, encoding="utf-8") as lines:
             rows[task] = [json.loads(line) for line in lines]

@@ -15,7 +15,7 @@
 //! | [`calibration`] | whether a model is as often right as it is sure |
 //! | [`guard`] | how well guard rules tell what should be blocked |
 //! | [`promotion`] | whether a version shows what a tag asks for |
-//! | [`reconcile`] | why another tool's numbers differ |
+//! | [`mod@reconcile`] | why another tool's numbers differ |
 //! | [`judge`] | what judges' verdicts come to, and how far judges can be trusted |
 //! | [`feedback`] | the stages that find the gaps of an evaluation and aim new prompts at them |
 //!
