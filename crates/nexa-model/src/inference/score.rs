@@ -114,19 +114,21 @@ impl<'a> Softmax<'a> {
     }
 }
 
-/// Sums `e^(x - largest)`, lane by lane.
-fn sum_of_exp(values: &[f32], largest: f32) -> f32 {
-    let (chunks, rest) = values.as_chunks::<{ simd::LANES }>();
-    let mut lanes = [0.0; simd::LANES];
-    for chunk in chunks {
-        for lane in 0..simd::LANES {
-            lanes[lane] += simd::exp(chunk[lane] - largest);
+simd::vectorised! {
+    /// Sums `e^(x - largest)`, lane by lane.
+    fn sum_of_exp(values: &[f32], largest: f32) -> f32 {
+        let (chunks, rest) = values.as_chunks::<{ simd::LANES }>();
+        let mut lanes = [0.0; simd::LANES];
+        for chunk in chunks {
+            for lane in 0..simd::LANES {
+                lanes[lane] += simd::exp(chunk[lane] - largest);
+            }
         }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += simd::exp(value - largest);
+        }
+        simd::sum_lanes(lanes)
     }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane += simd::exp(value - largest);
-    }
-    simd::sum_lanes(lanes)
 }
 
 /// A token whose score somebody wants.
