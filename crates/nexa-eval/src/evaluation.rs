@@ -1,6 +1,6 @@
 //! An evaluation as others read it: what was evaluated on what, with metrics and predictions.
 
-use nexa_core::artifact::{Artifact, ArtifactId, Parent};
+use nexa_core::artifact::{Artifact, ArtifactId, Kind, Parent, Store};
 use nexa_core::files;
 use nexa_core::table::Tables;
 
@@ -11,6 +11,9 @@ use crate::predictions::{self, Prediction};
 use crate::statistics::Estimate;
 use crate::task::Task;
 use crate::{Error, Result};
+
+/// The role of what was evaluated.
+const CHECKPOINT: &str = "checkpoint";
 
 /// An evaluation, read back.
 #[derive(Debug, Clone)]
@@ -37,7 +40,7 @@ impl Evaluation {
     /// # Errors
     /// Fails with the path when the artifact is none of the stage `evaluate`, or a file cannot be read.
     pub fn read(artifact: &Artifact, tables: &dyn Tables) -> Result<Self> {
-        let checkpoint = required_parent(artifact, "checkpoint")?;
+        let checkpoint = required_parent(artifact, CHECKPOINT)?;
         let found = artifact.manifest.producer.code_version;
         if artifact.manifest.producer.stage == evaluate::STAGE && found > evaluate::CODE_VERSION {
             let evaluation = artifact.id().to_string();
@@ -99,6 +102,23 @@ impl Evaluation {
             None => Ok(pairs),
         }
     }
+}
+
+/// The evaluations that a project has of a checkpoint, the newest first.
+///
+/// # Errors
+/// Fails on a malformed manifest.
+pub fn of_checkpoint(store: &Store<'_>, project: &str, checkpoint: &Artifact) -> Result<Vec<Artifact>> {
+    let id = checkpoint.id().to_string();
+    let mut found = newest_first(store.of_kind(project, Kind::Evaluation)?);
+    found.retain(|artifact| parent(artifact, CHECKPOINT).is_some_and(|parent| parent.id == id));
+    Ok(found)
+}
+
+/// Orders artifacts by when they were made, the newest first; of those made at once the later name.
+pub(crate) fn newest_first(mut artifacts: Vec<Artifact>) -> Vec<Artifact> {
+    artifacts.sort_by(|a, b| (b.manifest.created_at, b.id()).cmp(&(a.manifest.created_at, a.id())));
+    artifacts
 }
 
 fn parent(artifact: &Artifact, role: &str) -> Option<Parent> {

@@ -23,6 +23,7 @@ use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Verdict, difference};
+use crate::evaluation::newest_first;
 use crate::facts::TestSet;
 use crate::metric::{Metric, Name};
 use crate::predictions::Prediction;
@@ -209,7 +210,7 @@ impl Leaderboard {
 fn evaluations(store: &Store<'_>, project: &str, tables: &dyn Tables) -> Result<Vec<Evaluation>> {
     let mut artifacts = store.of_kind(project, Kind::Evaluation)?;
     artifacts.retain(|artifact| artifact.manifest.producer.stage == evaluate::STAGE);
-    artifacts.sort_by(|a, b| (b.manifest.created_at, b.id()).cmp(&(a.manifest.created_at, a.id())));
+    let artifacts = newest_first(artifacts);
     let read = |artifact: &Artifact| {
         let mut evaluation = Evaluation::read(artifact, tables)?;
         evaluation.predictions.iter_mut().for_each(without_texts);

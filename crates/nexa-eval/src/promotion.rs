@@ -12,6 +12,7 @@ use nexa_core::table::Tables;
 use serde::Serialize;
 
 use crate::compare::{Verdict, compare};
+use crate::evaluation::{newest_first, of_checkpoint};
 use crate::facts::summary;
 use crate::judge::Verdicts;
 use crate::judge::means::means;
@@ -91,9 +92,8 @@ struct Measured<'a> {
 
 impl<'a> Measured<'a> {
     fn of(version: &Artifact, store: &'a Store<'a>, tables: &'a dyn Tables) -> Result<Self> {
-        let is_of = |artifact: &&Artifact| is_made_from(artifact, "checkpoint", version);
-        let made = newest_first(store.of_kind(&version.id().project, Kind::Evaluation)?);
-        let evaluations = made.iter().filter(is_of).map(|artifact| Evaluation::read(artifact, tables));
+        let made = of_checkpoint(store, &version.id().project, version)?;
+        let evaluations = made.iter().map(|artifact| Evaluation::read(artifact, tables));
         Ok(Self { id: version.id().clone(), store, tables, evaluations: evaluations.collect::<Result<_>>()? })
     }
 
@@ -126,7 +126,7 @@ impl<'a> Measured<'a> {
         let mut verdicts = newest_first(self.store.of_kind(&self.id.project, Kind::Verdicts)?);
         verdicts.retain(|verdicts| {
             let is_by = summary::<String>(verdicts, "rubric").is_ok_and(|name| name == rubric);
-            is_by && self.evaluations.iter().any(|one| is_made_from(verdicts, "evaluation", &one.artifact))
+            is_by && self.evaluations.iter().any(|one| is_about(verdicts, &one.artifact))
         });
         let Some(newest) = verdicts.first() else {
             let found = format!("no evaluation of {} was judged by it", self.id);
@@ -187,12 +187,8 @@ fn is_meant(bound: &Bound, metric: &Metric) -> bool {
         && is(&bound.filter, &metric.filter)
 }
 
-fn is_made_from(artifact: &Artifact, role: &str, parent: &Artifact) -> bool {
-    let id = parent.id().to_string();
-    artifact.manifest.parents.iter().any(|one| one.role == role && one.id == id)
-}
-
-fn newest_first(mut artifacts: Vec<Artifact>) -> Vec<Artifact> {
-    artifacts.sort_by(|a, b| (b.manifest.created_at, b.id()).cmp(&(a.manifest.created_at, a.id())));
-    artifacts
+/// Whether verdicts are on an evaluation.
+fn is_about(verdicts: &Artifact, evaluation: &Artifact) -> bool {
+    let id = evaluation.id().to_string();
+    verdicts.manifest.parents.iter().any(|parent| parent.role == "evaluation" && parent.id == id)
 }

@@ -8,8 +8,7 @@ use crate::Evaluation;
 use crate::compare::{MetricComparison, SEED, Verdict};
 use crate::metric::{Metric, Name};
 use crate::statistics::{
-    Difference, Estimate, PairedOutcomes, Ratio, holm, minimum_detectable_effect, proportion_difference,
-    ratio_difference,
+    Difference, Estimate, Ratio, holm, minimum_detectable_effect, paired_difference, ratio_difference,
 };
 use crate::task::Perplexity;
 
@@ -90,15 +89,10 @@ fn is_same(a: &Evaluation, b: &Evaluation, name: &Name) -> bool {
 
 /// The paired difference of a metric; none where documents have no values of their own.
 fn paired(a: &Evaluation, b: &Evaluation, name: &Name) -> Option<Difference> {
-    let pairs = values(a, b, name);
-    let is_share = pairs.iter().all(|(a, b)| [a, b].into_iter().all(|value| *value == 0.0 || *value == 1.0));
-    if is_share {
-        let outcomes = PairedOutcomes::count(pairs.iter().map(|(a, b)| (*a == 1.0, *b == 1.0)));
-        return proportion_difference(&outcomes);
-    }
     let ratio = |value: f64| Ratio { numerator: value, denominator: 1.0 };
-    let (a, b): (Vec<Ratio>, Vec<Ratio>) = pairs.iter().map(|(a, b)| (ratio(*a), ratio(*b))).unzip();
-    ratio_difference(&a, &b, SEED)
+    let pairs = values(a, b, name).into_iter().map(|(a, b)| (ratio(a), ratio(b)));
+    let (a, b): (Vec<Ratio>, Vec<Ratio>) = pairs.unzip();
+    paired_difference(&a, &b, SEED)
 }
 
 /// The values of a metric of the documents that both have.

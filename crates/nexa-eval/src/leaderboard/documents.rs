@@ -8,7 +8,7 @@ use crate::metric::{Metric, Name, is_flexibly_right};
 use crate::predictions::Prediction;
 use crate::statistics::normal::two_sided;
 use crate::statistics::{
-    Difference, PairedOutcomes, Ratio, divide, mcnemar, proportion_difference, ratio_difference,
+    Difference, PairedOutcomes, Ratio, divide, mcnemar, paired_difference, ratio_difference,
 };
 
 /// The seed of every resampling here, so that a board is the same each time.
@@ -77,10 +77,7 @@ impl Documents {
     /// Tests this one's value minus the other's; `difference` is the one of the metrics.
     pub(super) fn difference(&self, other: &Self, difference: f64) -> Option<Difference> {
         let (a, b) = self.paired(other);
-        let found = match outcomes(&a, &b) {
-            Some(outcomes) => proportion_difference(&outcomes),
-            None => ratio_difference(&a, &b, SEED),
-        }?;
+        let found = paired_difference(&a, &b, SEED)?;
         if self.is_metric && other.is_metric {
             return Some(found);
         }
@@ -90,7 +87,7 @@ impl Documents {
     /// The p-value alone, fast enough for every pair of many models.
     pub(super) fn p_value(&self, other: &Self) -> Option<f64> {
         let (a, b) = self.paired(other);
-        if let Some(outcomes) = outcomes(&a, &b) {
+        if let Some(outcomes) = PairedOutcomes::of_ratios(&a, &b) {
             return (outcomes.n() > 0).then(|| mcnemar(outcomes.only_a, outcomes.only_b));
         }
         if a.len() < NORMAL_FROM {
@@ -98,14 +95,6 @@ impl Documents {
         }
         Some(normal_p_value(&a, &b))
     }
-}
-
-/// How right and wrong answers fall together, where every document is one or the other.
-fn outcomes(a: &[Ratio], b: &[Ratio]) -> Option<PairedOutcomes> {
-    let is_outcome = |one: &Ratio| one.denominator == 1.0 && (one.numerator == 0.0 || one.numerator == 1.0);
-    let all = a.iter().chain(b).all(is_outcome);
-    let right = |(a, b): (&Ratio, &Ratio)| (a.numerator == 1.0, b.numerator == 1.0);
-    all.then(|| PairedOutcomes::count(a.iter().zip(b).map(right)))
 }
 
 /// The p-value of the difference of two ratios, by its linear part in each document.

@@ -27,7 +27,7 @@ pub use correlation::{kendall, pearson, spearman};
 pub use holm::holm;
 pub use mcnemar::mcnemar;
 pub use mean::{Mean, mean};
-pub use paired::{PairedOutcomes, proportion_difference, ratio_difference};
+pub use paired::{PairedOutcomes, paired_difference, proportion_difference, ratio_difference};
 pub use power::{fewest_to_show, minimum_detectable_effect, minimum_detectable_effect_among};
 pub use prediction_powered::{Judged, prediction_powered_mean};
 pub use proportion::{proportion, wilson};

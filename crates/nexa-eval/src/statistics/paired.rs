@@ -36,6 +36,14 @@ impl PairedOutcomes {
         counts
     }
 
+    /// Counts pairs of ratios, where each is of a whole item that is right, 1, or wrong, 0; none where one is anything else.
+    pub fn of_ratios(a: &[Ratio], b: &[Ratio]) -> Option<Self> {
+        let is_outcome =
+            |one: &Ratio| one.denominator == 1.0 && (one.numerator == 0.0 || one.numerator == 1.0);
+        let right = |(a, b): (&Ratio, &Ratio)| (a.numerator == 1.0, b.numerator == 1.0);
+        a.iter().chain(b).all(is_outcome).then(|| Self::count(a.iter().zip(b).map(right)))
+    }
+
     /// Number of items.
     pub fn n(&self) -> usize {
         self.both + self.only_a + self.only_b + self.neither
@@ -72,6 +80,18 @@ pub fn proportion_difference(counts: &PairedOutcomes) -> Option<Difference> {
         p_value: mcnemar(only_a, only_b),
         n,
     })
+}
+
+/// Computes the difference of two models over the same items by the test that is theirs: [`proportion_difference`] where every
+/// item is right or wrong, else [`ratio_difference`].
+///
+/// # Panics
+/// As [`ratio_difference`].
+pub fn paired_difference(a: &[Ratio], b: &[Ratio], seed: u64) -> Option<Difference> {
+    match PairedOutcomes::of_ratios(a, b) {
+        Some(outcomes) => proportion_difference(&outcomes),
+        None => ratio_difference(a, b, seed),
+    }
 }
 
 /// The correlation of two models' outcomes as method 10 estimates it: a positive one is corrected for continuity.

@@ -74,16 +74,8 @@ fn url(artifact: &Artifact, kind: &str) -> String {
     format!("/{kind}/{PROJECT}/{}", artifact.id().stem())
 }
 
-/// Checks that a page answers, that it holds some texts, and that it holds others not.
 fn check(path: &str, holds: &[&str], lacks: &[&str]) {
-    let (status, page) = site().server.get(path);
-    assert_eq!(status, 200, "{path}: {page}");
-    for text in holds {
-        assert!(page.contains(text), "{path} lacks `{text}`:\n{page}");
-    }
-    for text in lacks {
-        assert!(!page.contains(text), "{path} holds `{text}`:\n{page}");
-    }
+    site().server.check(path, holds, lacks);
 }
 
 #[test]

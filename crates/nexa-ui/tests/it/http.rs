@@ -38,6 +38,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Checks that a page answers, that it holds some texts, and that it holds others not.
+    pub(crate) fn check(&self, path: &str, holds: &[&str], lacks: &[&str]) {
+        let (status, page) = self.get(path);
+        assert_eq!(status, 200, "{path}: {page}");
+        for text in holds {
+            assert!(page.contains(text), "{path} lacks `{text}`:\n{page}");
+        }
+        for text in lacks {
+            assert!(!page.contains(text), "{path} holds `{text}`:\n{page}");
+        }
+    }
+
     pub(crate) fn start(lab: &Lab, board: Board) -> Self {
         Self::start_with(lab, board, Arc::new(JsonLines))
     }

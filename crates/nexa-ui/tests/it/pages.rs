@@ -61,16 +61,8 @@ fn run_of(lab: &Lab, stem: &str) -> RunRecord {
     nexa_core::run::all(lab).unwrap().into_iter().rfind(made).unwrap()
 }
 
-/// Checks that a page answers, that it holds some texts, and that it holds others not.
 fn check(path: &str, holds: &[&str], lacks: &[&str]) {
-    let (status, page) = shared().1.get(path);
-    assert_eq!(status, 200, "{path}: {page}");
-    for text in holds {
-        assert!(page.contains(text), "{path} lacks `{text}`:\n{page}");
-    }
-    for text in lacks {
-        assert!(!page.contains(text), "{path} holds `{text}`:\n{page}");
-    }
+    shared().1.check(path, holds, lacks);
 }
 
 #[test]

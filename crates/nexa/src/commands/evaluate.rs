@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::stage::Outcome;
 use nexa_core::{Error, ExitCode};
+use nexa_eval::evaluation::of_checkpoint;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -145,14 +146,9 @@ fn evaluations(app: &App, name: &str) -> Result<Vec<Artifact>> {
         artifact.expect_kind(Kind::Evaluation)?;
         return Ok(vec![artifact]);
     }
-    let id = artifact.id().to_string();
-    let mut found = app.store().of_kind(project.name(), Kind::Evaluation)?;
-    found.retain(|evaluation| {
-        let mut parents = evaluation.manifest.parents.iter();
-        parents.any(|parent| parent.id == id && parent.role == "checkpoint")
-    });
-    found.sort_by_key(|evaluation| std::cmp::Reverse(evaluation.manifest.created_at));
+    let found = of_checkpoint(&app.store(), project.name(), &artifact).map_err(reported)?;
     if found.is_empty() {
+        let id = artifact.id();
         let hint = Some(format!("`nexa evaluate --checkpoint {id}` makes one"));
         return Err(Error::NotFound { what: "evaluation", name: format!("of {id}"), hint }.into());
     }
