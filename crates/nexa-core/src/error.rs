@@ -270,6 +270,11 @@ impl Diagnose for crate::lm::Error {
                 ExitCode::Input
             }
             Self::Failed { .. } => ExitCode::Unavailable,
+            Self::Calls(error) => error.exit_code(),
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        if let Self::Calls(error) = self { error.hint() } else { None }
     }
 }

@@ -24,6 +24,7 @@ pub mod lm;
 pub mod machine;
 pub mod overlap;
 pub mod promotion;
+pub mod python;
 pub mod review;
 pub mod run;
 pub mod scan;

@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::{Artifact, Kind};
+use crate::stage::Context;
+
 /// Who speaks in one turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -220,6 +223,9 @@ pub struct ChatReply {
     pub prompt_tokens: usize,
     /// Tokens of the answer, the end-of-turn token included.
     pub completion_tokens: usize,
+    /// Tokens that the prompt lost at its beginning, as it left no room for the answer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cut_tokens: usize,
 }
 
 /// Whatever answers chats: an engine over a local checkpoint, or a remote API.
@@ -264,6 +270,9 @@ pub struct Score {
     pub bytes: usize,
     /// Whether every scored token was the most probable one.
     pub is_greedy: bool,
+    /// Tokens that the context lost at its beginning, as the model reads no more at a time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cut_tokens: usize,
 }
 
 /// A model whose probabilities can be read, as log-likelihood tasks need.
@@ -537,8 +546,8 @@ pub trait LanguageModel: Send {
 
     /// Feeds tokens to sequences and returns, for each feed, the logits after its last tokens.
     ///
-    /// Prompts and single tokens may stand in one step. The logits of a sequence do not depend on what else
-    /// stands in the step.
+    /// Prompts and single tokens may stand in one step. The logits of a sequence depend neither on what else stands in the
+    /// step nor on how its tokens are cut into steps.
     ///
     /// # Shapes
     /// Returns `[wanted, vocab]` for each feed, in their order.
@@ -554,14 +563,15 @@ pub trait LanguageModel: Send {
     /// Drops a sequence and what is kept of it. Unknown ids are ignored.
     fn close(&mut self, sequence: SequenceId);
 
-    /// Gives the mean, over the tokens of a sequence, of the hidden states that the output layer reads.
+    /// Feeds tokens to a sequence, as [`LanguageModel::step`] does, and returns the hidden states that the output layer reads
+    /// after its last tokens.
     ///
     /// # Shapes
-    /// Returns `[hidden]`.
+    /// Returns `[wanted, hidden]`.
     ///
     /// # Errors
-    /// Fails where the model gives no hidden states, and as [`LanguageModel::score`].
-    fn embed(&mut self, _token_ids: &[u32]) -> Result<Vec<f32>, Error> {
+    /// Fails where the model gives no hidden states, and as [`LanguageModel::step`].
+    fn hidden_states(&mut self, _feed: Feed<'_>) -> Result<Vec<f32>, Error> {
         Err(Error::Invalid(format!("model `{}` gives no hidden states to embed texts by", self.info().name)))
     }
 
@@ -576,17 +586,55 @@ pub trait LanguageModel: Send {
     fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, Error>;
 }
 
-/// A checkpoint that is ready to answer and to score.
+/// A model that is ready to answer and to score.
 #[derive(Clone)]
-pub struct LoadedModel {
+pub struct LoadedModel<'a> {
     /// What it is.
     pub info: ModelInfo,
     /// Answers chats.
-    pub chat: Arc<dyn ChatModel>,
+    pub chat: Arc<dyn ChatModel + 'a>,
     /// Gives probabilities; absent for models behind an API that does not tell them.
-    pub scorer: Option<Arc<dyn TextScorer>>,
+    pub scorer: Option<Arc<dyn TextScorer + 'a>>,
     /// Goes on from plain text; absent for models behind an API that takes conversations alone.
-    pub completer: Option<Arc<dyn TextCompleter>>,
+    pub completer: Option<Arc<dyn TextCompleter + 'a>>,
+}
+
+/// How a model behind an API is called. Nothing of it changes an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Calls {
+    /// The ceiling on what they may cost, in US dollars. Default: that of `nexa.yaml`, if any.
+    pub max_cost_usd: Option<f64>,
+    /// The ceiling on the tokens that they may use, prompts and answers together.
+    pub max_total_tokens: Option<u64>,
+    /// Calls under way at once, at most. Default 64.
+    pub max_concurrent_requests: usize,
+    /// Calls begun in a minute, at most; the provider's headers may lower it.
+    pub max_requests_per_minute: Option<u64>,
+    /// Tokens of prompts and answers in a minute, at most; the provider's headers may lower it.
+    pub max_tokens_per_minute: Option<u64>,
+    /// Further attempts for a call that failed in passing. Default 6, about half a minute.
+    pub max_retries: u32,
+    /// Seconds after which a call counts as failed. Default 120.
+    pub timeout_s: u64,
+    /// The share of requests that may fail for good, as the provider does not accept them; they count as empty answers.
+    /// Default 0.05.
+    pub max_failed_share: f64,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            max_cost_usd: None,
+            max_total_tokens: None,
+            max_concurrent_requests: 64,
+            max_requests_per_minute: None,
+            max_tokens_per_minute: None,
+            max_retries: 6,
+            timeout_s: 120,
+            max_failed_share: 0.05,
+        }
+    }
 }
 
 /// Opens checkpoints for stages that must not know how: the binary wires decoder and engine together here.
@@ -595,7 +643,24 @@ pub trait ModelLoader: Send + Sync {
     ///
     /// # Errors
     /// Fails when the folder holds no checkpoint that can be read, naming the file.
-    fn load(&self, checkpoint: &std::path::Path) -> Result<LoadedModel, Error>;
+    fn load(&self, checkpoint: &std::path::Path) -> Result<LoadedModel<'static>, Error>;
+
+    /// Opens what a stage was given to ask: a checkpoint, or a model behind an API, whose calls go to the ledger of the
+    /// stage and stay within its budget.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and where the artifact is a model behind an API and the loader knows none.
+    fn open<'a>(
+        &self,
+        model: &Artifact,
+        _context: &'a Context<'a>,
+        _calls: &Calls,
+    ) -> Result<LoadedModel<'a>, Error> {
+        if model.manifest.kind == Kind::ApiModel {
+            return Err(Error::Invalid(format!("{} is behind an API, which is not called here", model.id())));
+        }
+        self.load(&model.path())
+    }
 }
 
 /// Opens tokenizers for stages that must not know how.
@@ -638,6 +703,9 @@ pub enum Error {
         /// What happened.
         message: String,
     },
+    /// Calls to the API of a model failed, or may not be made.
+    #[error("{0}")]
+    Calls(Box<dyn crate::Diagnose>),
     /// The engine is shutting down or the caller asked to stop.
     #[error("interrupted")]
     Interrupted,

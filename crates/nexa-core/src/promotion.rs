@@ -19,8 +19,8 @@ pub struct Promotion {
     pub require: Vec<Bound>,
     /// Whether everything that the version descends from must be known, and unchanged. Default true.
     pub provenance: bool,
-    /// Whether a version is refused that a paired test shows to be worse than the one that has the tag, in a required metric.
-    /// Default true.
+    /// Whether a version is refused that a paired test shows to be worse than the one that has the tag, in a required metric, or
+    /// that cannot be tested against it. Default true.
     pub not_worse: bool,
 }
 

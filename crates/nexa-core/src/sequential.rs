@@ -18,6 +18,10 @@ const MEANS: usize = 401;
 /// Bets that the stake is spread over: enough that the result is that of a continuous mixture to some digits.
 const BETS: usize = 128;
 
+/// The most that a stake is said to have grown, which a file can hold as well: a thousand clear items bring it beyond all
+/// numbers. What is decided goes by its logarithm, which has no such end.
+pub const LARGEST_E_VALUE: f64 = 1e300;
+
 /// A test under way.
 #[derive(Debug, Clone)]
 pub struct SequentialTest {
@@ -26,7 +30,7 @@ pub struct SequentialTest {
     log_wealth: Vec<f64>,
     sum: f64,
     items: usize,
-    largest_e_value: f64,
+    largest_log_e_value: f64,
     decided: Option<Decided>,
 }
 
@@ -46,9 +50,9 @@ pub struct Standing {
     pub alpha: f64,
     /// Items that were seen.
     pub items: usize,
-    /// By how much the stake has grown.
+    /// By how much the stake has grown, up to [`LARGEST_E_VALUE`].
     pub e_value: f64,
-    /// A p-value that holds at every time.
+    /// A p-value that holds at every time, down to `1 / LARGEST_E_VALUE`.
     pub p_value: f64,
     /// How it was decided, if it was: once and for good.
     pub decided: Option<Decided>,
@@ -62,7 +66,7 @@ impl SequentialTest {
     pub fn new(alpha: f64) -> Self {
         assert!(alpha > 0.0 && alpha < 1.0, "an error rate lies between 0 and 1, not at {alpha}");
         let log_wealth = vec![0.0; BETS];
-        Self { alpha, log_wealth, sum: 0.0, items: 0, largest_e_value: 1.0, decided: None }
+        Self { alpha, log_wealth, sum: 0.0, items: 0, largest_log_e_value: 0.0, decided: None }
     }
 
     /// Takes the next item: the score of the first model less that of the second, from -1 to 1.
@@ -81,16 +85,16 @@ impl SequentialTest {
                 *log_wealth += (bet(position) * difference).ln_1p();
             }
         }
-        let e_value = self.e_value();
-        self.largest_e_value = self.largest_e_value.max(e_value);
-        if self.decided.is_none() && e_value >= 1.0 / self.alpha {
+        let log_e_value = log_mean_exp(&self.log_wealth);
+        self.largest_log_e_value = self.largest_log_e_value.max(log_e_value);
+        if self.decided.is_none() && log_e_value >= -self.alpha.ln() {
             self.decided = Some(Decided { items: self.items, first_is_better: self.sum > 0.0 });
         }
     }
 
-    /// By how much the stake has grown.
+    /// By how much the stake has grown, up to [`LARGEST_E_VALUE`].
     pub fn e_value(&self) -> f64 {
-        self.log_wealth.iter().map(|log_wealth| log_wealth.exp()).sum::<f64>() / BETS as f64
+        bounded_exp(log_mean_exp(&self.log_wealth))
     }
 
     /// How it was decided, if it was.
@@ -104,7 +108,7 @@ impl SequentialTest {
             alpha: self.alpha,
             items: self.items,
             e_value: self.e_value(),
-            p_value: 1.0 / self.largest_e_value,
+            p_value: 1.0 / bounded_exp(self.largest_log_e_value),
             decided: self.decided,
         }
     }
@@ -134,28 +138,38 @@ pub fn anytime_interval(differences: &[f64], alpha: f64) -> (f64, f64) {
     }
     let step = 2.0 / (MEANS - 1) as f64;
     let mean = |position: usize| (position as f64 * step - 1.0).clamp(-1.0, 1.0);
-    let is_held = |position: &usize| e_value_against(mean(*position), &counts) < 1.0 / alpha;
+    let is_held = |position: &usize| log_e_value_against(mean(*position), &counts) < -alpha.ln();
     // What lies between two means that were tried may be held as well.
     let low = (0..MEANS).find(is_held).map_or(0, |first| first.saturating_sub(1));
     let high = (0..MEANS).rev().find(is_held).map_or(MEANS - 1, |last| (last + 1).min(MEANS - 1));
     (mean(low), mean(high))
 }
 
-/// By how much a stake has grown against a mean.
-fn e_value_against(mean: f64, counts: &[(f64, f64)]) -> f64 {
+/// By how much a stake has grown against a mean, as a logarithm.
+fn log_e_value_against(mean: f64, counts: &[(f64, f64)]) -> f64 {
     if mean.abs() >= 1.0 {
         // Only values that are all at an end have their mean there.
-        return if counts.iter().all(|(value, _)| *value == mean) { 1.0 } else { f64::INFINITY };
+        return if counts.iter().all(|(value, _)| *value == mean) { 0.0 } else { f64::INFINITY };
     }
-    let wealth = |position: usize| {
+    let log_wealth = |position: usize| -> f64 {
         // A bet may lose no more than all of its stake, whatever comes.
         let share = bet(position);
         let bet = if share > 0.0 { share / (1.0 + mean) } else { share / (1.0 - mean) };
-        let log_wealth: f64 =
-            counts.iter().map(|(value, count)| count * (bet * (value - mean)).ln_1p()).sum();
-        log_wealth.exp()
+        counts.iter().map(|(value, count)| count * (bet * (value - mean)).ln_1p()).sum()
     };
-    (0..BETS).map(wealth).sum::<f64>() / BETS as f64
+    log_mean_exp(&(0..BETS).map(log_wealth).collect::<Vec<_>>())
+}
+
+/// The logarithm of the mean of what some logarithms stand for, however large that is.
+fn log_mean_exp(logarithms: &[f64]) -> f64 {
+    let largest = logarithms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logarithms.iter().map(|logarithm| (logarithm - largest).exp()).sum();
+    largest + (sum / logarithms.len() as f64).ln()
+}
+
+/// What a logarithm stands for, up to [`LARGEST_E_VALUE`].
+fn bounded_exp(logarithm: f64) -> f64 {
+    logarithm.exp().min(LARGEST_E_VALUE)
 }
 
 /// The bets are spread evenly between -1 and 1, the ends left out: a bet of everything may lose everything.
@@ -244,6 +258,26 @@ mod tests {
         (0..40).for_each(|_| test.push(1.0));
         assert_eq!(test.decided(), Some(first), "what is decided stays so");
         assert!(test.standing().p_value <= 0.05);
+    }
+
+    /// A stake that is beyond all numbers can be written and read, and decides as exactly as a small one.
+    #[test]
+    fn a_stake_beyond_all_numbers_stays_one() {
+        let mut test = SequentialTest::new(1e-305);
+        while test.decided().is_none() {
+            test.push(1.0);
+            assert!(test.items < 2_000);
+        }
+        // By hand, with the largest bet of 127/128 alone: the least n with (255/128)^n / 128 >= 10^305.
+        assert_eq!(test.decided(), Some(Decided { items: 1_026, first_is_better: true }));
+        (0..5_000).for_each(|_| test.push(1.0));
+        let standing = test.standing();
+        assert_eq!((standing.e_value, test.e_value()), (LARGEST_E_VALUE, LARGEST_E_VALUE));
+        let read: Standing = serde_json::from_str(&serde_json::to_string(&standing).unwrap()).unwrap();
+        assert_eq!((read.e_value, read.decided), (standing.e_value, standing.decided));
+        assert_close(read.p_value, 1e-300, 1e-310, "p-value");
+        let (low, high) = anytime_interval(&[1.0; 5_000], 1e-305);
+        assert!(0.5 < low && high == 1.0, "{low} to {high}");
     }
 
     #[test]

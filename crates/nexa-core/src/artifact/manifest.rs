@@ -42,6 +42,8 @@ pub enum Kind {
     Tokenizer,
     /// Weights with config and tokenizer.
     Checkpoint,
+    /// A model behind an API: its name and where it is.
+    ApiModel,
     /// Predictions and metrics of one model.
     Evaluation,
     /// What an evaluation says should be improved.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the data's way.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Raw,
         Self::Dataset,
         Self::Scores,
@@ -61,6 +63,7 @@ impl Kind {
         Self::SftDataset,
         Self::Tokenizer,
         Self::Checkpoint,
+        Self::ApiModel,
         Self::Evaluation,
         Self::Feedback,
     ];
@@ -78,6 +81,7 @@ impl Kind {
             Self::SftDataset => "sft_dataset",
             Self::Tokenizer => "tokenizer",
             Self::Checkpoint => "checkpoint",
+            Self::ApiModel => "api_model",
             Self::Evaluation => "evaluation",
             Self::Feedback => "feedback",
         }
@@ -96,6 +100,7 @@ impl Kind {
             Self::SftDataset => "distillation/sft_datasets",
             Self::Tokenizer => "training/tokenizers",
             Self::Checkpoint => "training/checkpoints",
+            Self::ApiModel => "evaluation/api_models",
             Self::Evaluation => "evaluation/reports",
             Self::Feedback => "evaluation/feedback",
         };
@@ -104,7 +109,7 @@ impl Kind {
 
     /// Whether the files of such an artifact keep their own names, inside a folder of its own.
     pub fn is_folder(self) -> bool {
-        matches!(self, Self::Tokenizer | Self::Checkpoint)
+        matches!(self, Self::Tokenizer | Self::Checkpoint | Self::ApiModel)
     }
 }
 
