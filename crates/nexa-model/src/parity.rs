@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use nexa_core::lm::{Feed, LanguageModel};
+use nexa_core::lm::{Error, Feed, LanguageModel};
 use serde::Deserialize;
 
 use crate::tokenizer::tests::sample;
@@ -86,6 +86,12 @@ fn the_local_model_has_the_logits_and_the_greedy_text_of_transformers() {
         .expect(&name);
         let sequence = model.open(&[]).sequence;
         let feed = Feed::new(sequence, &reference.token_ids);
+        if model.info().context_length < reference.token_ids.len() {
+            // Beyond what it was trained on, a dynamic rotation depends on how tokens are cut; it is not served there.
+            assert_eq!(name, "llama-dynamic");
+            assert!(matches!(model.step(&[feed]), Err(Error::TooLong { context_length: 24, .. })));
+            continue;
+        }
         let mut logits = model.step(&[feed]).expect(&name).remove(0);
         assert_eq!(reference.positions.last(), Some(&(reference.token_ids.len() - 1)));
         assert_close(&logits, reference.logits.last().expect("one"), &name);

@@ -60,7 +60,8 @@ impl Rope {
     /// Returns a table that covers the newest positions of a sequence, which ends with the last of them.
     ///
     /// With dynamic scaling the frequencies follow the sequence's length, so that keys that were rotated earlier keep
-    /// the rotation of the length at that time, as they do in `transformers`.
+    /// the rotation of the length at that time, as they do in `transformers`. Whoever feeds a sequence in parts stops before
+    /// that.
     pub(crate) fn table(&self, positions: Range<usize>) -> Arc<RopeTable> {
         /// Positions that are computed at least.
         const FIRST: usize = 256;

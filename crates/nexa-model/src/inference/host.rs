@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::gguf::{self, TensorType, encode};
+use crate::kernels::log_softmax::{self, RatedRow};
 use crate::kernels::panel::PackedLinear;
 use crate::kernels::quant::QuantLinear;
 use crate::kernels::quant::activations::Activations;
@@ -148,6 +149,18 @@ impl HostLinear {
                 }
                 output
             }
+        }
+    }
+
+    /// Computes the softmax of every row of `rows x weight^T`, and the logits of the columns that are asked for in each. It is
+    /// that of what [`Self::forward`] returns, bit for bit.
+    ///
+    /// # Shapes
+    /// `rows` is `[n, inputs]`, `asked` has `n` lists of columns.
+    pub(super) fn rate(&self, rows: &[f32], asked: &[Vec<u32>]) -> Vec<RatedRow> {
+        match self {
+            Self::Full(weight) => log_softmax::rate(weight, rows, asked),
+            Self::Quantised { .. } => log_softmax::rate_logits(&self.forward(rows), asked),
         }
     }
 

@@ -115,6 +115,13 @@ impl LocalModel {
         about: About,
     ) -> Result<Self, Error> {
         let network = HostNetwork::new(config, numbers)?;
+        let context_length = context_length(config);
+        if context_length < config.context_length() {
+            tracing::warn!(
+                context_length,
+                "dynamic scaling of positions is not used: the model reads as far as it was trained"
+            );
+        }
         let info = ModelInfo {
             name: about.name,
             architecture: config.architecture.model_type().to_owned(),
@@ -122,7 +129,7 @@ impl LocalModel {
                 .iter()
                 .map(|parameter| parameter.shape.iter().product::<usize>())
                 .sum(),
-            context_length: config.context_length(),
+            context_length,
             weights_hash: about.hash,
             device: "cpu".to_owned(),
             format: about.format,
@@ -216,11 +223,18 @@ fn formats(model: &gguf::Model) -> String {
     if names.is_empty() { "f32".to_owned() } else { names.join("+") }
 }
 
+/// Positions that sequences may take. With dynamic scaling, rotations beyond the length of the first training follow the
+/// length of the sequence at that time, so that logits would depend on how its tokens were cut into steps: they end there.
+fn context_length(config: &DecoderConfig) -> usize {
+    match config.rope_scaling {
+        Some(RopeScaling::Dynamic { .. }) => config.max_position_embeddings,
+        _ => config.context_length(),
+    }
+}
+
 fn pool(network: &HostNetwork, cache: CacheConfig) -> Pool {
     let shape = network.page_shape(cache.number);
-    // With dynamic scaling a key depends on the length of the step that made it, so no page is another's.
-    let is_dynamic = matches!(network.config.rope_scaling, Some(RopeScaling::Dynamic { .. }));
-    Pool::new(shape, cache.bytes / shape.bytes(), cache.prefixes && !is_dynamic)
+    Pool::new(shape, cache.bytes / shape.bytes(), cache.prefixes)
 }
 
 impl LanguageModel for LocalModel {
@@ -272,27 +286,7 @@ impl LanguageModel for LocalModel {
     }
 
     fn step(&mut self, feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, lm::Error> {
-        let places = self.check(feeds)?;
-        // The sequences come out of the map in the order of their ids, the feeds stand in any order.
-        let mut fed: Vec<(usize, &mut Sequence)> = Vec::with_capacity(feeds.len());
-        for (id, sequence) in &mut self.sequences {
-            if let Some(&index) = places.get(id) {
-                sequence.remember(&mut self.pool);
-                fed.push((index, sequence));
-            }
-        }
-        fed.sort_unstable_by_key(|(index, _)| *index);
-        for (index, sequence) in &mut fed {
-            for _ in 0..sequence.lacks(feeds[*index].token_ids.len()) {
-                sequence.pages.push(self.pool.take().expect("the feeds fit"));
-            }
-        }
-        let input = |(index, sequence): (usize, _)| {
-            let Feed { token_ids, wanted, .. } = feeds[index];
-            Input { sequence, token_ids, wanted }
-        };
-        let inputs = fed.into_iter().map(input).collect();
-        let logits = self.network.forward(inputs);
+        let logits = self.feed(feeds, HostNetwork::forward)?;
         let mut rest = logits.as_slice();
         let rows = feeds.iter().map(|feed| {
             let (own, tail) = rest.split_at(feed.wanted * self.network.config.vocab_size);
@@ -319,16 +313,8 @@ impl LanguageModel for LocalModel {
         }
     }
 
-    fn embed(&mut self, token_ids: &[u32]) -> Result<Vec<f32>, lm::Error> {
-        self.check_ids(token_ids)?;
-        self.check_length(token_ids.len())?;
-        if token_ids.is_empty() {
-            return Err(lm::Error::Invalid("there is no token to embed".to_owned()));
-        }
-        let mut sequence = self.apart(token_ids.len());
-        let input = Input { sequence: &mut sequence, token_ids, wanted: token_ids.len() };
-        let hidden = rayon::scope(|_| self.network.hidden(vec![input])); // [tokens, hidden]
-        Ok(mean(&hidden, self.network.config.hidden_size))
+    fn hidden_states(&mut self, feed: Feed<'_>) -> Result<Vec<f32>, lm::Error> {
+        self.feed(&[feed], |network, inputs| rayon::scope(|_| network.hidden(inputs)))
     }
 
     fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, lm::Error> {
@@ -346,6 +332,35 @@ impl LanguageModel for LocalModel {
 }
 
 impl LocalModel {
+    /// Gives sequences pages for their new tokens, and computes what is wanted after them.
+    fn feed(
+        &mut self,
+        feeds: &[Feed<'_>],
+        compute: impl FnOnce(&HostNetwork, Vec<Input<'_>>) -> Vec<f32>,
+    ) -> Result<Vec<f32>, lm::Error> {
+        let places = self.check(feeds)?;
+        // The sequences come out of the map in the order of their ids, the feeds stand in any order.
+        let mut fed: Vec<(usize, &mut Sequence)> = Vec::with_capacity(feeds.len());
+        for (id, sequence) in &mut self.sequences {
+            if let Some(&index) = places.get(id) {
+                sequence.remember(&mut self.pool);
+                fed.push((index, sequence));
+            }
+        }
+        fed.sort_unstable_by_key(|(index, _)| *index);
+        for (index, sequence) in &mut fed {
+            for _ in 0..sequence.lacks(feeds[*index].token_ids.len()) {
+                sequence.pages.push(self.pool.take().expect("the feeds fit"));
+            }
+        }
+        let input = |(index, sequence): (usize, _)| {
+            let Feed { token_ids, wanted, .. } = feeds[index];
+            Input { sequence, token_ids, wanted }
+        };
+        let inputs = fed.into_iter().map(input).collect();
+        Ok(compute(&self.network, inputs))
+    }
+
     /// A sequence with room for some tokens, outside of the budget: it is gone after one step.
     fn apart(&self, tokens: usize) -> Sequence {
         let mut sequence = Sequence::empty(None);
@@ -355,17 +370,11 @@ impl LocalModel {
     }
 }
 
-/// The mean of some rows, at least one, summed in double precision.
-fn mean(rows: &[f32], width: usize) -> Vec<f32> {
-    let count = (rows.len() / width) as f64;
-    let sum = |column| rows[column..].iter().step_by(width).map(|&number| f64::from(number)).sum::<f64>();
-    (0..width).map(|column| (sum(column) / count) as f32).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::tests::{families, small};
+    use crate::kernels::log_softmax::LogSoftmax;
     use crate::tokenizer::tests::sample;
     use crate::weights::tests::scattered;
     use crate::{Batch, Decoder, DecoderConfig, Weights};
@@ -417,7 +426,6 @@ mod tests {
     #[test]
     fn logits_do_not_depend_on_neighbours_or_chunks() {
         for config in families() {
-            // With dynamic scaling, the length of a step beyond the first training changes its logits.
             check_neighbours_and_chunks(&DecoderConfig { max_position_embeddings: 64, ..config });
         }
     }
@@ -465,29 +473,115 @@ mod tests {
     }
 
     #[test]
-    fn an_embedding_is_the_plain_mean_of_what_the_output_layer_reads() {
+    fn hidden_states_are_what_the_output_layer_reads_however_the_text_is_cut() {
         for config in families() {
-            // As above: what dynamic scaling does to a prefix is another matter.
             let config = DecoderConfig { max_position_embeddings: 64, ..config };
             let (mut local, _) = model(&config);
-            for token_ids in sequences() {
-                let mut expected = vec![0.0; config.hidden_size];
-                for end in 1..=token_ids.len() {
-                    let mut sequence = local.apart(end);
-                    let input = Input { sequence: &mut sequence, token_ids: &token_ids[..end], wanted: 1 };
-                    for (sum, number) in expected.iter_mut().zip(local.network.hidden(vec![input])) {
-                        *sum += f64::from(number) / token_ids.len() as f64;
-                    }
+            let hidden = |local: &mut LocalModel, token_ids: &[u32], chunk: usize| {
+                let sequence = local.open(&[]).sequence;
+                let mut states = Vec::new();
+                for chunk in token_ids.chunks(chunk) {
+                    let feed = Feed { sequence, token_ids: chunk, wanted: chunk.len() };
+                    states.extend(local.hidden_states(feed).expect("a text that fits"));
+                    assert!(local.cache().held > 0, "the text takes pages of the pool");
                 }
-                let embedding = local.embed(&token_ids).expect("a text that fits");
-                assert_eq!(embedding.len(), config.hidden_size);
-                for (a, b) in embedding.iter().zip(&expected) {
-                    assert!((f64::from(*a) - b).abs() < 1e-5, "{:?}: {a} and {b}", config.architecture);
+                local.close(sequence);
+                states
+            };
+            for token_ids in sequences() {
+                let whole = hidden(&mut local, &token_ids, token_ids.len());
+                assert_eq!(whole.len(), token_ids.len() * config.hidden_size);
+                for chunk in [1, 7, 16] {
+                    assert_eq!(hidden(&mut local, &token_ids, chunk), whole, "{:?}", config.architecture);
+                }
+                for (position, state) in whole.chunks_exact(config.hidden_size).enumerate() {
+                    let mut sequence = local.apart(position + 1);
+                    let token_ids = &token_ids[..=position];
+                    let input = Input { sequence: &mut sequence, token_ids, wanted: 1 };
+                    assert_eq!(local.network.hidden(vec![input]), state);
                 }
             }
-            assert!(local.embed(&[]).is_err());
-            assert!(local.embed(&[config.vocab_size as u32]).is_err());
+            let sequence = local.open(&[]).sequence;
+            let mut refuses = |token_ids: &[u32]| {
+                let feed = Feed { sequence, token_ids, wanted: token_ids.len() };
+                local.hidden_states(feed).expect_err("refused");
+            };
+            refuses(&[]);
+            refuses(&[config.vocab_size as u32]);
             assert_eq!(local.cache().held, 0);
+        }
+    }
+
+    #[test]
+    fn a_text_for_which_there_is_no_memory_gives_no_hidden_states() {
+        let mut local = with_pages(&small(), 2, CacheConfig::default());
+        let sequence = local.open(&[]).sequence;
+        let token_ids = tokens(33, 2);
+        let feed = Feed { sequence, token_ids: &token_ids, wanted: 33 };
+        let error = local.hidden_states(feed).expect_err("has no room").to_string();
+        assert!(error.contains("room for 32 tokens"), "{error}");
+        assert_eq!(local.cache().held, 0);
+    }
+
+    #[test]
+    fn with_dynamic_scaling_the_context_ends_where_the_training_did() {
+        let scaling = Some(RopeScaling::Dynamic { factor: 4.0 });
+        let config = DecoderConfig { max_position_embeddings: 16, rope_scaling: scaling, ..small() };
+        let (mut local, _) = model(&config);
+        assert_eq!((config.context_length(), local.info().context_length), (64, 16));
+        let sequence = local.open(&[]).sequence;
+        let error = local.step(&[Feed::new(sequence, &tokens(17, 3))]).expect_err("too long").to_string();
+        assert_eq!(error, "sequence of 17 tokens is longer than the context of 16");
+        local.step(&[Feed::new(sequence, &tokens(16, 3))]).expect("fits");
+    }
+
+    /// The logits of single tokens after prompts, alone and together, with their attention split from so many
+    /// multiply-adds on.
+    fn single_tokens(config: &DecoderConfig, number: CacheNumber, split_from: usize) -> Vec<Vec<f32>> {
+        let mut local = with_pages(config, 80, CacheConfig { number, ..CacheConfig::default() });
+        local.network.split_from = split_from;
+        let mut found = Vec::new();
+        let mut open = Vec::new();
+        for length in [1, 15, 16, 40, 125] {
+            let sequence = local.open(&[]).sequence;
+            local.step(&[Feed::new(sequence, &tokens(length, length))]).expect("fits");
+            let logits = local.step(&[Feed::new(sequence, &[7])]).expect("fits");
+            found.extend(logits);
+            open.push(sequence);
+        }
+        // Across the border of a page, and beside a prompt.
+        for token in 10..16 {
+            let prompt = tokens(9, token);
+            let token = [token as u32];
+            let reading = local.open(&[]).sequence;
+            let mut feeds: Vec<Feed<'_>> = open.iter().map(|&sequence| Feed::new(sequence, &token)).collect();
+            feeds.insert(2, Feed::new(reading, &prompt));
+            found.extend(local.step(&feeds).expect("fits"));
+            local.close(reading);
+        }
+        found
+    }
+
+    #[test]
+    fn attention_that_is_split_further_changes_no_bit() {
+        for number in [CacheNumber::F32, CacheNumber::F16] {
+            for config in families() {
+                let config = DecoderConfig { max_position_embeddings: 192, ..config };
+                let whole = single_tokens(&config, number, usize::MAX);
+                assert_eq!(single_tokens(&config, number, 0), whole, "{:?} {number:?}", config.architecture);
+            }
+            // As wide as models are that people serve: the longest of the sequences are split as they are there.
+            let config = DecoderConfig {
+                hidden_size: 288,
+                num_attention_heads: 9,
+                num_key_value_heads: 3,
+                head_dim: 32,
+                max_position_embeddings: 192,
+                ..small()
+            };
+            assert!((41..125).contains(&(network::WORTH_A_THREAD / config.heads().output_width())));
+            let whole = single_tokens(&config, number, usize::MAX);
+            assert_eq!(single_tokens(&config, number, network::WORTH_A_THREAD), whole, "{number:?}");
         }
     }
 
@@ -505,7 +599,7 @@ mod tests {
     #[test]
     fn what_was_seen_before_changes_no_bit() {
         for number in [CacheNumber::F32, CacheNumber::F16] {
-            for config in families().into_iter().filter(|config| config.rope_scaling.is_none()) {
+            for config in families() {
                 let config = DecoderConfig { max_position_embeddings: 128, ..config };
                 let cache = CacheConfig { number, ..CacheConfig::default() };
                 let mut local = with_pages(&config, 40, cache);
@@ -646,7 +740,8 @@ mod tests {
             for (position, score) in (rows..).zip(scores) {
                 let feed = Feed::new(sequence, &token_ids[position..=position]);
                 let logits = local.step(&[feed]).expect("valid feed").remove(0);
-                assert_eq!(*score, score::Softmax::of(&logits).rate(token_ids[position + 1]));
+                let logit = logits[token_ids[position + 1] as usize];
+                assert_eq!(*score, score::score(&LogSoftmax::of(&logits), logit));
             }
         }
     }

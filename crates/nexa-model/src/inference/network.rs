@@ -9,6 +9,7 @@ use super::pages::{PageId, Pool};
 use crate::kernels::attention::Heads;
 use crate::kernels::cache::{self, CacheNumber, PAGE_TOKENS, Page, PageShape, Queries};
 use crate::kernels::head_norm::{self, Norms};
+use crate::kernels::log_softmax::RatedRow;
 use crate::kernels::rope::RopeTable;
 use crate::kernels::simd::LANES;
 use crate::kernels::{gather, rms_norm, swiglu, team};
@@ -19,7 +20,7 @@ use crate::{DecoderConfig, Error};
 /// Tokens of one sequence whose attention one task computes.
 const TOKENS_PER_TASK: usize = 8;
 /// Multiply-adds of an attention below which a second thread costs more than it brings.
-const WORTH_A_THREAD: usize = 1 << 15;
+pub(super) const WORTH_A_THREAD: usize = 1 << 15;
 
 /// What a sequence leaves behind for its next tokens.
 #[derive(Debug)]
@@ -77,6 +78,8 @@ pub(super) struct HostNetwork {
     rope: Rope,
     still: Rope,
     weights: HostWeights,
+    /// Multiply-adds from which the attention of a single token is split further. Both ways give the same numbers.
+    pub(super) split_from: usize,
 }
 
 impl HostNetwork {
@@ -90,6 +93,7 @@ impl HostNetwork {
             still: Rope::still(config),
             weights: HostWeights::new(config, numbers)?,
             config: config.clone(),
+            split_from: WORTH_A_THREAD,
         })
     }
 
@@ -120,6 +124,14 @@ impl HostNetwork {
     /// Takes `[rows, hidden]` and returns `[rows, vocab]`.
     pub(super) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         self.weights.head.forward(hidden)
+    }
+
+    /// The output layer and the softmax behind it: the softmax of each row, and the logits of the columns that are asked for.
+    ///
+    /// # Shapes
+    /// Takes `[rows, hidden]` and a list of columns for each row.
+    pub(super) fn rate(&self, hidden: &[f32], asked: &[Vec<u32>]) -> Vec<RatedRow> {
+        self.weights.head.rate(hidden, asked)
     }
 
     /// Feeds tokens as [`Self::forward`], and returns what the output layer reads of the wanted rows.
@@ -206,7 +218,7 @@ impl HostNetwork {
                 let (own, tail) = rest.split_at_mut(tokens * width);
                 (rest_qkv, rest) = (tail_qkv, tail);
                 let queries = Queries { pages: &input.sequence.pages, layer, first, window, qkv: own_qkv };
-                if tokens == 1 && first * width >= WORTH_A_THREAD {
+                if tokens == 1 && first * width >= self.split_from {
                     singles.push((queries, own));
                 } else {
                     tasks.push((queries, own));

@@ -11,15 +11,13 @@ use nexa_core::lm::{Scored, TokenScore};
 
 use super::LocalModel;
 use super::network::{Input, Sequence};
-use crate::kernels::cache::{PAGE_TOKENS, Page};
-use crate::kernels::{simd, team};
+use crate::kernels::cache::{PAGE_TOKENS, Page, PageShape};
+use crate::kernels::log_softmax::{LogSoftmax, RatedRow};
 
 /// Tokens that run through the model at a time.
 const TOKENS_AT_ONCE: usize = 2048;
-/// Rows of logits that are in memory at a time.
+/// Rows of what the output layer reads that it takes at a time.
 const ROWS_AT_ONCE: usize = 256;
-/// Exponentials that are summed in single precision.
-const SUMMED_AT_ONCE: usize = 1024;
 /// Fewer tokens than these are not worth another wave.
 const WORTH_SHARING: usize = 4;
 
@@ -32,8 +30,10 @@ impl LocalModel {
             sequences.iter().map(|one| vec![nothing; one.wanted]).collect();
         // What others go on from.
         let mut kept: BTreeMap<usize, Sequence> = BTreeMap::new();
+        let mut spare = Spare::default();
         for batch in plan.batches() {
-            let mut fresh: Vec<Sequence> = batch.iter().map(|&at| self.begun(&plan, at, &kept)).collect();
+            let mut fresh: Vec<Sequence> =
+                batch.iter().map(|&at| self.begun(&plan, at, &kept, &mut spare)).collect();
             let inputs = fresh.iter_mut().zip(&batch).map(|(sequence, &at)| {
                 let token_ids = &plan.places[at].fed[sequence.token_ids.len()..];
                 Input { sequence, token_ids, wanted: plan.places[at].rows() }
@@ -48,13 +48,21 @@ impl LocalModel {
                 kept.insert(at, sequence);
             }
             let wave = plan.places[batch[0]].wave;
-            kept.retain(|&at, _| plan.places[at].is_needed(wave));
+            for (_, sequence) in kept.extract_if(.., |&at, _| !plan.places[at].is_needed(wave)) {
+                spare.take_back(sequence);
+            }
         }
         scores
     }
 
     /// A sequence with what it takes over, and room for the rest. A page that it shares only in part is copied.
-    fn begun(&self, plan: &Plan<'_>, at: usize, kept: &BTreeMap<usize, Sequence>) -> Sequence {
+    fn begun(
+        &self,
+        plan: &Plan<'_>,
+        at: usize,
+        kept: &BTreeMap<usize, Sequence>,
+        spare: &mut Spare,
+    ) -> Sequence {
         let Place { fed, shared, .. } = &plan.places[at];
         let mut sequence = self.apart(0);
         if let Some(Shared { owner, tokens }) = *shared {
@@ -62,73 +70,67 @@ impl LocalModel {
             let full = tokens / PAGE_TOKENS;
             sequence.pages.extend_from_slice(&owner.pages[..full]);
             if tokens > full * PAGE_TOKENS {
-                sequence.pages.push(Arc::new(Page::clone(&owner.pages[full])));
+                sequence.pages.push(spare.copy(&owner.pages[full]));
             }
             sequence.token_ids.extend_from_slice(&fed[..tokens]);
         }
-        let page = || Arc::new(Page::new(self.pool.shape()));
-        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), page);
+        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), || spare.page(self.pool.shape()));
         sequence
     }
 
     /// Rates what is asked after each row of what the output layer reads.
     fn rated<'a>(&self, hidden: &[f32], rows: &[&'a [Asked]]) -> Vec<(&'a Asked, TokenScore)> {
-        let config = &self.network.config;
+        let width = self.network.config.hidden_size;
         let mut rated = Vec::new();
-        for (hidden, rows) in hidden.chunks(ROWS_AT_ONCE * config.hidden_size).zip(rows.chunks(ROWS_AT_ONCE))
-        {
-            let logits = rayon::scope(|_| self.network.logits(hidden)); // [rows, vocab]
-            let mut scores: Vec<Vec<TokenScore>> = vec![Vec::new(); rows.len()];
-            let work = logits.chunks_exact(config.vocab_size).zip(rows).zip(&mut scores);
-            team::tasks(work, |_, ((logits, asked), scores)| {
-                let softmax = Softmax::of(logits);
-                scores.extend(asked.iter().map(|asked| softmax.rate(asked.token_id)));
-            });
-            rated.extend(rows.iter().copied().flatten().zip(scores.into_iter().flatten()));
+        for (hidden, rows) in hidden.chunks(ROWS_AT_ONCE * width).zip(rows.chunks(ROWS_AT_ONCE)) {
+            let columns = |asked: &&[Asked]| asked.iter().map(|asked| asked.token_id).collect();
+            let columns: Vec<Vec<u32>> = rows.iter().map(columns).collect();
+            let found = rayon::scope(|_| self.network.rate(hidden, &columns));
+            for (asked, RatedRow { softmax, logits }) in rows.iter().copied().zip(found) {
+                rated.extend(asked.iter().zip(logits).map(|(asked, logit)| (asked, score(&softmax, logit))));
+            }
         }
         rated
     }
 }
 
-/// A row of logits with what its softmax divides by.
-pub(super) struct Softmax<'a> {
-    logits: &'a [f32],
-    largest: f32,
-    /// The logarithm of the sum of `e^(x - largest)`.
-    log_total: f64,
+/// Pages of sequences that are done: a page is large, and to get one anew from the system takes longer than to fill it.
+#[derive(Default)]
+struct Spare(Vec<Arc<Page>>);
+
+impl Spare {
+    /// Keeps the pages that no other sequence reads.
+    fn take_back(&mut self, sequence: Sequence) {
+        self.0.extend(sequence.pages.into_iter().filter(|page| Arc::strong_count(page) == 1));
+    }
+
+    /// A page that nobody else has.
+    fn own(&mut self) -> Option<Arc<Page>> {
+        self.0.pop().filter(|page| Arc::strong_count(page) == 1)
+    }
+
+    /// An empty page.
+    fn page(&mut self, shape: PageShape) -> Arc<Page> {
+        let mut page = self.own().unwrap_or_else(|| Arc::new(Page::new(shape)));
+        if let Some(page) = Arc::get_mut(&mut page) {
+            page.clear();
+        }
+        page
+    }
+
+    /// A page that holds what another does.
+    fn copy(&mut self, from: &Page) -> Arc<Page> {
+        let Some(mut page) = self.own() else { return Arc::new(from.clone()) };
+        if let Some(page) = Arc::get_mut(&mut page) {
+            page.copy_from(from);
+        }
+        page
+    }
 }
 
-impl<'a> Softmax<'a> {
-    /// Sums a row.
-    pub(super) fn of(logits: &'a [f32]) -> Self {
-        let largest = simd::max(logits);
-        let sums = logits.chunks(SUMMED_AT_ONCE).map(|chunk| f64::from(sum_of_exp(chunk, largest)));
-        Self { logits, largest, log_total: sums.sum::<f64>().ln() }
-    }
-
-    /// Rates a token.
-    pub(super) fn rate(&self, token_id: u32) -> TokenScore {
-        let logit = self.logits[token_id as usize];
-        let logprob_nats = (f64::from(logit - self.largest) - self.log_total) as f32;
-        TokenScore { logprob_nats, is_greedy: logit >= self.largest }
-    }
-}
-
-simd::vectorised! {
-    /// Sums `e^(x - largest)`, lane by lane.
-    fn sum_of_exp(values: &[f32], largest: f32) -> f32 {
-        let (chunks, rest) = values.as_chunks::<{ simd::LANES }>();
-        let mut lanes = [0.0; simd::LANES];
-        for chunk in chunks {
-            for lane in 0..simd::LANES {
-                lanes[lane] += simd::exp(chunk[lane] - largest);
-            }
-        }
-        for (lane, value) in lanes.iter_mut().zip(rest) {
-            *lane += simd::exp(value - largest);
-        }
-        simd::sum_lanes(lanes)
-    }
+/// The score of a token with this logit.
+pub(super) fn score(softmax: &LogSoftmax, logit: f32) -> TokenScore {
+    TokenScore { logprob_nats: softmax.logprob_nats(logit), is_greedy: softmax.is_largest(logit) }
 }
 
 /// A token whose score somebody wants.
@@ -304,21 +306,5 @@ mod tests {
         // A beginning that is too short to be worth it is computed twice.
         assert_eq!(planned(&[("abcx.", 1), ("abcy.", 1)]), [["+abcx 3.0", "+abcy 3.1"]]);
         assert!(planned(&[("ab", 0)]).is_empty());
-    }
-
-    #[test]
-    fn a_rating_is_the_logarithm_of_the_softmax() {
-        let logits: Vec<f32> = (0..5000).map(|at| ((at * 37) % 101) as f32 / 7.0).collect();
-        let exact = |at: usize| {
-            let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
-            f64::from(logits[at]) - total.ln()
-        };
-        let softmax = Softmax::of(&logits);
-        for at in [0, 100, 4999] {
-            let found = f64::from(softmax.rate(at as u32).logprob_nats);
-            assert!((found - exact(at)).abs() < 2e-6, "{found} for {}", exact(at));
-        }
-        let largest = logits.iter().position(|&logit| logit == 100.0 / 7.0).unwrap();
-        assert!(softmax.rate(largest as u32).is_greedy && !softmax.rate(0).is_greedy);
     }
 }

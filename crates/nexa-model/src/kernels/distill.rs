@@ -165,8 +165,10 @@ vectorised! {
 vectorised! {
     /// Adds the gradient and returns the divergence.
     fn reverse_kl(teacher: &[f32], student: &[f32], scale: f32, gradient: &mut [f32]) -> f32 {
-        let value: f64 =
-            teacher.iter().zip(student).map(|(log_p, log_q)| f64::from(term(exp(*log_q), *log_q, *log_p))).sum();
+        let mut value = 0.0;
+        for (log_p, log_q) in teacher.iter().zip(student) {
+            value += f64::from(term(exp(*log_q), *log_q, *log_p));
+        }
         let mean = value as f32;
         for ((log_p, log_q), gradient) in teacher.iter().zip(student).zip(gradient) {
             let q = exp(*log_q);

@@ -5,8 +5,8 @@
 //! written in the source (16 lanes), so wider hardware gives the same bits too. And every kernel has a plain
 //! counterpart in [`crate::plain`] that the tests hold it against.
 //!
-//! The code is ordinary Rust loops over arrays; [`simd::vectorised`] compiles them a second time for AVX2 and FMA
-//! and picks that version where the processor has them.
+//! The code is ordinary Rust loops over arrays; [`simd::vectorised`] compiles them again for AVX2 with FMA and for
+//! AVX-512, and picks the version that the processor can run.
 
 pub(crate) mod attention;
 pub(crate) mod bias;
@@ -18,6 +18,7 @@ pub(crate) mod gather;
 pub(crate) mod head;
 pub(crate) mod head_norm;
 pub(crate) mod linear;
+pub(crate) mod log_softmax;
 pub(crate) mod lora;
 pub(crate) mod panel;
 pub(crate) mod quant;

@@ -7,10 +7,12 @@
 
 use std::ops::Range;
 
-use super::simd::{LANES, vectorised};
+use bytemuck::{Pod, Zeroable};
+
+use super::simd::{Features, LANES, vectorised};
 use super::team;
 
-/// Rows of a tile: 6 x 16 sums fill 12 of the 16 vector registers of AVX2.
+/// Rows of a tile: 6 x 16 sums fill 12 of the 16 vector registers of AVX2. AVX-512 has registers for two tiles.
 pub(crate) const ROWS: usize = 6;
 
 /// One strip of the left operand: for each step of the inner dimension, the values of `ROWS` rows.
@@ -40,6 +42,19 @@ pub(crate) fn pack<const WIDTH: usize>(
     strides: Strides,
 ) -> Vec<[f32; WIDTH]> {
     let mut packed = vec![[0.0; WIDTH]; rows.div_ceil(WIDTH) * inner];
+    pack_into(&mut packed, source, rows, inner, strides);
+    packed
+}
+
+/// As [`pack`], to a place that is all zeros.
+#[inline(always)]
+fn pack_into<const WIDTH: usize>(
+    packed: &mut [[f32; WIDTH]],
+    source: &[f32],
+    rows: usize,
+    inner: usize,
+    strides: Strides,
+) {
     for (strip, first_row) in packed.chunks_exact_mut(inner.max(1)).zip((0..rows).step_by(WIDTH)) {
         for row in first_row..rows.min(first_row + WIDTH) {
             let values = source[row * strides.row..].iter().step_by(strides.inner);
@@ -48,7 +63,6 @@ pub(crate) fn pack<const WIDTH: usize>(
             }
         }
     }
-    packed
 }
 
 /// Packs the columns of rows of `width` numbers into panels, so that the inner dimension of a product runs over the
@@ -92,6 +106,25 @@ pub(crate) fn tile_onto<const R: usize>(
         }
     }
     sums
+}
+
+/// Multiplies one strip with two panels at a time, so that each number of the strip is read once.
+#[inline(always)]
+fn tile_pair<const R: usize>(
+    left: &[[f32; R]],
+    first: &[RightPanel],
+    second: &[RightPanel],
+) -> [[[f32; LANES]; R]; 2] {
+    let (mut first_sums, mut second_sums) = ([[0.0; LANES]; R], [[0.0; LANES]; R]);
+    for ((left, first), second) in left.iter().zip(first).zip(second) {
+        for row in 0..R {
+            for lane in 0..LANES {
+                first_sums[row][lane] = left[row].mul_add(first[lane], first_sums[row][lane]);
+                second_sums[row][lane] = left[row].mul_add(second[lane], second_sums[row][lane]);
+            }
+        }
+    }
+    [first_sums, second_sums]
 }
 
 /// Multiplies `R` rows, which need not be packed as their length is known, with one panel; the inner dimension runs
@@ -147,14 +180,24 @@ pub(crate) fn store<const R: usize>(
     let rows = (output.len() / width - first_row).min(R);
     for (row, sums) in sums.iter().enumerate().take(rows) {
         let start = (first_row + row) * width + first_column;
-        output[start..start + columns].copy_from_slice(&sums[..columns]);
+        // Whole rows are one vector, for which nothing has to be called.
+        match output[start..start + columns].as_mut_array::<LANES>() {
+            Some(whole) => *whole = *sums,
+            None => output[start..start + columns].copy_from_slice(&sums[..columns]),
+        }
     }
 }
+
+/// A step of a panel where a line of the processor's cache begins: read as one vector, it lies in one line.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct AlignedStep(RightPanel);
 
 /// A weight matrix `[outputs, inputs]`, packed once to be multiplied with many rows.
 #[derive(Debug, Clone)]
 pub(crate) struct PackedLinear {
-    panels: Vec<RightPanel>,
+    /// `[ceil(outputs / LANES), inputs]`.
+    panels: Vec<AlignedStep>,
     inputs: usize,
     outputs: usize,
 }
@@ -162,8 +205,30 @@ pub(crate) struct PackedLinear {
 impl PackedLinear {
     /// Packs a row-major weight `[outputs, inputs]`.
     pub(crate) fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
-        let panels = pack::<LANES>(weight, outputs, inputs, Strides { row: inputs, inner: 1 });
+        let mut panels = vec![AlignedStep::zeroed(); outputs.div_ceil(LANES) * inputs];
+        let steps: &mut [RightPanel] = bytemuck::cast_slice_mut(&mut panels);
+        pack_into(steps, weight, outputs, inputs, Strides { row: inputs, inner: 1 });
         Self { panels, inputs, outputs }
+    }
+
+    /// A product with some panels, which make so many columns.
+    fn product<'a>(&self, rows: &'a [f32], panels: &'a [RightPanel], outputs: usize) -> Product<'a> {
+        Product { rows, panels, inputs: self.inputs, outputs }
+    }
+
+    /// The shape of the weight, `[outputs, inputs]`.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.outputs, self.inputs]
+    }
+
+    /// Packs rows to be multiplied with the panels; rows that fill up the last strip are zero.
+    pub(super) fn strips(&self, rows: &[f32]) -> Vec<LeftStrip> {
+        pack(rows, rows.len() / self.inputs, self.inputs, Strides { row: self.inputs, inner: 1 })
+    }
+
+    /// `[ceil(outputs / LANES), inputs]`.
+    pub(super) fn panels(&self) -> &[RightPanel] {
+        bytemuck::cast_slice(&self.panels)
     }
 
     /// Computes `rows x weight^T`. A row of the result depends on its own input row alone, bit for bit.
@@ -171,17 +236,21 @@ impl PackedLinear {
     /// # Shapes
     /// `rows` is `[n, inputs]`; returns `[n, outputs]`.
     pub(crate) fn forward(&self, rows: &[f32]) -> Vec<f32> {
-        /// Rows up to which threads share the panels of the weight; above, they share the rows, this many a part.
+        /// Rows up to which threads share the panels of the weight; above, they share the rows.
         const FEW_ROWS: usize = 8 * ROWS;
+        /// Numbers of the rows of a part: they stay in the second cache, of which processors have half a megabyte at least.
+        /// The more rows, the less often the weight is read.
+        const PART: usize = 1 << 17;
 
         let count = rows.len() / self.inputs;
         let mut output = vec![0.0; count * self.outputs];
         if count > FEW_ROWS {
-            let rows_per_part = count.div_ceil(team::threads()).next_multiple_of(ROWS).min(FEW_ROWS);
+            let most = (PART / self.inputs / ROWS * ROWS).max(FEW_ROWS);
+            let rows_per_part = count.div_ceil(team::threads()).next_multiple_of(ROWS).min(most);
             team::chunks(&mut output, rows_per_part * self.outputs, |index, output| {
                 let count = output.len() / self.outputs;
                 let rows = &rows[index * rows_per_part * self.inputs..][..count * self.inputs];
-                linear_rows(rows, &self.panels, self.inputs, self.outputs, output);
+                self.product(rows, self.panels(), self.outputs).run(output);
             });
             return output;
         }
@@ -194,8 +263,8 @@ impl PackedLinear {
         team::chunks(&mut shares, columns * count, |index, share| {
             let first = index * panels_per_part * self.inputs;
             let width = share.len() / count;
-            let panels = &self.panels[first..][..width / LANES * self.inputs];
-            linear_rows(rows, panels, self.inputs, width, share);
+            let panels = &self.panels()[first..][..width / LANES * self.inputs];
+            self.product(rows, panels, width).run(share);
         });
         for (share, first) in shares.chunks(columns * count).zip((0..).step_by(columns)) {
             let width = share.len() / count;
@@ -213,22 +282,88 @@ impl PackedLinear {
     }
 }
 
-vectorised! {
-    fn linear_rows(rows: &[f32], panels: &[RightPanel], inputs: usize, outputs: usize, output: &mut [f32]) {
-        let count = rows.len() / inputs;
+/// Rows, panels of a weight and where their product goes.
+struct Product<'a> {
+    /// `[n, inputs]`.
+    rows: &'a [f32],
+    /// `[ceil(outputs / LANES), inputs]`.
+    panels: &'a [RightPanel],
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Product<'_> {
+    /// Computes the product `[n, outputs]`, with two panels at a time where the processor has registers for them.
+    fn run(&self, output: &mut [f32]) {
+        if Features::detect() == Features::Avx512 {
+            linear_rows_in_pairs(self, output);
+        } else {
+            linear_rows(self, output);
+        }
+    }
+
+    #[inline(always)]
+    fn all_strips<const IN_PAIRS: bool>(&self, output: &mut [f32]) {
+        let count = self.rows.len() / self.inputs;
         let whole = count - count % ROWS;
-        let packed = pack::<ROWS>(rows, whole, inputs, Strides { row: inputs, inner: 1 });
-        for (panel, column) in panels.chunks_exact(inputs).zip((0..outputs).step_by(LANES)) {
-            for (strip, row) in packed.chunks_exact(inputs).zip((0..whole).step_by(ROWS)) {
-                store(&tile(strip, panel), output, outputs, row, column);
+        self.strips::<ROWS, IN_PAIRS>(0..whole, output);
+        match count - whole {
+            0 => {}
+            1 => self.strips::<1, IN_PAIRS>(whole..count, output),
+            2 => self.strips::<2, IN_PAIRS>(whole..count, output),
+            3 => self.strips::<3, IN_PAIRS>(whole..count, output),
+            4 => self.strips::<4, IN_PAIRS>(whole..count, output),
+            _ => self.strips::<{ ROWS - 1 }, IN_PAIRS>(whole..count, output),
+        }
+    }
+
+    /// Computes some rows, a multiple of `R`.
+    #[inline(always)]
+    fn strips<const R: usize, const IN_PAIRS: bool>(&self, rows: Range<usize>, output: &mut [f32]) {
+        let Self { panels, inputs, outputs, .. } = *self;
+        let values = &self.rows[rows.start * inputs..rows.end * inputs];
+        let packed = pack::<R>(values, rows.len(), inputs, Strides { row: inputs, inner: 1 });
+        let output = &mut output[rows.start * outputs..rows.end * outputs];
+        multiply_strips::<R, IN_PAIRS>(&packed, panels, inputs, outputs, output);
+    }
+}
+
+/// Multiplies strips of `R` rows with panels that make so many columns.
+///
+/// # Shapes
+/// `output` is `[rows, outputs]`; rows and columns that only fill up the last strip and panel are left out.
+#[inline(always)]
+pub(super) fn multiply_strips<const R: usize, const IN_PAIRS: bool>(
+    strips: &[[f32; R]],
+    panels: &[RightPanel],
+    inputs: usize,
+    outputs: usize,
+    output: &mut [f32],
+) {
+    let together = if IN_PAIRS { 2 } else { 1 };
+    for (group, column) in panels.chunks(together * inputs).zip((0..outputs).step_by(together * LANES)) {
+        let (first, second) = group.split_at(inputs);
+        for (strip, row) in strips.chunks_exact(inputs).zip((0..).step_by(R)) {
+            if !IN_PAIRS || second.is_empty() {
+                store(&tile(strip, first), output, outputs, row, column);
+            } else {
+                let [left, right] = tile_pair(strip, first, second);
+                store(&left, output, outputs, row, column);
+                store(&right, output, outputs, row, column + LANES);
             }
         }
-        for row in whole..count {
-            let strip = rows[row * inputs..(row + 1) * inputs].as_chunks::<1>().0;
-            for (panel, column) in panels.chunks_exact(inputs).zip((0..outputs).step_by(LANES)) {
-                store(&tile(strip, panel), output, outputs, row, column);
-            }
-        }
+    }
+}
+
+vectorised! {
+    fn linear_rows(product: &Product<'_>, output: &mut [f32]) {
+        product.all_strips::<false>(output);
+    }
+}
+
+vectorised! {
+    fn linear_rows_in_pairs(product: &Product<'_>, output: &mut [f32]) {
+        product.all_strips::<true>(output);
     }
 }
 

@@ -1,11 +1,14 @@
-//! Vectorised building blocks: the two-fold compilation of a kernel, sums in a fixed order, and the exponential.
+//! Vectorised building blocks: the compilation of a kernel for each kind of processor, sums in a fixed order, and the exponential.
 
 /// Lanes of the vectors that kernels are written in.
 pub(crate) const LANES: usize = 16;
 
-/// Defines a function whose body is compiled twice: for the baseline of the target and, on x86-64, for AVX2 with
-/// FMA; a call picks the second where the processor has both. `mul_add` is exactly rounded either way, so the
-/// result does not depend on the choice, only the speed does.
+/// Defines a function whose body is compiled three times: for the baseline of the target and, on x86-64, for AVX2 with
+/// FMA and for AVX-512; a call picks the last that the processor has. `mul_add` is exactly rounded in each and lanes are
+/// added in the order in which they are written, so the result does not depend on the choice, only the speed does.
+///
+/// What the body calls must be inlined to be compiled with it: `#[inline(always)]`, and loops rather than iterators that
+/// take closures. What is not is compiled for the baseline, where each `mul_add` is a call.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $(-> $output:ty)? $body:block) => {
         $(#[$attribute])*
@@ -14,20 +17,60 @@ macro_rules! vectorised {
             fn body($($argument: $kind),*) $(-> $output)? $body
 
             #[cfg(target_arch = "x86_64")]
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            {
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+                fn with_avx512($($argument: $kind),*) $(-> $output)? {
+                    body($($argument),*)
+                }
                 #[target_feature(enable = "avx2,fma")]
                 fn with_avx2($($argument: $kind),*) $(-> $output)? {
                     body($($argument),*)
                 }
+                let features = $crate::kernels::simd::Features::detect();
                 #[expect(unsafe_code, reason = "code for optional processor features can only be called so")]
-                // SAFETY: the features that `with_avx2` is compiled for were detected in the line above.
-                return unsafe { with_avx2($($argument),*) };
+                // SAFETY: a processor has the features of what it is found to have.
+                unsafe {
+                    match features {
+                        $crate::kernels::simd::Features::Avx512 => return with_avx512($($argument),*),
+                        $crate::kernels::simd::Features::Avx2 => return with_avx2($($argument),*),
+                        $crate::kernels::simd::Features::Baseline => {}
+                    }
+                }
             }
             body($($argument),*)
         }
     };
 }
 pub(crate) use vectorised;
+
+/// Optional features of a processor that kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Features {
+    /// None.
+    Baseline,
+    /// AVX2 with FMA.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a feature of x86-64"))]
+    Avx2,
+    /// Those, and the AVX-512 that all servers since 2017 have: F, BW, DQ and VL.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a feature of x86-64"))]
+    Avx512,
+}
+
+impl Features {
+    /// Looks what this processor has. The standard library remembers it.
+    #[inline]
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let is_wide = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            return if is_wide { Self::Avx512 } else { Self::Avx2 };
+        }
+        Self::Baseline
+    }
+}
 
 /// Asks for memory that lies some bytes after what `what` points to, so that it is there when it is needed.
 #[inline(always)]

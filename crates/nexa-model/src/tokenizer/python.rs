@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use chrono::NaiveDate;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Output, State, Value};
+use nexa_core::python;
 use serde_json::Value as Json;
 
 /// `tojson` as `transformers` has it: no HTML escapes, `ensure_ascii`, `indent`, `separators` and `sort_keys`.
@@ -134,24 +135,8 @@ impl Page<'_> {
 
 fn number_text(number: &serde_json::Number) -> String {
     match number.as_f64() {
-        Some(value) if number.is_f64() => float_text(value),
+        Some(value) if number.is_f64() => python::float(value),
         _ => number.to_string(),
-    }
-}
-
-/// A float as `repr` writes it.
-fn float_text(value: f64) -> String {
-    let magnitude = value.abs();
-    if value == 0.0 || (1e-4..1e16).contains(&magnitude) {
-        return format!("{value:?}");
-    }
-    let text = format!("{value:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => {
-            let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-            format!("{digits}e{sign}{exponent:0>2}")
-        }
-        None => text,
     }
 }
 
@@ -173,23 +158,10 @@ fn repr(value: &Value, out: &mut String) -> Result<(), Error> {
     match value.kind() {
         ValueKind::None | ValueKind::Undefined => out.push_str("None"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
-        ValueKind::Number if !value.is_integer() => out.push_str(&float_text(f64::try_from(value.clone())?)),
-        ValueKind::String => {
-            let text = value.as_str().unwrap_or_default();
-            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-            out.push(quote);
-            for c in text.chars() {
-                match c {
-                    '\\' => out.push_str("\\\\"),
-                    '\n' => out.push_str("\\n"),
-                    '\r' => out.push_str("\\r"),
-                    '\t' => out.push_str("\\t"),
-                    c if c == quote => out.extend(['\\', c]),
-                    c => out.push(c),
-                }
-            }
-            out.push(quote);
+        ValueKind::Number if !value.is_integer() => {
+            out.push_str(&python::float(f64::try_from(value.clone())?))
         }
+        ValueKind::String => python::quote(value.as_str().unwrap_or_default(), out),
         ValueKind::Seq => {
             out.push('[');
             for (position, item) in value.try_iter()?.enumerate() {

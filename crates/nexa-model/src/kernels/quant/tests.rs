@@ -1,7 +1,7 @@
 //! Every format against its decoded numbers, with and without vector instructions, alone and among neighbours.
 
 use super::panels::{Panels, ROWS, Scratch};
-use super::tile::{MOST_ROWS, Tile, TileRows};
+use super::tile::{MOST_ROWS, Tile, TileRows, Way};
 use super::{Activations, QuantLinear};
 use crate::gguf::TensorType;
 
@@ -123,10 +123,13 @@ fn vector_instructions_change_no_bit() {
                 let mut scratch = Scratch::default();
                 let panel = panels.panel(panel, &mut scratch);
                 let rows = TileRows::new(&activations, 0, count);
-                let mut results = [[[0.0; ROWS]; MOST_ROWS]; 2];
-                Tile::of(panel).multiply(rows, &mut results[0][..count]);
-                Tile::plain(panel).multiply(rows, &mut results[1][..count]);
-                assert_eq!(results[0], results[1], "{format:?}");
+                let mut expected = [[0.0; ROWS]; MOST_ROWS];
+                Tile::by(panel, Way::Plain).multiply(rows, &mut expected[..count]);
+                for way in Way::all() {
+                    let mut found = [[0.0; ROWS]; MOST_ROWS];
+                    Tile::by(panel, way).multiply(rows, &mut found[..count]);
+                    assert_eq!(found, expected, "{format:?} {way:?}");
+                }
             }
         }
     }

@@ -28,19 +28,39 @@ impl<'a> TileRows<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile<'a> {
     panel: Panel<'a>,
-    has_avx2: bool,
+    way: Way,
+}
+
+/// How a processor multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As it is spelled out here.
+    Plain,
+    /// With AVX2.
+    Avx2,
+    /// With AVX2 and dot products of bytes.
+    ByteDots,
+}
+
+impl Way {
+    /// Those that this processor has, the fastest last.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let vector = avx2::is_supported().then_some(Self::Avx2);
+        let byte_dots = avx2::has_dots_of_bytes().then_some(Self::ByteDots);
+        std::iter::once(Self::Plain).chain(vector).chain(byte_dots)
+    }
 }
 
 impl<'a> Tile<'a> {
     /// Chooses the fastest way that the processor has.
     pub(super) fn of(panel: Panel<'a>) -> Self {
-        Self { panel, has_avx2: avx2::is_supported() }
+        Self { panel, way: Way::all().last().unwrap_or(Way::Plain) }
     }
 
-    /// The spelled-out way, for tests.
+    /// Takes a way, for tests.
     #[cfg(test)]
-    pub(super) fn plain(panel: Panel<'a>) -> Self {
-        Self { panel, has_avx2: false }
+    pub(super) fn by(panel: Panel<'a>, way: Way) -> Self {
+        Self { panel, way }
     }
 
     /// Computes eight results for every row.
@@ -57,10 +77,9 @@ impl<'a> Tile<'a> {
 
     #[inline]
     fn rows<const R: usize>(self, rows: [&[ActivationBlock]; R], results: &mut [[f32; ROWS]]) {
-        let sums = if self.has_avx2 {
-            avx2::multiply(self.panel, rows)
-        } else {
-            rows.map(|row| multiply(self.panel, row))
+        let sums = match self.way {
+            Way::Plain => rows.map(|row| multiply(self.panel, row)),
+            way => avx2::multiply(self.panel, rows, way == Way::ByteDots),
         };
         results.copy_from_slice(&sums);
     }
