@@ -12,8 +12,10 @@ Needs `pip install openai`. Exits with 0 when everything is as the client expect
 """
 
 import argparse
+import asyncio
 import base64
 import concurrent.futures
+import json
 import math
 import os
 import re
@@ -26,12 +28,30 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Literal
 
 import openai
+from pydantic import BaseModel, Field
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 KEYS = ["first-key", "second-key"]
 CHAT = dict(messages=MESSAGES, temperature=0, seed=1, max_completion_tokens=32)
+# Room for whatever a model without training puts between the parts of JSON.
+FORMED = {**CHAT, "max_completion_tokens": 400}
+
+
+class Term(BaseModel):
+    """A part of a sum, which schemas refer to."""
+
+    digit: int = Field(ge=0, le=9)
+
+
+class Sum(BaseModel):
+    """The tool, and the form of an answer."""
+
+    first: Term
+    second: Term
+    sign: Literal["plus", "minus"]
 
 
 def client_of(url: str, key: str) -> openai.OpenAI:
@@ -126,6 +146,67 @@ def check_embeddings(client: openai.OpenAI, model: str) -> None:
         assert max(abs(a - b) for a, b in zip(vector, other.embedding)) < 1e-6
 
 
+def check_form(client: openai.OpenAI, model: str) -> None:
+    reply = client.chat.completions.parse(model=model, **FORMED, response_format=Sum)
+    assert isinstance(reply.choices[0].message.parsed, Sum), reply
+    with client.chat.completions.stream(model=model, **FORMED, response_format=Sum) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == reply.choices[0].message.parsed
+    bad = {"type": "json_schema", "json_schema": {"name": "bad", "schema": {"type": "nonsense"}}}
+    try:
+        client.chat.completions.create(model=model, **FORMED, response_format=bad)
+    except openai.BadRequestError as error:
+        assert "schema" in str(error), error
+    else:
+        raise AssertionError("a schema that means nothing was taken")
+
+
+def check_tools(client: openai.OpenAI, model: str) -> None:
+    tool = openai.pydantic_function_tool(Sum)
+    other = {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}}
+    more = dict(tools=[tool, other], parallel_tool_calls=False)
+    named = {"type": "function", "function": {"name": "Sum"}}
+    try:
+        reply = client.chat.completions.create(model=model, **FORMED, **more, tool_choice=named)
+    except openai.BadRequestError as error:
+        if error.param == "tools" and "knows no tools" in str(error):
+            print("tools: not checked, the chat template knows none")
+            return
+        raise
+    choice = reply.choices[0]
+    assert choice.finish_reason == "tool_calls", choice
+    [call] = choice.message.tool_calls
+    assert call.id and call.function.name == "Sum", call
+    arguments = Sum.model_validate_json(call.function.arguments)
+    # The helper takes only tools whose arguments it can read.
+    with client.chat.completions.stream(model=model, **FORMED, tools=[tool], tool_choice=named) as stream:
+        [streamed] = stream.get_final_completion().choices[0].message.tool_calls
+    assert streamed.function.parsed_arguments == arguments, streamed
+    # A call that is demanded comes before the form of an answer.
+    both = client.chat.completions.create(
+        model=model, **FORMED, **more, tool_choice="required", response_format={"type": "json_object"}
+    )
+    [either] = both.choices[0].message.tool_calls
+    assert either.function.name in ("Sum", "stop") and isinstance(json.loads(either.function.arguments), dict), either
+    # The model reads what it has called, and what came of it.
+    turns = [*MESSAGES, choice.message.model_dump(exclude_none=True), {"role": "tool", "tool_call_id": call.id, "content": "3"}]
+    answer = client.chat.completions.create(model=model, **{**CHAT, "messages": turns}, tools=more["tools"], tool_choice="none")
+    assert answer.choices[0].message.tool_calls is None, answer
+
+
+def check_async(client: openai.OpenAI, model: str, text: str) -> None:
+    async def ask() -> None:
+        async with openai.AsyncOpenAI(
+            base_url=client.base_url, api_key=client.api_key, max_retries=0, timeout=120
+        ) as many:
+            replies = await asyncio.gather(*(many.chat.completions.create(model=model, **CHAT) for _ in range(4)))
+            assert all(reply.choices[0].message.content == text for reply in replies), replies
+            stream = await many.chat.completions.create(model=model, **CHAT, stream=True)
+            pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+            assert "".join(pieces) == text, pieces
+
+    asyncio.run(ask())
+
+
 def expect(kind: type, code: str, call) -> None:
     try:
         call()
@@ -154,6 +235,9 @@ def check_replies(client: openai.OpenAI) -> str:
     check_choices(client, model, text)
     check_completion(client, model)
     check_embeddings(client, model)
+    check_form(client, model)
+    check_tools(client, model)
+    check_async(client, model, text)
     check_errors(client, model)
     return model
 
@@ -209,12 +293,21 @@ class Server:
 
 def check_loading(server: Server) -> None:
     """While the model is loaded, requests are refused with 503. It may be too small to be seen loading."""
-    early = {server.status("/health"), server.status("/ready")}
-    assert early <= {200, 503}, early
+    ready = server.status("/ready")
+    # Asked in this order: what is ready is well from then on.
+    well = server.status("/health")
+    assert {ready, well} <= {200, 503} and (ready, well) != (200, 503), (ready, well)
+    if well == 503:
+        try:
+            client_of(server.url, KEYS[0]).models.list()
+        except openai.InternalServerError as error:
+            assert error.status_code == 503 and error.code == "loading", error
+            assert "retry-after" in error.response.headers, error.response.headers
+            print("loading: a request was refused meanwhile")
     server.wait_until_ready()
-    while server.status("/ready") != 200:
-        time.sleep(0.05)
-    assert server.status("/health") == 200
+    # It is said no earlier than it is so.
+    found = {path: server.status(path) for path in ("/ready", "/health")}
+    assert set(found.values()) == {200}, found
 
 
 def check_keys(server: Server) -> None:

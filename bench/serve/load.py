@@ -84,45 +84,81 @@ async def get(port: int, path: str) -> tuple[int, str]:
     return int(head.split()[1]), body
 
 
+def take_in(told: dict, reply: dict) -> None:
+    """Notes what a chunk of a stream, or a whole reply, says."""
+    if reply.get("error"):
+        told["error"] = reply["error"]
+    told["usage"] = reply.get("usage") or told["usage"]
+    for choice in reply.get("choices", []):
+        piece = choice.get("text") or (choice.get("delta") or {}).get("content")
+        if piece:
+            told["first"] = told["first"] or time.monotonic()
+            told["chunks"] += 1
+            told["text"] += piece
+        if choice.get("finish_reason"):
+            told["reasons"].append(choice["finish_reason"])
+
+
+async def receive(reader: asyncio.StreamReader, told: dict, streams: bool) -> None:
+    """Reads a reply to its end."""
+    status = await reader.readline()
+    if not status:
+        return
+    told["status"] = int(status.split()[1])
+    headers = {}
+    while line := (await reader.readline()).strip().lower():
+        name, _, value = line.partition(b":")
+        headers[name] = value.strip()
+    if streams and told["status"] == 200:
+        while line := await reader.readline():
+            if line.startswith(b"data: [DONE]"):
+                told["complete"] = True
+            elif line.startswith(b"data: "):
+                take_in(told, json.loads(line[6:]))
+        return
+    if b"content-length" in headers:
+        data = await reader.readexactly(int(headers[b"content-length"]))
+    else:
+        data = b""
+        while size := int(await reader.readline(), 16):
+            data += await reader.readexactly(size)
+            await reader.readline()
+    take_in(told, json.loads(data))
+    told["complete"] = True
+
+
 async def post(port: int, path: str, body: dict, leave_after: float | None = None) -> dict:
-    """Streams an answer; tells when its first text came, how many chunks of text there were and what the usage says."""
+    """Sends a request; tells when its first text came, how many pieces of text there were, why answers ended, what the usage says,
+    whether the reply came to its end, and which error stood in it."""
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n"
     told = {"started": time.monotonic(), "first": None, "chunks": 0, "status": 0, "usage": None, "text": "", "left": False}
+    told |= {"reasons": [], "complete": False, "error": None, "answers": body.get("n", 1)}
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(head.encode() + data)
-        status = await reader.readline()
-        told["status"] = int(status.split()[1])
-        while True:
-            remaining = None
-            if leave_after is not None:
-                remaining = told["started"] + leave_after - time.monotonic()
-                if remaining <= 0:
-                    told["left"] = True
-                    break
-            try:
-                line = await asyncio.wait_for(reader.readline(), remaining)
-            except asyncio.TimeoutError:
-                told["left"] = True
-                break
-            if not line:
-                break
-            if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-                continue
-            chunk = json.loads(line[6:])
-            if chunk.get("usage"):
-                told["usage"] = chunk["usage"]
-            for choice in chunk.get("choices", []):
-                piece = choice.get("text") or (choice.get("delta") or {}).get("content")
-                if piece:
-                    told["first"] = told["first"] or time.monotonic()
-                    told["chunks"] += 1
-                    told["text"] += piece
+        await asyncio.wait_for(receive(reader, told, bool(body.get("stream"))), leave_after)
+    except asyncio.TimeoutError:
+        told["left"] = True
+    except (asyncio.IncompleteReadError, ConnectionError, ValueError) as broken:
+        told["error"] = repr(broken)
     finally:
         writer.close()
     told["ended"] = time.monotonic()
     return told
+
+
+def problem(told: dict) -> str | None:
+    """What is wrong with a reply that its client has waited for."""
+    if told["status"] != 200:
+        return f"status {told['status']}"
+    if told["error"]:
+        return f"error {told['error']}"
+    if not told["complete"]:
+        return "the stream ended without [DONE]"
+    if len(told["reasons"]) != told["answers"]:
+        return f"{len(told['reasons'])} of {told['answers']} answers have a reason for their end"
+    return None
 
 
 def body(of: int, words: int, tokens: int, **more) -> dict:
@@ -140,7 +176,8 @@ async def together(port: int, count: int, words: int, tokens: int, seed: int, **
     asked = [post(port, "/v1/completions", body(seed + n, words, tokens, **more)) for n in range(count)]
     answers = await asyncio.gather(*asked)
     seconds = max(answer["ended"] for answer in answers) - started
-    assert all(answer["status"] == 200 and answer["first"] for answer in answers), answers
+    for answer in answers:
+        assert problem(answer) is None and answer["first"], (problem(answer), answer)
     written = sum((answer["usage"] or {}).get("completion_tokens") or answer["chunks"] for answer in answers)
     firsts = [answer["first"] - answer["started"] for answer in answers]
     return {"tokens_per_s": written / seconds, "seconds": seconds, "written": written, "firsts": firsts}
@@ -190,7 +227,7 @@ async def prefix(args) -> None:
                 started = time.monotonic()
                 bodies = [{"prompt": f"{shared} question {n}: {text(n, 8)}", "max_tokens": 4, "temperature": 0, "stream": True} for n in range(64)]
                 answers = await asyncio.gather(*(post(server.port, "/v1/completions", one) for one in bodies))
-                assert all(answer["status"] == 200 for answer in answers)
+                assert not any(map(problem, answers)), [problem(answer) for answer in answers]
                 found.setdefault(name, []).append(time.monotonic() - started)
                 texts = [answer["text"] for answer in answers]
                 assert found.setdefault("texts", texts) == texts, "the cache changes no token"
@@ -202,14 +239,60 @@ async def prefix(args) -> None:
           f" {medians['without'] / medians['with the cache']:.2f}x")
 
 
-def metric(page: str, name: str) -> float:
-    return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if line.startswith((f"nexa_{name}{{", f"nexa_{name} ")))
+def metric(page: str, name: str, label: str = "") -> float:
+    lines = [line for line in page.splitlines() if line.startswith((f"nexa_{name}{{", f"nexa_{name} ")) and label in line]
+    assert lines, f"no metric {name} {label}"
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+GAUGES = ["num_requests_running", "num_requests_waiting", "kv_cache_usage_perc"]
+REASONS = ["stop", "length", "abort", "error"]
+
+
+def counters(page: str) -> dict[str, float]:
+    """What the server says that it has done."""
+    found = {reason: metric(page, "request_success_total", f'finished_reason="{reason}"') for reason in REASONS}
+    return found | {name: metric(page, name) for name in ["prompt_tokens_total", "generation_tokens_total"]}
+
+
+def expected(answers: list[dict]) -> dict[str, float]:
+    """What it must say after these replies alone. Every answer of a request reads its prompt."""
+    found = dict.fromkeys([*REASONS, "prompt_tokens_total", "generation_tokens_total"], 0)
+    for told in answers:
+        for reason in told["reasons"]:
+            found[reason] += 1
+        found["prompt_tokens_total"] += told["answers"] * told["usage"]["prompt_tokens"]
+        found["generation_tokens_total"] += told["usage"]["completion_tokens"]
+    return found
+
+
+async def idle(port: int) -> str:
+    """The metrics, once nothing runs, waits or holds memory."""
+    until = time.monotonic() + 10
+    while True:
+        status, page = await get(port, "/metrics")
+        assert status == 200, status
+        gauges = {name: metric(page, name) for name in GAUGES}
+        if not any(gauges.values()):
+            return page
+        assert time.monotonic() < until, f"the gauges do not return to 0: {gauges}"
+        await asyncio.sleep(0.1)
+
+
+def mixed(draw: random.Random, number: int) -> dict:
+    """A request of any kind."""
+    words, tokens = draw.choice([4, 40, 300]), draw.choice([1, 8, 64])
+    more = draw.choice([{}, {"temperature": 0.8, "seed": number}, {"n": 2}, {"logprobs": 2}, {"guided_regex": "[a-z ]{1,40}"}])
+    one = body(draw.randrange(40), words, tokens, **more)
+    if draw.random() < 0.2:
+        return one | {"stream": False}
+    return one | {"stream_options": {"include_usage": True}}
 
 
 async def soak(args) -> None:
     draw = random.Random(1)
-    sent = left = refused = finished = 0
-    resident = []
+    answered, gone, refused = [], [], 0
+    resident, problems = [], []
     with tempfile.TemporaryDirectory() as folder:
         # Little memory for keys and values, so that what it takes is taken early.
         server = ours(args, folder, ["--max-queued", "16", "--kv-cache", "256MiB"])
@@ -219,22 +302,21 @@ async def soak(args) -> None:
             warm = time.monotonic() + min(60.0, 12 * args.minutes)
 
             async def client(number: int) -> None:
-                nonlocal sent, left, refused, finished
+                nonlocal refused
                 while time.monotonic() < until:
-                    words, tokens = draw.choice([4, 40, 300]), draw.choice([1, 8, 64])
-                    more = draw.choice([{}, {"temperature": 0.8, "seed": number}, {"n": 2}, {"logprobs": 2}, {"guided_regex": "[a-z ]{1,40}"}])
                     leave = draw.choice([None, None, None, 0.05, 0.5])
-                    one = body(draw.randrange(40), words, tokens, **more)
-                    if draw.random() < 0.2:
-                        one["stream"] = False
-                    told = await post(server.port, "/v1/completions", one, leave)
-                    sent += 1
-                    left += told["left"]
-                    refused += told["status"] == 429
-                    finished += told["status"] == 200 and not told["left"]
-                    assert told["status"] in (0, 200, 429), told
-                    if told["status"] == 429:
+                    told = await post(server.port, "/v1/completions", mixed(draw, number), leave)
+                    # Of the text nothing is needed further on.
+                    told["text"] = ""
+                    if told["left"]:
+                        gone.append(told)
+                    elif told["status"] == 429:
+                        refused += 1
+                        gone.append(told)
                         await asyncio.sleep(0.2)
+                    else:
+                        problems.extend(filter(None, [problem(told)]))
+                        answered.append(told)
 
             async def watch() -> None:
                 while time.monotonic() < until:
@@ -243,21 +325,31 @@ async def soak(args) -> None:
                         resident.append(server.resident_bytes())
 
             await asyncio.gather(watch(), *(client(number) for number in range(12)))
-            patience = time.monotonic() + 10
-            while time.monotonic() < patience:
-                _, page = await get(server.port, "/metrics")
-                if metric(page, "num_requests_running") + metric(page, "num_requests_waiting") == 0:
-                    break
-                await asyncio.sleep(0.1)
-            gauges = {name: metric(page, name) for name in ["num_requests_running", "num_requests_waiting"]}
-            assert not any(gauges.values()), gauges
-            last = await together(server.port, 1, 8, 8, 5)
-            assert last["written"] > 0
+            assert not problems, f"{len(problems)} of {len(answered)} answers are wrong: {problems[:5]}"
+            before = counters(await idle(server.port))
+            # Whoever left may have been answered first; a part of what was refused may have been begun.
+            least, most = expected(answered), sum(told["answers"] for told in gone)
+            for name in ["stop", "length", "prompt_tokens_total", "generation_tokens_total"]:
+                assert before[name] >= least[name], (name, before, least)
+            total = sum(before[reason] for reason in REASONS)
+            sent = sum(told["answers"] for told in answered)
+            assert before["error"] == 0 and sent <= total <= sent + most, (before, sent, most)
+
+            # Nobody leaves now, so that all counts are known.
+            last = [await post(server.port, "/v1/completions", mixed(draw, number)) for number in range(12)]
+            last += await asyncio.gather(*(post(server.port, "/v1/completions", mixed(draw, number)) for number in range(12)))
+            assert not any(map(problem, last)), [problem(told) for told in last]
+            after = counters(await idle(server.port))
+            counted = {name: after[name] - before[name] for name in after}
+            assert counted == expected(last), (counted, expected(last))
         finally:
             code = server.stop()
-    early, late = statistics.median(resident[: len(resident) // 3]), statistics.median(resident[-len(resident) // 3 :])
-    print(f"{args.minutes:g} minutes: {sent} requests, {finished} answered, {left} left by their clients, {refused} refused as the queue was full, 0 errors;"
-          f" resident {early / 1e6:.0f} MB after warming up, {late / 1e6:.0f} MB at the end ({late / early - 1:+.1%}); gauges at 0; exit code {code}")
+    third = max(1, len(resident) // 3)
+    early, late = statistics.median(resident[:third]), statistics.median(resident[-third:])
+    left = sum(told["left"] for told in gone)
+    print(f"{args.minutes:g} minutes: {len(answered) + len(gone)} requests, {len(answered)} answered, {left} left by their clients, {refused} refused as the queue"
+          f" was full, {len(problems)} errors; resident {early / 1e6:.0f} MB after warming up, {late / 1e6:.0f} MB at the end ({late / early - 1:+.1%});"
+          f" gauges at 0, counters as the load; exit code {code}")
     assert code == 0 and late < 1.05 * early, "memory grows"
 
 

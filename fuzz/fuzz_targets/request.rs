@@ -5,8 +5,16 @@
 use libfuzzer_sys::fuzz_target;
 use nexa_serve::api::parse_body;
 
-const PATHS: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/infer", "/tokenize", "/detokenize"];
+const PATHS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/infer",
+    "/tokenize",
+    "/detokenize",
+    "/v1/load_lora_adapter",
+    "/v1/unload_lora_adapter",
+];
 
 fuzz_target!(|body: &[u8]| {
     for path in PATHS {

@@ -1,19 +1,23 @@
 //! Accepts connections, and does not let slow ones stay.
 //!
-//! This is what `axum::serve` does, with a limit on the time in which a client says what it wants: a client that sends its
-//! header byte by byte, or nothing at all, would otherwise hold its connection for ever.
+//! This is what `axum::serve` does, with a limit on the time in which a client says what it wants, and on the time in which it
+//! reads nothing of what it is sent: a client that sends its header byte by byte, or nothing at all, or that never reads its
+//! answer, would otherwise hold its connection for ever, and the answer with it.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 /// How long accepting rests where the system has no room for another connection.
 const REST: Duration = Duration::from_secs(1);
@@ -25,6 +29,8 @@ pub(crate) struct Connections {
     pub(crate) router: Router,
     /// How long a client may take to send the header of a request, or to begin another.
     pub(crate) header_timeout: Duration,
+    /// How long a client may leave unread what it is sent.
+    pub(crate) write_timeout: Duration,
     /// True, or closed, once no more should be accepted and those that are open should end after their reply.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -57,6 +63,7 @@ impl Connections {
     async fn answer(mut self, stream: TcpStream) {
         // Every piece of a stream is worth a packet of its own.
         let _ = stream.set_nodelay(true);
+        let stream = Patient { stream, patience: self.write_timeout, stalled: None };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
@@ -67,6 +74,73 @@ impl Connections {
             _ = self.closing.wait_for(|closing| *closing) => connection.as_mut().graceful_shutdown(),
         }
         log(connection.await);
+    }
+}
+
+/// A connection that fails once nothing could be written to it for some time.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// Runs out while there is something to write, but no room for it.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    /// What comes of a try to write.
+    fn tried(
+        &mut self,
+        context: &mut Context<'_>,
+        tried: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if tried.is_ready() {
+            self.stalled = None;
+            return tried;
+        }
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let tried = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.tried(context, tried)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let tried = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.tried(context, tried)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

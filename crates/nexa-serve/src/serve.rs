@@ -36,10 +36,12 @@ pub struct ServerConfig {
     pub api_keys: Vec<Secret>,
     /// How long running requests may take to end once the server is asked to stop.
     pub drain_timeout: Duration,
-    /// How long a request may take; one that takes longer is cancelled.
+    /// How long a request may take; one that takes longer is cancelled, whether or not its client reads what it is sent.
     pub request_timeout: Option<Duration>,
     /// How long a client may take to send the header of a request, and then its body.
     pub read_timeout: Duration,
+    /// How long a client may leave unread what it is sent; then its connection is closed, and its requests are cancelled.
+    pub write_timeout: Duration,
     /// How long a stream may be silent before a comment keeps proxies from closing it.
     pub keep_alive: Duration,
     /// Further names of the model.
@@ -63,6 +65,8 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(30),
             request_timeout: None,
             read_timeout: Duration::from_secs(30),
+            // As nginx has it (`send_timeout`).
+            write_timeout: Duration::from_secs(60),
             keep_alive: Duration::from_secs(10),
             aliases: Vec::new(),
             lora_folder: None,
@@ -130,7 +134,12 @@ impl Listening {
     pub(crate) async fn begin(config: &ServerConfig, router: Router) -> Result<Self, Error> {
         let (listener, address) = bind(config).await?;
         let (close, closing) = watch::channel(false);
-        let connections = Connections { router, header_timeout: config.read_timeout, closing };
+        let connections = Connections {
+            router,
+            header_timeout: config.read_timeout,
+            write_timeout: config.write_timeout,
+            closing,
+        };
         Ok(Self { address, close, server: tokio::spawn(connections.serve(listener)) })
     }
 

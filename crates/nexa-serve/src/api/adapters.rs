@@ -39,8 +39,14 @@ impl Adapters {
         self.lock().iter().map(|(name, adapter)| (name.clone(), adapter.generation)).collect()
     }
 
+    /// Puts an adapter in the place of an earlier loading. Of two loadings at the same time the later one stays, whichever
+    /// is done first.
     fn put(&self, name: &str, adapter: Adapter) {
-        self.lock().insert(name.to_owned(), adapter);
+        let mut loaded = self.lock();
+        let is_newest = loaded.get(name).is_none_or(|found| found.generation < adapter.generation);
+        if is_newest {
+            loaded.insert(name.to_owned(), adapter);
+        }
     }
 
     /// Takes an adapter away, where it is of the generation that is expected.
@@ -121,4 +127,24 @@ pub(super) fn take_unload(mut fields: Fields) -> Result<(String, Option<u64>), A
 fn take_name(fields: &mut Fields) -> Result<String, ApiError> {
     let name = fields.string("lora_name")?.filter(|name| !name.is_empty());
     name.ok_or_else(|| ApiError::bad_param("lora_name", "`lora_name` is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_loading_that_is_late_does_not_replace_a_later_one() {
+        let adapter = |generation| Adapter { generation, weights: Arc::new(()) };
+        let adapters = Adapters::default();
+        let check = |generation, expected: u64| {
+            adapters.put("tuned", adapter(generation));
+            assert_eq!(adapters.list(), [("tuned".to_owned(), expected)]);
+        };
+        check(2, 2);
+        check(1, 2);
+        check(3, 3);
+    }
 }

@@ -7,14 +7,16 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future;
 use nexa_core::lm::Sampling;
 
+use super::deadline::Deadline;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::messages::{Conversation, take_messages};
 use super::reply::{Form, Reply};
 use super::sampling::{
-    Defaults, Delivery, take_count, take_delivery, take_logprobs, take_prompt_logprobs, take_sampling,
+    Defaults, Delivery, check_logit_bias, take_count, take_delivery, take_logprobs, take_prompt_logprobs,
+    take_sampling,
 };
-use super::state::{Deadline, Model, Named, Served};
+use super::state::{Model, Named, Served};
 use super::stream;
 use super::tools::{Tools, take_tools};
 use crate::{Answer, Engine, Prompt};
@@ -37,13 +39,14 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Respo
     let mut reply = Reply::new(Form::Chat, &target, &served);
     reply.prompt_top = sampling.prompt_logprobs;
     if let Some(tools) = &tools {
-        let syntax =
-            served.engine.tokenizer().tool_syntax().ok_or_else(|| {
-                ApiError::bad_param("tools", "the chat template of this model knows no tools")
-            })?;
-        reply.tools = Some(syntax);
-        sampling.form = sampling.form.or_else(|| tools.form(syntax));
+        let syntax = served.engine.tokenizer().tool_syntax().ok_or_else(ApiError::no_tools)?;
+        // A call that is demanded comes before another form of the answer; where none is, that form leaves no room for one.
+        if tools.demand_a_call() || sampling.form.is_none() {
+            sampling.form = tools.form(syntax)?;
+            reply.tools = Some(syntax);
+        }
     }
+    check_logit_bias(&sampling, &served)?;
     reply.per_prompt = count;
     let prompts = vec![conversation.prompt(tools.map(|tools| tools.shown))];
     let engine = target.engine;

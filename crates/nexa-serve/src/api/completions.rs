@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::chat::{Order, answer};
 use super::error::ApiError;
 use super::fields::{Fields, token_ids, wrong_type};
+use super::logprobs;
 use super::reply::{Echo, Form, Reply};
 use super::sampling::{
-    Defaults, Delivery, MAX_ANSWERS, take_count, take_delivery, take_logprobs, take_prompt_logprobs,
-    take_sampling,
+    Defaults, Delivery, MAX_ANSWERS, check_logit_bias, take_count, take_delivery, take_logprobs,
+    take_prompt_logprobs, take_sampling,
 };
 use super::state::{Model, Named, Served};
 use crate::Prompt;
@@ -34,6 +35,7 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Respo
     let deadline = served.deadline();
     let Request { model, mut prompts, mut sampling, count, delivery, echo, echo_only } = take(fields)?;
     let target = served.target(model)?;
+    check_logit_bias(&sampling, &served)?;
     let mut reply = Reply::new(Form::Completion, &target, &served);
     reply.prompt_top = sampling.prompt_logprobs;
     reply.per_prompt = count;
@@ -113,11 +115,15 @@ async fn read(
 ) -> Result<Echo, ApiError> {
     let read = move |served: &Served| {
         let token_ids = served.engine.encode(&prompt)?;
-        let text = match prompt {
-            Prompt::Text(text) => text,
-            _ => text_of(&token_ids, served.engine.tokenizer().as_ref()),
+        let tokenizer = served.engine.tokenizer().as_ref();
+        let (text, offsets) = match prompt {
+            Prompt::Text(text) => {
+                let offsets = logprobs::offsets_in(&text, &token_ids, tokenizer);
+                (text, offsets)
+            }
+            _ => (text_of(&token_ids, tokenizer), logprobs::offsets_of(&token_ids, tokenizer)),
         };
-        Ok(Echo { text, token_ids, top, is_all })
+        Ok(Echo { text, token_ids, offsets, top, is_all })
     };
     served.blocking(read).await.map_err(|error| ApiError::from_engine(error, "prompt"))
 }

@@ -72,6 +72,19 @@ impl ApiError {
             .with_param("model")
     }
 
+    /// An adapter that is asked for what the model computes without any.
+    pub(super) fn adapter_unused(name: &str, model: &str) -> Self {
+        let message = format!(
+            "`{name}` is an adapter, and embeddings are those of the model without any: ask `{model}`"
+        );
+        Self::bad_param("model", message)
+    }
+
+    /// A model that is offered tools, but whose chat template has no place for them.
+    pub(super) fn no_tools() -> Self {
+        Self::bad_param("tools", "the chat template of this model knows no tools")
+    }
+
     /// A server whose adapters are chosen where it is started.
     pub(super) fn no_adapter_folder() -> Self {
         let message =
@@ -206,7 +219,7 @@ impl ApiError {
             }
             lm::Error::Tokenizer(_) => Self::bad_param(prompt_param, message),
             lm::Error::Invalid(_) => Self::invalid(message),
-            lm::Error::Failed { .. } => {
+            lm::Error::Failed { .. } | lm::Error::Calls(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "model_failed", message)
             }
             lm::Error::Interrupted => {

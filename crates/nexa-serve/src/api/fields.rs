@@ -76,6 +76,30 @@ impl Fields {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Takes an object of further parameters, and puts them beside the others. Those that are `kept_out` are not for it, and
+    /// none may be given twice.
+    pub(super) fn spread(&mut self, name: &str, kept_out: &[&str]) -> Result<(), ApiError> {
+        let further = match self.value(name) {
+            None => return Ok(()),
+            Some(Value::Object(map)) => map,
+            Some(other) => return Err(wrong_type(name, "an object", &other)),
+        };
+        for (key, value) in further {
+            let place = format!("{name}.{key}");
+            if key == name || kept_out.contains(&key.as_str()) {
+                return Err(ApiError::unknown(place));
+            }
+            if self.has(&key) && !value.is_null() {
+                let message = format!("`{key}` is given twice: in `{name}` and beside it");
+                return Err(ApiError::bad_param(place, message));
+            }
+            if !value.is_null() {
+                self.0.insert(key, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a parameter that is 0, and tells whether it was.
     pub(super) fn take_zero(&mut self, name: &str) -> bool {
         let is_zero = self.0.get(name).and_then(Value::as_u64) == Some(0);

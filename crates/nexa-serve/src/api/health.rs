@@ -23,12 +23,16 @@ enum Status {
 }
 
 impl Status {
-    fn of(door: &Door) -> Self {
+    /// What is the case now. An engine in another process is asked each time, for it may hang without ending.
+    async fn of(door: &Door) -> Self {
         match door.model().map(|served| served.engine.phase()) {
             Some(Phase::Stopped) => Self::Stopped,
             _ if door.is_closing() => Self::Draining,
-            None if door.upstream().is_some() => Self::Ok,
-            None => Self::Loading,
+            None => match door.upstream() {
+                None => Self::Loading,
+                Some(upstream) if upstream.is_healthy().await => Self::Ok,
+                Some(_) => Self::Stopped,
+            },
             Some(Phase::Loading) => Self::Warming,
             Some(Phase::Ready) => Self::Ok,
             Some(Phase::Draining) => Self::Draining,
@@ -48,13 +52,13 @@ impl Status {
 
 /// `GET /health`: 200 while there is a model that answers what it was given; 503 while it is loaded and once it has stopped.
 pub(super) async fn health(State(door): State<Arc<Door>>) -> Response {
-    let status = Status::of(&door);
+    let status = Status::of(&door).await;
     reply(&door, status, matches!(status, Status::Warming | Status::Ok | Status::Draining))
 }
 
 /// `GET /ready`: 200 only while new requests are answered at once, so that load balancers send none in vain.
 pub(super) async fn ready(State(door): State<Arc<Door>>) -> Response {
-    let status = Status::of(&door);
+    let status = Status::of(&door).await;
     reply(&door, status, status == Status::Ok)
 }
 

@@ -30,10 +30,14 @@ impl Conversation {
         &self.messages
     }
 
+    /// Whether tools were called in it.
+    pub(super) fn calls_tools(&self) -> bool {
+        self.more.iter().any(|more| more.contains_key("tool_calls"))
+    }
+
     /// The prompt, with the tools that the model may call.
     pub(super) fn prompt(self, tools: Option<Value>) -> Prompt {
-        let calls_tools = |more: &Map<String, Value>| more.contains_key("tool_calls");
-        if tools.is_none() && !self.more.iter().any(calls_tools) {
+        if tools.is_none() && !self.calls_tools() {
             return Prompt::Messages(self.messages);
         }
         let message = |(message, more): (ChatMessage, Map<String, Value>)| {
@@ -122,17 +126,17 @@ fn tool_calls(param: &str, role: Role, calls: Value) -> Result<Value, ApiError> 
     calls.into_iter().enumerate().map(call).collect()
 }
 
-/// A text, or parts that are all texts.
+/// A text, or parts that are all texts, which are put on lines of their own as vLLM and llama.cpp do.
 fn content(param: &str, value: Option<Value>) -> Result<String, ApiError> {
     match value {
         Some(Value::String(text)) => Ok(text),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .map(|part| match (part.get("type").and_then(Value::as_str), part.get("text")) {
-                (Some("text"), Some(Value::String(text))) => Ok(text.as_str()),
+        Some(Value::Array(parts)) => {
+            let text = |part: &Value| match (part.get("type").and_then(Value::as_str), part.get("text")) {
+                (Some("text"), Some(Value::String(text))) => Ok(text.clone()),
                 _ => Err(ApiError::bad_param(param, format!("`{param}` holds a part that is not text"))),
-            })
-            .collect(),
+            };
+            Ok(parts.iter().map(text).collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
         Some(other) => Err(wrong_type(param, "a string or an array of text parts", &other)),
         None => Err(ApiError::bad_param(param, format!("`{param}` is missing"))),
     }

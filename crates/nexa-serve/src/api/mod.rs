@@ -25,6 +25,7 @@ mod adapters;
 mod chat;
 mod completions;
 pub(crate) mod cors;
+mod deadline;
 mod embeddings;
 mod error;
 mod fields;

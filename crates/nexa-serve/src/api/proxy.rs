@@ -7,28 +7,30 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Response, Uri, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::deadline::Deadline;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::health;
-use super::state::{Deadline, Door};
+use super::state::Door;
 use crate::vllm::Upstream;
 use crate::{About, Error};
 
 /// What is passed on of the head of an answer.
 const PASSED_BACK: [header::HeaderName; 2] = [header::CONTENT_TYPE, header::RETRY_AFTER];
-/// The longest page of metrics.
-const MAX_METRICS_BYTES: usize = 16 << 20;
+/// The longest answer that is read whole: a page of metrics, a list of models.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+/// What an answer is that is sent as it is written.
+const EVENTS: &str = "text/event-stream";
 
-/// Every route, by its path as OpenAPI writes it.
+/// Every route, by its path as the router reads it.
 pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<Door>>)> {
     vec![
         ("/v1/chat/completions", post(pass)),
@@ -37,6 +39,8 @@ pub(super) fn routes() -> Vec<(&'static str, MethodRouter<Arc<Door>>)> {
         ("/tokenize", post(pass)),
         ("/detokenize", post(pass)),
         ("/v1/models", get(fetch)),
+        // The names of models may hold slashes.
+        ("/v1/models/{*id}", get(retrieve)),
         ("/v1/model/info", get(info)),
         ("/model/info", get(info)),
         ("/health", get(health::health)),
@@ -86,32 +90,22 @@ async fn pass(
     }
     // Buffering proxies would hold the text back.
     headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
-    let passing = Passing { body: body.into_data_stream(), deadline, _permit: permit };
-    Ok((head.status, headers, Body::from_stream(passing.pieces())).into_response())
-}
-
-/// An answer on its way through. It counts as under way until it has ended or nobody reads it any more.
-struct Passing<S> {
-    body: S,
-    deadline: Deadline,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl<S: Stream<Item = Result<Bytes, axum::Error>> + Unpin + Send> Passing<S> {
-    /// The pieces of the answer; at the deadline the error that ends a stream.
-    fn pieces(self) -> impl Stream<Item = Result<Bytes, axum::Error>> {
-        let late = Box::pin(self.deadline.passed());
-        stream::unfold(Some((self, late)), async |state| {
-            let (mut passing, mut late) = state?;
-            tokio::select! {
-                piece = passing.body.next() => Some((piece?, Some((passing, late)))),
-                error = &mut late => {
-                    let event = format!("data: {}\n\n", error.body());
-                    Some((Ok(event.into()), None))
-                }
-            }
-        })
-    }
+    let is_stream = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes()));
+    // It counts as under way until it has come or nobody waits for it any more.
+    let pieces = stream::unfold((body.into_data_stream(), permit), |(mut body, permit)| async move {
+        let piece = body.next().await?;
+        Some((piece, (body, permit)))
+    });
+    let pieces = deadline.end(pieces).map(move |piece| match piece {
+        Ok(piece) => piece,
+        Err(late) if is_stream => Ok(Bytes::from(format!("data: {}\n\n", late.body()))),
+        // Whatever stood behind the half of an answer would be taken for a part of it: the connection ends instead.
+        Err(late) => Err(axum::Error::new(late.body().to_string())),
+    });
+    Ok((head.status, headers, Body::from_stream(pieces)).into_response())
 }
 
 /// Passes on what is asked of vLLM itself.
@@ -120,6 +114,28 @@ async fn fetch(Behind { upstream, deadline }: Behind, uri: Uri) -> Result<Respon
         async { upstream.send(Method::GET, uri.path(), Vec::new()).await.map_err(ApiError::unreachable) };
     let (head, body) = deadline.bound(sent).await?.into_parts();
     Ok((head.status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// `GET /v1/models/{id}`, out of the list, for vLLM tells of its models only together.
+async fn retrieve(
+    Behind { upstream, deadline }: Behind,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let read = async {
+        let answer =
+            upstream.send(Method::GET, "/v1/models", Vec::new()).await.map_err(ApiError::unreachable)?;
+        read_whole(answer).await
+    };
+    let list: Value = serde_json::from_slice(&deadline.bound(read).await?)
+        .map_err(|error| ApiError::unreachable(format!("its list of models is not valid JSON: {error}")))?;
+    let found =
+        list["data"].as_array().and_then(|models| models.iter().find(|model| model["id"] == id.as_str()));
+    found.cloned().map(Json).ok_or_else(|| ApiError::no_model(&id))
+}
+
+/// The body of an answer.
+async fn read_whole(answer: Response<Body>) -> Result<Bytes, ApiError> {
+    to_bytes(answer.into_body(), MAX_PAGE_BYTES).await.map_err(|e| ApiError::unreachable(e.to_string()))
 }
 
 /// `GET /v1/model/info`: what the lab knows, which vLLM does not.
@@ -142,9 +158,7 @@ async fn metrics(Behind { upstream, deadline }: Behind) -> Result<impl IntoRespo
     let read = async {
         let answer =
             upstream.send(Method::GET, "/metrics", Vec::new()).await.map_err(ApiError::unreachable)?;
-        to_bytes(answer.into_body(), MAX_METRICS_BYTES)
-            .await
-            .map_err(|e| ApiError::unreachable(e.to_string()))
+        read_whole(answer).await
     };
     let page = deadline.bound(read).await?;
     let page = String::from_utf8_lossy(&page).replace("vllm:", "nexa_");

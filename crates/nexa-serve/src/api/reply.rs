@@ -6,7 +6,7 @@ use std::time::Duration;
 use nexa_core::lm::{FinishReason, Tokenizer, ToolSyntax};
 use serde_json::{Value, json};
 
-use super::logprobs::{self, Place};
+use super::logprobs::{self, Ruler};
 use super::state::{Served, Target, unix_seconds};
 use super::tools::{Calls, Told};
 use crate::{Completion, TokenLogprob, Usage};
@@ -22,6 +22,8 @@ pub(super) enum Form {
 pub(super) struct Echo {
     pub(super) text: String,
     pub(super) token_ids: Vec<u32>,
+    /// Characters of the text before each token.
+    pub(super) offsets: Vec<usize>,
     /// How many of the most probable tokens are told in each place, where any are.
     pub(super) top: Option<usize>,
     /// Whether nothing follows.
@@ -97,7 +99,7 @@ impl Reply {
                     json!({
                         "index": index,
                         "message": message,
-                        "logprobs": self.logprobs(&completion.logprobs, 0),
+                        "logprobs": self.own_logprobs(index, completion),
                         "finish_reason": with_calls(reason, has_calls),
                     })
                 }
@@ -157,13 +159,12 @@ impl Reply {
 
     /// The text and the probabilities of a completion, after those of the prompt where it is echoed.
     fn echoed(&self, index: usize, completion: &Completion) -> (String, Value) {
-        let Some(echo) = self.echo(index) else {
-            return (completion.text.clone(), self.logprobs(&completion.logprobs, 0));
-        };
+        let own = self.own_logprobs(index, completion);
+        let Some(echo) = self.echo(index) else { return (completion.text.clone(), own) };
         let answer = if echo.is_all { "" } else { &completion.text };
         let mut logprobs = self.echo_logprobs(echo, &completion.prompt_logprobs);
         if !echo.is_all
-            && let Value::Object(more) = self.logprobs(&completion.logprobs, echo.text.chars().count())
+            && let Value::Object(more) = own
             && let Value::Object(before) = &mut logprobs
         {
             for (list, more) in before.values_mut().zip(more.into_iter().map(|(_, list)| list)) {
@@ -178,8 +179,7 @@ impl Reply {
     /// The probabilities of an echoed prompt; null where none were asked for.
     fn echo_logprobs(&self, echo: &Echo, tokens: &[TokenLogprob]) -> Value {
         let Some(top) = echo.top else { return Value::Null };
-        let place = Place { tokenizer: self.tokenizer.as_ref(), offset: 0 };
-        logprobs::of_completion(echo.token_ids.first().copied(), tokens, top, place)
+        logprobs::of_echo(echo, tokens, top, self.tokenizer.as_ref())
     }
 
     /// The prompt that stands before an answer, where one does.
@@ -192,9 +192,9 @@ impl Reply {
         self.echoes.first().is_some_and(|echo| echo.is_all)
     }
 
-    /// Characters that stand before an answer.
-    pub(super) fn offset(&self, index: usize) -> usize {
-        self.echo(index).map_or(0, |echo| echo.text.chars().count())
+    /// What measures where the tokens of an answer stand: after the echoed prompt, where one is.
+    pub(super) fn ruler(&self, index: usize) -> Ruler {
+        Ruler::after(self.echo(index).map_or(0, |echo| echo.text.chars().count()))
     }
 
     fn reason(&self, reason: FinishReason) -> FinishReason {
@@ -220,9 +220,15 @@ impl Reply {
         Some(self.text_chunk(index, &echo.text, self.echo_logprobs(echo, logprobs), None))
     }
 
-    /// A chunk with more text of an answer, which stands `offset` characters after its beginning.
-    pub(super) fn delta(&self, index: usize, text: &str, logprobs: &[TokenLogprob], offset: usize) -> Value {
-        let logprobs = self.logprobs(logprobs, offset);
+    /// A chunk with more text of an answer, whose tokens the ruler goes along.
+    pub(super) fn delta(
+        &self,
+        index: usize,
+        text: &str,
+        logprobs: &[TokenLogprob],
+        ruler: &mut Ruler,
+    ) -> Value {
+        let logprobs = self.logprobs(logprobs, text, ruler);
         match self.form {
             Form::Chat => self.chat_chunk(index, json!({"content": text}), logprobs, None),
             Form::Completion => self.text_chunk(index, text, logprobs, None),
@@ -231,7 +237,8 @@ impl Reply {
 
     /// A chunk with a call of a tool.
     pub(super) fn call(&self, index: usize, call: Value, logprobs: &[TokenLogprob]) -> Value {
-        self.chat_chunk(index, json!({"tool_calls": [call]}), self.logprobs(logprobs, 0), None)
+        let logprobs = self.logprobs(logprobs, "", &mut self.ruler(index));
+        self.chat_chunk(index, json!({"tool_calls": [call]}), logprobs, None)
     }
 
     /// The chunk that says why an answer ends.
@@ -243,15 +250,17 @@ impl Reply {
         }
     }
 
+    /// The probabilities of a whole answer.
+    fn own_logprobs(&self, index: usize, completion: &Completion) -> Value {
+        self.logprobs(&completion.logprobs, &completion.text, &mut self.ruler(index))
+    }
+
     /// Probabilities in the words of the form; null where none were asked for.
-    fn logprobs(&self, tokens: &[TokenLogprob], offset: usize) -> Value {
+    fn logprobs(&self, tokens: &[TokenLogprob], text: &str, ruler: &mut Ruler) -> Value {
         match self.form {
             _ if tokens.is_empty() => Value::Null,
             Form::Chat => logprobs::of_chat(tokens, self.tokenizer.as_ref()),
-            Form::Completion => {
-                let place = Place { tokenizer: self.tokenizer.as_ref(), offset };
-                logprobs::of_completion(None, tokens, usize::MAX, place)
-            }
+            Form::Completion => logprobs::of_completion(tokens, text, ruler, self.tokenizer.as_ref()),
         }
     }
 

@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::form::take_form;
 use super::logprobs;
+use super::state::Served;
 
 /// Stop strings that one request may have.
 const MAX_STOPS: usize = 16;
@@ -109,6 +110,18 @@ fn take_logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f32>, ApiError> 
             Ok((id, bias as f32))
         })
         .collect()
+}
+
+/// Refuses `logit_bias` for ids that the model has no token for.
+pub(super) fn check_logit_bias(sampling: &Sampling, served: &Served) -> Result<(), ApiError> {
+    let vocabulary = served.engine.tokenizer().vocab_size();
+    match sampling.logit_bias.keys().find(|&&id| id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => {
+            let message = format!("`logit_bias` holds {id}, but the vocabulary has {vocabulary} tokens");
+            Err(ApiError::bad_param("logit_bias", message))
+        }
+    }
 }
 
 /// Takes `max_tokens` or its newer name.

@@ -11,10 +11,10 @@ use axum::http::request::Parts;
 use nexa_core::guard::Guard;
 use nexa_core::hosts::AllowedHosts;
 use nexa_core::lm::Sampling;
-use tokio::time::Instant;
 
 use super::adapters::{self, Adapters};
 use super::cors::Origin;
+use super::deadline::Deadline;
 use super::error::ApiError;
 use super::fields::Fields;
 use super::guard;
@@ -124,7 +124,7 @@ struct Times {
 
 impl Times {
     fn deadline(self) -> Deadline {
-        Deadline(self.request.map(|timeout| (Instant::now() + timeout, timeout)))
+        Deadline::of(self.request)
     }
 }
 
@@ -211,6 +211,9 @@ impl Served {
         match named {
             None => Ok(self.names[0].clone()),
             Some(name) if self.names.contains(&name) => Ok(name),
+            Some(name) if self.adapters.get(&name).is_some() => {
+                Err(ApiError::adapter_unused(&name, &self.names[0]))
+            }
             Some(name) => Err(ApiError::no_model(&name)),
         }
     }
@@ -279,34 +282,6 @@ pub(super) struct Target {
     /// What bodies carry.
     pub(super) fingerprint: String,
     pub(super) engine: Engine,
-}
-
-/// When a request must have been answered, if ever.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    /// Waits for the deadline, for ever where there is none, and gives what the client is told then.
-    pub(super) async fn passed(self) -> ApiError {
-        match self.0 {
-            None => std::future::pending().await,
-            Some((at, timeout)) => {
-                tokio::time::sleep_until(at).await;
-                ApiError::timed_out(timeout)
-            }
-        }
-    }
-
-    /// Does some work, but only until the deadline. What is dropped then is cancelled.
-    pub(super) async fn bound<T>(
-        self,
-        work: impl Future<Output = Result<T, ApiError>>,
-    ) -> Result<T, ApiError> {
-        tokio::select! {
-            done = work => done,
-            late = self.passed() => Err(late),
-        }
-    }
 }
 
 /// Seconds since 1970.

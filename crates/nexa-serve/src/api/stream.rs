@@ -9,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde_json::Value;
 
+use super::deadline::Deadline;
 use super::error::ApiError;
+use super::logprobs::Ruler;
 use super::reply::Reply;
-use super::state::Deadline;
 use super::tools::{Calls, Told};
 use crate::{Answer, Event, TokenLogprob, Usage};
 
-/// Streams answers as they come, until the deadline. Dropping the response, as when the client goes away, drops the answers
-/// and so cancels them.
+/// Streams answers as they come, until the deadline, which holds though the client reads nothing. Dropping the response, as
+/// when the client goes away, drops the answers and so cancels them.
 pub(super) fn respond(
     reply: Reply,
     answers: Vec<Answer>,
@@ -26,15 +27,15 @@ pub(super) fn respond(
     let openings: Vec<String> = (0..answers.len())
         .filter_map(|index| Some(with_usage(reply.opening(index)?, include_usage).to_string()))
         .collect();
-    let characters = (0..answers.len()).map(|index| reply.offset(index)).collect();
+    let rulers = (0..answers.len()).map(|index| reply.ruler(index)).collect();
     let keep_alive = KeepAlive::new().interval(reply.keep_alive);
     let calls = answers.iter().map(|_| reply.tools.map(Calls::new)).collect();
     let held = vec![Vec::new(); answers.len()];
     let usages = vec![None; answers.len()];
-    let mut told = Telling { reply, include_usage, characters, calls, held, usages };
+    let mut told = Telling { reply, include_usage, rulers, calls, held, usages };
     let events =
         answers.into_iter().enumerate().map(|(index, answer)| answer.map(move |event| (index, event)));
-    let rest = until_failure(stream::select_all(events), deadline);
+    let rest = deadline.end(until_failure(stream::select_all(events)));
     let rest = rest.flat_map(move |happened| stream::iter(told.chunks(happened)));
     let events =
         stream::iter(openings).chain(rest).map(|data| Ok::<_, Infallible>(sse::Event::default().data(data)));
@@ -42,30 +43,13 @@ pub(super) fn respond(
     ([("x-accel-buffering", "no")], Sse::new(events).keep_alive(keep_alive)).into_response()
 }
 
-/// What happens in a stream.
-enum Happened {
-    /// Something in the answer of this index.
-    Event(usize, Event),
-    /// The deadline.
-    Late(ApiError),
-}
-
-/// The events of all answers up to the first failure, which may be that time is up. All answers end with it.
-fn until_failure(
-    events: impl Stream<Item = (usize, Event)> + Unpin,
-    deadline: Deadline,
-) -> impl Stream<Item = Happened> {
-    let late = Box::pin(deadline.passed());
-    stream::unfold(Some((events, late)), async |state| {
-        let (mut events, mut late) = state?;
-        tokio::select! {
-            event = events.next() => {
-                let (index, event) = event?;
-                let is_over = matches!(event, Event::Failed { .. });
-                Some((Happened::Event(index, event), (!is_over).then_some((events, late))))
-            }
-            error = &mut late => Some((Happened::Late(error), None)),
-        }
+/// The events of all answers up to the first failure, with which all answers end.
+fn until_failure(events: impl Stream<Item = (usize, Event)> + Unpin) -> impl Stream<Item = (usize, Event)> {
+    stream::unfold(Some(events), async |state| {
+        let mut events = state?;
+        let (index, event) = events.next().await?;
+        let is_over = matches!(event, Event::Failed { .. });
+        Some(((index, event), (!is_over).then_some(events)))
     })
 }
 
@@ -73,8 +57,8 @@ fn until_failure(
 struct Telling {
     reply: Reply,
     include_usage: bool,
-    /// Characters of each answer.
-    characters: Vec<usize>,
+    /// Where the next token of each answer stands in its text.
+    rulers: Vec<Ruler>,
     /// The calls of each answer, where tools are offered.
     calls: Vec<Option<Calls>>,
     /// Probabilities of each answer whose text may yet become a call.
@@ -84,11 +68,11 @@ struct Telling {
 }
 
 impl Telling {
-    /// What stands after `data:` for what has happened.
-    fn chunks(&mut self, happened: Happened) -> Vec<String> {
+    /// What stands after `data:` for an event of an answer, or for the deadline.
+    fn chunks(&mut self, happened: Result<(usize, Event), ApiError>) -> Vec<String> {
         let (index, event) = match happened {
-            Happened::Event(index, event) => (index, event),
-            Happened::Late(error) => return vec![error.body().to_string()],
+            Ok(happened) => happened,
+            Err(late) => return vec![late.body().to_string()],
         };
         match event {
             Event::Prompt { logprobs } => {
@@ -126,9 +110,8 @@ impl Telling {
 
     /// A chunk with more text of an answer.
     fn text(&mut self, index: usize, text: &str, logprobs: &[TokenLogprob]) -> String {
-        let offset = self.characters[index];
-        self.characters[index] += text.chars().count();
-        self.shown(self.reply.delta(index, text, logprobs, offset))
+        let chunk = self.reply.delta(index, text, logprobs, &mut self.rulers[index]);
+        self.shown(chunk)
     }
 
     /// Chunks with text and calls of an answer; the first has the probabilities that were held back.

@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::fields::{Fields, token_ids};
 use super::messages::{Conversation, take_messages};
 use super::state::{Model, Named, Served};
+use super::tools::take_tools;
 use crate::Error;
 
 /// A request of `/tokenize`, taken apart.
@@ -18,8 +19,16 @@ pub(super) struct Encode {
 
 /// What is to be encoded.
 enum Source {
-    Text { text: String, with_special: bool },
-    Chat { conversation: Conversation, opens_answer: bool },
+    Text {
+        text: String,
+        with_special: bool,
+    },
+    /// A conversation, and what the chat template is shown of the tools that the model may call.
+    Chat {
+        conversation: Conversation,
+        tools: Option<Value>,
+        opens_answer: bool,
+    },
 }
 
 /// Encodes a text, or a conversation with the chat template.
@@ -30,6 +39,11 @@ pub(super) async fn tokenize(Model(served): Model, fields: Fields) -> Result<Jso
         Source::Text { .. } => "prompt",
         Source::Chat { .. } => "messages",
     };
+    if let Source::Chat { tools: Some(_), .. } = &source
+        && served.engine.tokenizer().tool_syntax().is_none()
+    {
+        return Err(ApiError::no_tools());
+    }
     let encoded = served.blocking(move |served| encode(served, &source)).await;
     let tokens = encoded.map_err(|error| ApiError::from_engine(error, param))?;
     let tokenizer = served.engine.tokenizer();
@@ -82,10 +96,16 @@ pub(super) fn take_decode(mut fields: Fields) -> Result<(Option<String>, Vec<u32
 fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
     if fields.has("messages") {
         let conversation = take_messages(fields)?;
+        let tools = take_tools(fields)?.map(|tools| tools.shown);
         let opens_answer = fields.optional_flag("add_generation_prompt")?.unwrap_or(true);
+        if !opens_answer && (tools.is_some() || conversation.calls_tools()) {
+            let message = "a conversation with tools or calls of them is rendered only with the opening of an answer: leave \
+                           `add_generation_prompt` out, or set it to true";
+            return Err(ApiError::bad_param("add_generation_prompt", message));
+        }
         // The template writes the special tokens of a conversation.
         fields.flag("add_special_tokens")?;
-        return Ok(Source::Chat { conversation, opens_answer });
+        return Ok(Source::Chat { conversation, tools, opens_answer });
     }
     match fields.string("prompt")? {
         Some(text) => {
@@ -99,10 +119,10 @@ fn take_source(fields: &mut Fields) -> Result<Source, ApiError> {
 fn encode(served: &Served, source: &Source) -> Result<Vec<u32>, Error> {
     let tokenizer = served.engine.tokenizer();
     Ok(match source {
-        Source::Chat { conversation, opens_answer: true } => {
-            served.engine.encode(&conversation.clone().prompt(None))?
+        Source::Chat { conversation, tools, opens_answer: true } => {
+            served.engine.encode(&conversation.clone().prompt(tools.clone()))?
         }
-        Source::Chat { conversation, opens_answer: false } => {
+        Source::Chat { conversation, opens_answer: false, .. } => {
             tokenizer.encode_chat(conversation.messages())?.token_ids
         }
         Source::Text { text, with_special: true } => tokenizer.encode_text(text)?,

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::reply::random_hex;
-use crate::engine::{Piece, Tool, ToolStream, demanded};
+use crate::engine::{Piece, Tool, ToolStream, demanded, offered};
 
 /// Tools that one request may offer, as at OpenAI.
 const MAX_TOOLS: usize = 128;
+
+/// Characters of the id of a call for Mistral's chat templates, which refuse any other number.
+const MISTRAL_ID: usize = 9;
 
 /// What the model may call.
 pub(super) struct Tools {
@@ -30,13 +33,32 @@ enum Choice {
 }
 
 impl Tools {
-    /// The form that the answer must have, where it must be a call.
-    pub(super) fn form(&self, syntax: ToolSyntax) -> Option<AnswerForm> {
-        match self.choice {
-            Choice::Auto => None,
+    /// Whether the answer must be a call.
+    pub(super) fn demand_a_call(&self) -> bool {
+        !matches!(self.choice, Choice::Auto)
+    }
+
+    /// The form that the answer must have: that of a call where one is demanded, and of any text with calls where the model
+    /// decides and a tool is strict.
+    ///
+    /// # Errors
+    /// Fails where a tool is strict, but this way of writing calls has no mark that tells their beginning from text.
+    pub(super) fn form(&self, syntax: ToolSyntax) -> Result<Option<AnswerForm>, ApiError> {
+        Ok(match self.choice {
             Choice::Required => Some(demanded(syntax, &self.tools, self.parallel)),
             Choice::Named(index) => Some(demanded(syntax, &self.tools[index..=index], false)),
-        }
+            Choice::Auto => match self.tools.iter().position(|tool| tool.strict) {
+                None => None,
+                Some(_) if syntax == ToolSyntax::Tagged => Some(offered(&self.tools)),
+                Some(position) => {
+                    let message = format!(
+                        "`tools[{position}].function.strict` holds for this model only where a call is demanded: set \
+                         `tool_choice` to `required` or to a function, or leave `strict` out"
+                    );
+                    return Err(ApiError::bad_param("tools", message));
+                }
+            },
+        })
     }
 }
 
@@ -111,11 +133,17 @@ fn tool(position: usize, item: &Value) -> Result<Tool, ApiError> {
         Some(schema @ Value::Object(_)) => schema.clone(),
         Some(_) => return bad(format!("`{place}.function.parameters` is no JSON schema")),
     };
-    Ok(Tool { name: name.to_owned(), parameters })
+    let strict = match item.pointer("/function/strict") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(strict)) => *strict,
+        Some(_) => return bad(format!("`{place}.function.strict` must be true or false")),
+    };
+    Ok(Tool { name: name.to_owned(), parameters, strict })
 }
 
 /// The text and the calls of one answer, as they are written.
 pub(super) struct Calls {
+    syntax: ToolSyntax,
     stream: ToolStream,
     count: usize,
 }
@@ -129,7 +157,7 @@ pub(super) enum Told {
 
 impl Calls {
     pub(super) fn new(syntax: ToolSyntax) -> Self {
-        Self { stream: ToolStream::new(syntax), count: 0 }
+        Self { syntax, stream: ToolStream::new(syntax), count: 0 }
     }
 
     /// Takes more of the answer.
@@ -157,12 +185,20 @@ impl Calls {
                 self.count += 1;
                 Told::Call(json!({
                     "index": index,
-                    "id": format!("call_{}", random_hex()),
+                    "id": call_id(self.syntax),
                     "type": "function",
                     "function": {"name": name, "arguments": arguments},
                 }))
             }
         });
         told.collect()
+    }
+}
+
+/// A new id of a call, as the chat template takes it back.
+fn call_id(syntax: ToolSyntax) -> String {
+    match syntax {
+        ToolSyntax::Array => random_hex()[..MISTRAL_ID].to_owned(),
+        ToolSyntax::Tagged | ToolSyntax::Object => format!("call_{}", random_hex()),
     }
 }

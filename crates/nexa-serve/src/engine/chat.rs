@@ -19,7 +19,7 @@ impl ChatModel for Engine {
     fn chat(&self, requests: &[ChatRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<ChatReply>, Error> {
         let prompt = |position: usize| {
             let ChatRequest { messages, sampling } = &requests[position];
-            Ok((Prompt::Messages(messages.clone()), sampling))
+            Ok(Asked { prompt: Prompt::Messages(messages.clone()), sampling, cut_tokens: 0 })
         };
         self.answers(requests.len(), &prompt, done)
     }
@@ -40,8 +40,9 @@ impl TextCompleter for Engine {
             if most == 0 {
                 return Err(Error::TooLong { tokens: sampling.max_tokens + 1, context_length });
             }
-            token_ids.drain(..token_ids.len().saturating_sub(most));
-            Ok((Prompt::Tokens(token_ids), sampling))
+            let cut_tokens = token_ids.len().saturating_sub(most);
+            token_ids.drain(..cut_tokens);
+            Ok(Asked { prompt: Prompt::Tokens(token_ids), sampling, cut_tokens })
         };
         self.answers(requests.len(), &prompt, done)
     }
@@ -51,8 +52,16 @@ impl TextCompleter for Engine {
     }
 }
 
-/// Makes the prompt of the request at a place.
-type MakePrompt<'a> = dyn Fn(usize) -> Result<(Prompt, &'a Sampling), Error> + 'a;
+/// A request as the engine takes it.
+struct Asked<'a> {
+    prompt: Prompt,
+    sampling: &'a Sampling,
+    /// Tokens that the prompt lost at its beginning.
+    cut_tokens: usize,
+}
+
+/// Makes the request at a place.
+type MakePrompt<'a> = dyn Fn(usize) -> Result<Asked<'a>, Error> + 'a;
 
 impl Engine {
     /// Answers some requests, and returns the replies in their order.
@@ -64,12 +73,14 @@ impl Engine {
     ) -> Result<Vec<ChatReply>, Error> {
         let (sender, mut events) = mpsc::unbounded_channel();
         let mut texts = vec![String::new(); count];
+        let mut cut = vec![0; count];
         let mut replies: Vec<Option<ChatReply>> = vec![None; count];
         let mut next = 0;
         let mut open = 0;
         while next < count || open > 0 {
             while next < count && open < self.window() {
-                let (prompt, sampling) = prompt(next)?;
+                let Asked { prompt, sampling, cut_tokens } = prompt(next)?;
+                cut[next] = cut_tokens;
                 let request = self.request(&prompt, sampling.clone(), Sink::new(next, &sender))?;
                 self.queue().push(request, WhenFull::Wait).map_err(|error| self.seam_error(error))?;
                 next += 1;
@@ -82,7 +93,7 @@ impl Engine {
                 Event::Prompt { .. } => {}
                 Event::Done { finish_reason, usage } => {
                     let text = std::mem::take(&mut texts[position]);
-                    replies[position] = Some(reply(text, finish_reason, usage));
+                    replies[position] = Some(reply(text, finish_reason, usage, cut[position]));
                     open -= 1;
                     done(position);
                 }
@@ -102,7 +113,7 @@ impl Engine {
     }
 }
 
-fn reply(text: String, finish_reason: FinishReason, usage: Usage) -> ChatReply {
+fn reply(text: String, finish_reason: FinishReason, usage: Usage, cut_tokens: usize) -> ChatReply {
     let Usage { prompt_tokens, completion_tokens, .. } = usage;
-    ChatReply { text, finish_reason, prompt_tokens, completion_tokens }
+    ChatReply { text, finish_reason, prompt_tokens, completion_tokens, cut_tokens }
 }

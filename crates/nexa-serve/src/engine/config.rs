@@ -15,13 +15,12 @@ pub struct EngineConfig {
     /// Tokens that the prompts of waiting requests may have together; a request that would add to more is refused, unless
     /// none waits.
     pub max_queued_tokens: usize,
-    /// Tokens of prompts in one step. Longer prompts are cut into chunks of this size, so that the answers being
-    /// written do not stand still while a prompt is read.
+    /// Tokens of prompts in one step, at most: fewer where the model would take longer than 0.4 s for so many, so that the
+    /// answers being written do not stand still while a prompt is read.
     pub prefill_chunk: usize,
-    /// Tokens that are scored between two steps.
+    /// Tokens that are scored at a time; beside other work, as many as a step may read.
     pub score_tokens: usize,
-    /// Tokens that are guessed from those before them and checked in one step; 0 guesses none. It needs a model whose
-    /// logits do not depend on how tokens are cut into steps.
+    /// Tokens that are guessed from those before them and checked in one step; 0 guesses none.
     pub guesses: usize,
 }
 

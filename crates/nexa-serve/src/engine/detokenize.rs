@@ -10,6 +10,10 @@ const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// Bytes that a character may still lack its last one for; decoders show each as one replacement or all as one.
 const MAX_INCOMPLETE: usize = 3;
 
+/// Tokens whose text may stay open. A character that is not complete has at most three bytes, and a token at least one: what is
+/// open for longer is broken.
+const MAX_OPEN: usize = 8;
+
 /// Decodes a growing answer. The concatenated pieces equal the text of all tokens decoded at once.
 ///
 /// Each piece is the difference between two decodings of a short window, because the text of a token may depend on the
@@ -29,19 +33,54 @@ impl Detokenizer {
         Self { tokenizer, window: Vec::new(), context: 0, shown: 0 }
     }
 
-    /// Takes a token and returns the text that is certain now.
+    /// Takes a token and returns the text that is certain now. The window is never longer than a few tokens, so that the
+    /// next token takes as long however many stand before it.
     pub(super) fn push(&mut self, token_id: u32) -> Result<String, Error> {
+        if self.tokenizer.is_special(token_id) {
+            return Ok(String::new());
+        }
         self.window.push(token_id);
         let text = self.tokenizer.decode(&self.window)?;
         let certain = certain_length(&text);
         let piece = text.get(self.shown..certain).unwrap_or_default().to_owned();
+        let open = self.window.len() - self.context;
         if certain == text.len() && !piece.is_empty() {
             self.window.drain(..self.context);
             self.context = self.window.len();
             self.shown = self.tokenizer.decode(&self.window)?.len();
+        } else if certain == text.len() && open == 1 {
+            // A token without text, which says nothing of those after it either.
+            self.window.pop();
+        } else if open > MAX_OPEN {
+            return self.cut(&text, certain);
         } else {
             self.shown = self.shown.max(certain);
         }
+        Ok(piece)
+    }
+
+    /// Shows what is broken of a text that has been open for too long, and goes on with those of its last tokens that may
+    /// still become a character, after one for context.
+    fn cut(&mut self, text: &str, certain: usize) -> Result<String, Error> {
+        for open in (0..=MAX_INCOMPLETE).rev() {
+            let start = self.window.len() - open;
+            let before = self.tokenizer.decode(&self.window[..start])?;
+            let [context, rest, both] =
+                [&self.window[start - 1..start], &self.window[start..], &self.window[start - 1..]]
+                    .map(|tokens| self.tokenizer.decode(tokens));
+            let (context, rest, both) = (context?, rest?, both?);
+            // Where the parts decoded apart give the whole, no character stands across the cut.
+            if format!("{before}{rest}") == text && format!("{context}{rest}") == both {
+                let shown = certain.max(before.len()).max(self.shown);
+                let piece = text.get(self.shown..shown).unwrap_or_default().to_owned();
+                self.window.drain(..start - 1);
+                (self.context, self.shown) = (1, context.len() + shown - before.len());
+                return Ok(piece);
+            }
+        }
+        let piece = text.get(self.shown..).unwrap_or_default().to_owned();
+        self.window.drain(..self.window.len() - 1);
+        (self.context, self.shown) = (1, self.tokenizer.decode(&self.window)?.len());
         Ok(piece)
     }
 
@@ -64,26 +103,31 @@ fn certain_length(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use nexa_core::lm::{ChatMessage, EncodedChat};
 
     use super::*;
 
-    /// Ids below 256 are bytes, 256 is special, 257 is ` the`, whose space is dropped at the start of a text.
-    struct Bytes;
+    /// Ids below 256 are bytes, 256 is special, 257 is ` the`, whose space is dropped at the start of a text, 258 has no
+    /// text. It counts the tokens that it decodes.
+    #[derive(Default)]
+    struct Bytes(AtomicUsize);
 
     impl Tokenizer for Bytes {
         fn vocab_size(&self) -> usize {
-            258
+            259
         }
         fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
             Ok(text.bytes().map(u32::from).collect())
         }
         fn decode(&self, token_ids: &[u32]) -> Result<String, Error> {
+            self.0.fetch_add(token_ids.len(), Ordering::Relaxed);
             let mut bytes = Vec::new();
-            for (position, &id) in token_ids.iter().enumerate() {
+            for &id in token_ids {
                 match id {
-                    256 => {}
-                    257 if position == 0 => bytes.extend(b"the"),
+                    256 | 258 => {}
+                    257 if bytes.is_empty() => bytes.extend(b"the"),
                     257 => bytes.extend(b" the"),
                     byte => bytes.push(byte as u8),
                 }
@@ -110,14 +154,21 @@ mod tests {
         }
     }
 
+    /// The pieces of some tokens, and how many tokens were decoded to find them.
+    fn pieces(ids: &[u32]) -> (Vec<String>, usize) {
+        let tokenizer = Arc::new(Bytes::default());
+        let mut detokenizer = Detokenizer::new(tokenizer.clone());
+        let mut pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
+        pieces.push(detokenizer.finish().unwrap());
+        (pieces, tokenizer.0.load(Ordering::Relaxed))
+    }
+
     #[test]
     fn pieces_add_up_to_the_whole_and_are_never_half_a_character() {
         let check = |ids: &[u32], expected: &[&str]| {
-            let mut detokenizer = Detokenizer::new(Arc::new(Bytes));
-            let mut pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
-            pieces.push(detokenizer.finish().unwrap());
+            let (pieces, _) = pieces(ids);
             assert_eq!(pieces, expected, "{ids:?}");
-            assert_eq!(pieces.concat(), Bytes.decode(ids).unwrap(), "{ids:?}");
+            assert_eq!(pieces.concat(), Bytes::default().decode(ids).unwrap(), "{ids:?}");
         };
         check(&[0x61, 0x62], &["a", "b", ""]);
         check(&[0xE2, 0x82, 0xAC, 0x61], &["", "", "€", "a", ""]);
@@ -129,6 +180,31 @@ mod tests {
             &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
             &["", "", "", "\u{FFFD}", "\u{FFFD}", "\u{FFFD}\u{FFFD}\u{FFFD}"],
         );
+        check(&[258, 257, 258, 257], &["", "the", "", " the", ""]);
         check(&[], &[""]);
+    }
+
+    #[test]
+    fn what_never_becomes_a_character_is_shown_in_time_and_decoded_a_few_times() {
+        const COUNT: usize = 10_000;
+        let check = |pattern: &[u32], ending: &[u32]| {
+            let ids: Vec<u32> = pattern.iter().copied().cycle().take(COUNT).chain(ending.to_vec()).collect();
+            let (pieces, decoded) = pieces(&ids);
+            assert!(pieces.concat() == Bytes::default().decode(&ids).unwrap(), "{pattern:?} {ending:?}");
+            assert!(decoded < 40 * COUNT, "{pattern:?}: {decoded} tokens decoded");
+            // What is held back is at most as long as a character that is not complete.
+            let late = pieces.iter().rev().take(ending.len() + 1).map(String::len).sum::<usize>();
+            assert!(late < 64, "{pattern:?}: {late} bytes came at the end");
+        };
+        for ending in [&[][..], &[0x61], &[257], &[0xF0, 0x9F, 0x98, 0x80], &[0xE2, 0x82], &[256, 0x80]] {
+            check(&[0x80], ending);
+            check(&[0xFF], ending);
+            // Two bytes of three, which show as one.
+            check(&[0xE2, 0x82], ending);
+            check(&[0xF0, 0x9F, 0x98], ending);
+            check(&[0x80, 256], ending);
+            check(&[258], ending);
+            check(&[256], ending);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Texts as vectors: what the model holds after reading them.
 
+use std::time::Instant;
+
 use nexa_core::lm;
 use tokio::sync::mpsc;
 
@@ -9,8 +11,8 @@ use super::queue::EmbedJob;
 use crate::Error;
 
 impl Engine {
-    /// Gives the mean of the last hidden states of every sequence, in their order. They are computed one by one, each
-    /// between two steps of the answers being written; dropping the future takes back what has not begun.
+    /// Gives the mean of the last hidden states of every sequence, in their order. They are computed one by one, in parts
+    /// between the steps of the answers being written; dropping the future takes back what is not done.
     ///
     /// # Errors
     /// Fails when the engine is full or shutting down, a sequence is empty or longer than the context, or the model gives
@@ -21,10 +23,12 @@ impl Engine {
         }
         let (sender, mut results) = mpsc::unbounded_channel();
         let mut vectors: Vec<Option<Vec<f32>>> = vec![None; sequences.len()];
-        let jobs = sequences
-            .into_iter()
-            .enumerate()
-            .map(|(position, token_ids)| EmbedJob { token_ids, sink: Sink::new(position, &sender) });
+        let arrived = Instant::now();
+        let jobs = sequences.into_iter().enumerate().map(|(position, token_ids)| EmbedJob {
+            token_ids,
+            sink: Sink::new(position, &sender),
+            arrived,
+        });
         self.queue().push_embedding(jobs.collect())?;
         drop(sender);
         while let Some((position, result)) = results.recv().await {

@@ -170,7 +170,7 @@ fn grammar(form: &AnswerForm) -> TopLevelGrammar {
 }
 
 /// Bounds the white space of a schema that says nothing of it.
-fn with_spaces(mut schema: Value) -> Value {
+pub(super) fn with_spaces(mut schema: Value) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.entry("x-guidance").or_insert_with(|| json!({"whitespace_pattern": WHITE_SPACE}));
     }

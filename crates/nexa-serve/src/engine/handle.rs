@@ -224,7 +224,7 @@ impl Engine {
     }
 }
 
-impl From<Engine> for LoadedModel {
+impl From<Engine> for LoadedModel<'static> {
     fn from(engine: Engine) -> Self {
         let engine = Arc::new(engine);
         Self {

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nexa_core::lm::{CacheUse, FinishReason};
 
@@ -22,6 +22,26 @@ const REQUEST_SECONDS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 /// Upper bounds of the buckets for tokens of requests.
 const REQUEST_TOKENS: &[f64] =
     &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
+
+/// Upper bounds of the buckets for tokens of one step.
+const STEP_TOKENS: &[f64] =
+    &[1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0, 16_384.0];
+
+/// When things happened to a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) arrived: Instant,
+    /// Got memory for the first time.
+    pub(super) scheduled: Option<Instant>,
+    pub(super) first_token: Option<Instant>,
+    pub(super) last_token: Option<Instant>,
+}
+
+impl Times {
+    pub(super) fn new(arrived: Instant) -> Self {
+        Self { arrived, scheduled: None, first_token: None, last_token: None }
+    }
+}
 
 /// How a request left the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +77,17 @@ pub(super) struct Metrics {
     first_token: Histogram,
     next_token: Histogram,
     queue_time: Histogram,
+    prefill_time: Histogram,
+    decode_time: Histogram,
+    inference_time: Histogram,
     latency: Histogram,
+    step_tokens: Histogram,
     request_prompt_tokens: Histogram,
     request_generation_tokens: Histogram,
     preemptions: AtomicU64,
     guesses: AtomicU64,
     right_guesses: AtomicU64,
+    forced: AtomicU64,
     cache: Mutex<CacheUse>,
 }
 
@@ -75,18 +100,23 @@ impl Metrics {
             first_token: Histogram::new(FIRST_TOKEN_SECONDS),
             next_token: Histogram::new(NEXT_TOKEN_SECONDS),
             queue_time: Histogram::new(REQUEST_SECONDS),
+            prefill_time: Histogram::new(REQUEST_SECONDS),
+            decode_time: Histogram::new(REQUEST_SECONDS),
+            inference_time: Histogram::new(REQUEST_SECONDS),
+            step_tokens: Histogram::new(STEP_TOKENS),
             latency: Histogram::new(REQUEST_SECONDS),
             request_prompt_tokens: Histogram::new(REQUEST_TOKENS),
             request_generation_tokens: Histogram::new(REQUEST_TOKENS),
             preemptions: AtomicU64::new(0),
             guesses: AtomicU64::new(0),
             right_guesses: AtomicU64::new(0),
+            forced: AtomicU64::new(0),
             cache: Mutex::default(),
         }
     }
 
-    /// A request has left the queue for the batch.
-    pub(super) fn admitted(&self, waited: Duration) {
+    /// A request got memory for the first time, so long after its arrival.
+    pub(super) fn scheduled(&self, waited: Duration) {
         self.queue_time.observe(waited);
     }
 
@@ -103,11 +133,30 @@ impl Metrics {
         self.next_token.observe(after);
     }
 
-    /// A request has left the engine, `after` its arrival.
-    pub(super) fn finished(&self, how: Finished, usage: Usage, after: Duration) {
+    /// A text was embedded: all of it was read, and no token chosen.
+    pub(super) fn embedded(&self, usage: Usage) {
+        self.prompt_tokens.fetch_add(usage.prompt_tokens as u64, Ordering::Relaxed);
+    }
+
+    /// A step fed so many tokens.
+    pub(super) fn fed(&self, tokens: usize) {
+        self.step_tokens.observe_number(tokens as f64);
+    }
+
+    /// A request has left the engine.
+    pub(super) fn finished(&self, how: Finished, usage: Usage, times: Times) {
         self.finished[how.position()].fetch_add(1, Ordering::Relaxed);
         if matches!(how, Finished::Reason(_)) {
-            self.latency.observe(after);
+            self.latency.observe(times.arrived.elapsed());
+            let observe = |histogram: &Histogram, from: Option<Instant>, to: Option<Instant>| {
+                if let (Some(from), Some(to)) = (from, to) {
+                    histogram.observe(to - from);
+                }
+            };
+            let Times { scheduled, first_token, last_token, .. } = times;
+            observe(&self.prefill_time, scheduled, first_token);
+            observe(&self.decode_time, first_token, last_token);
+            observe(&self.inference_time, scheduled, last_token);
             self.request_prompt_tokens.observe_number(usage.prompt_tokens as f64);
             self.request_generation_tokens.observe_number(usage.completion_tokens as f64);
         }
@@ -122,6 +171,11 @@ impl Metrics {
     pub(super) fn guessed(&self, guesses: usize, right: usize) {
         self.guesses.fetch_add(guesses as u64, Ordering::Relaxed);
         self.right_guesses.fetch_add(right as u64, Ordering::Relaxed);
+    }
+
+    /// So many tokens, which the form of an answer demands, were read together with the one before them.
+    pub(super) fn forced(&self, tokens: usize) {
+        self.forced.fetch_add(tokens as u64, Ordering::Relaxed);
     }
 
     /// The memory of the model after a step.
@@ -142,8 +196,9 @@ impl Metrics {
     pub(super) fn render(&self, model: &str, running: usize, waiting: usize) -> String {
         let label = format!("model_name=\"{}\"", escaped(model));
         let mut page = Page { text: String::new(), label };
-        page.plain("num_requests_running", "gauge", "Requests in the batch.", running as u64);
-        page.plain("num_requests_waiting", "gauge", "Requests in the queue.", waiting as u64);
+        page.plain("num_requests_running", "gauge", "Requests that are worked on.", running as u64);
+        let help = "Requests in the queue, and those that wait for memory.";
+        page.plain("num_requests_waiting", "gauge", help, waiting as u64);
         let cache = *self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         page.head("kv_cache_usage_perc", "gauge", "Share of the pages of keys and values that are held.");
         page.line("kv_cache_usage_perc", "", cache.held as f64 / cache.pages.max(1) as f64);
@@ -157,6 +212,9 @@ impl Metrics {
         page.plain(name, "counter", "Tokens that were guessed.", load(&self.guesses));
         let name = "spec_decode_num_accepted_tokens_total";
         page.plain(name, "counter", "Guesses that were right.", load(&self.right_guesses));
+        let help =
+            "Tokens that the form of an answer demanded and that were read without being chosen one by one.";
+        page.plain("forced_tokens_total", "counter", help, load(&self.forced));
         let usage = self.usage();
         page.plain("prompt_tokens_total", "counter", "Prompt tokens read.", usage.prompt_tokens as u64);
         page.plain("generation_tokens_total", "counter", "Tokens chosen.", usage.completion_tokens as u64);
@@ -168,7 +226,15 @@ impl Metrics {
         let help = "Time from arrival to the first token.";
         page.histogram("time_to_first_token_seconds", help, &self.first_token);
         page.histogram("inter_token_latency_seconds", "Time between two tokens.", &self.next_token);
-        page.histogram("request_queue_time_seconds", "Time in the queue.", &self.queue_time);
+        let help = "Time from arrival until there was room in the batch and memory.";
+        page.histogram("request_queue_time_seconds", help, &self.queue_time);
+        let help = "Time from then to the first token.";
+        page.histogram("request_prefill_time_seconds", help, &self.prefill_time);
+        let help = "Time from the first token to the last.";
+        page.histogram("request_decode_time_seconds", help, &self.decode_time);
+        let help = "Time from the end of waiting to the last token.";
+        page.histogram("request_inference_time_seconds", help, &self.inference_time);
+        page.histogram("iteration_tokens_total", "Tokens that a step fed.", &self.step_tokens);
         let help = "Time from arrival to the end of the answer.";
         page.histogram("e2e_request_latency_seconds", help, &self.latency);
         page.histogram("request_prompt_tokens", "Tokens of a prompt.", &self.request_prompt_tokens);
@@ -261,7 +327,12 @@ mod tests {
         metrics.first_token(Usage { prompt_tokens: 7, ..Usage::default() }, Duration::from_millis(5));
         metrics.first_token(Usage { prompt_tokens: 2, ..Usage::default() }, Duration::from_millis(7));
         metrics.next_token(Duration::from_secs(100));
-        metrics.finished(Finished::Abort, Usage::default(), Duration::from_secs(1));
+        let start = Instant::now();
+        let at = |seconds| Some(start + Duration::from_secs(seconds));
+        metrics.finished(Finished::Abort, Usage::default(), Times::new(start));
+        let times = Times { scheduled: at(1), first_token: at(3), last_token: at(7), ..Times::new(start) };
+        metrics.finished(Finished::Reason(FinishReason::Stop), Usage::default(), times);
+        metrics.fed(9);
         let page = metrics.render("a\"b", 1, 2);
         let check = |name: &str, labels: &str, value: &str| {
             let line = format!("nexa_{name}{{model_name=\"a\\\"b\"{labels}}} {value}\n");
@@ -272,13 +343,19 @@ mod tests {
         check("prompt_tokens_total", "", "9");
         check("generation_tokens_total", "", "3");
         check("request_success_total", ",finished_reason=\"abort\"", "1");
-        check("request_success_total", ",finished_reason=\"stop\"", "0");
+        check("request_success_total", ",finished_reason=\"stop\"", "1");
+        check("request_success_total", ",finished_reason=\"length\"", "0");
         check("time_to_first_token_seconds_bucket", ",le=\"0.005\"", "1");
         check("time_to_first_token_seconds_bucket", ",le=\"0.01\"", "2");
         check("time_to_first_token_seconds_bucket", ",le=\"+Inf\"", "2");
         check("time_to_first_token_seconds_sum", "", "0.012");
         check("inter_token_latency_seconds_bucket", ",le=\"2.5\"", "0");
         check("inter_token_latency_seconds_count", "", "1");
-        check("e2e_request_latency_seconds_count", "", "0");
+        check("e2e_request_latency_seconds_count", "", "1");
+        check("request_prefill_time_seconds_sum", "", "2");
+        check("request_decode_time_seconds_sum", "", "4");
+        check("request_inference_time_seconds_sum", "", "6");
+        check("iteration_tokens_total_bucket", ",le=\"8\"", "0");
+        check("iteration_tokens_total_bucket", ",le=\"16\"", "1");
     }
 }

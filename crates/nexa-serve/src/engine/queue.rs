@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::answer::Sink;
 use super::form::Form;
-use super::metrics::{Finished, Metrics};
+use super::metrics::{Finished, Metrics, Times};
 use super::{EngineConfig, Event, Usage};
 use crate::Error;
 
@@ -54,6 +54,7 @@ pub(super) struct ScoreJob {
 pub(super) struct EmbedJob {
     pub(super) token_ids: Vec<u32>,
     pub(super) sink: Sink<Result<Vec<f32>, lm::Error>>,
+    pub(super) arrived: Instant,
 }
 
 /// What the thread does next.
@@ -65,6 +66,19 @@ pub(super) struct Work {
     pub(super) scoring: Vec<ScoreJob>,
     /// A sequence to be embedded.
     pub(super) embedding: Option<EmbedJob>,
+}
+
+/// What the thread has taken, in requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    /// What is worked on.
+    pub(super) running: usize,
+    /// What waits for memory.
+    pub(super) waiting: usize,
+    /// What is written: the part of both that are answers.
+    pub(super) answers: usize,
+    /// Whether a text is being embedded. The next one waits for its end.
+    pub(super) embeds: bool,
 }
 
 /// Whether a caller is willing to wait.
@@ -91,7 +105,7 @@ struct State {
     waiting: VecDeque<Request>,
     scoring: VecDeque<ScoreJob>,
     embedding: VecDeque<EmbedJob>,
-    running: usize,
+    held: Held,
     aborted: bool,
     /// Why the thread ended before its time.
     failure: Option<String>,
@@ -121,10 +135,10 @@ impl Queue {
         phase.wait_for(condition).await.map_or(Phase::Stopped, |phase| *phase)
     }
 
-    /// Requests in the batch, and in the queue.
+    /// Requests that are worked on, and those that wait, in the queue or for memory.
     pub(super) fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.running, state.waiting.len())
+        (state.held.running, state.held.waiting + state.waiting.len() + state.embedding.len())
     }
 
     /// Refuses at once what [`Queue::push`] would refuse after the work of tokenising.
@@ -169,8 +183,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes the next work, waiting for it while the batch is empty; none when the thread should end.
-    pub(super) fn next_work(&self, live: usize) -> Option<Work> {
+    /// Takes the next work, waiting for it while the thread holds none; none when the thread should end. Beside other work, so
+    /// many tokens are scored at a time.
+    pub(super) fn next_work(&self, held: Held, score_tokens: usize) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if state.aborted {
@@ -178,7 +193,7 @@ impl Queue {
             }
             self.drop_abandoned(&mut state);
             let has_jobs = !state.scoring.is_empty() || !state.embedding.is_empty();
-            if live > 0 || !state.waiting.is_empty() || has_jobs {
+            if held.running + held.waiting > 0 || !state.waiting.is_empty() || has_jobs {
                 break;
             }
             if self.phase() == Phase::Draining {
@@ -186,17 +201,23 @@ impl Queue {
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let free = self.config.max_batch.saturating_sub(live).min(state.waiting.len());
+        let free = self.config.max_batch.saturating_sub(held.answers).min(state.waiting.len());
         let admitted: VecDeque<Request> = state.waiting.drain(..free).collect();
-        state.running += admitted.len();
-        let scoring = take_scoring(&mut state.scoring, self.config.score_tokens);
-        Some(Work { admitted, scoring, embedding: state.embedding.pop_front() })
+        let embedding = if held.embeds { None } else { state.embedding.pop_front() };
+        // They wait until the thread says that it has room for them.
+        state.held.waiting += admitted.len() + usize::from(embedding.is_some());
+        state.held.answers += admitted.len();
+        let is_busy = held.running + held.waiting > 0 || !admitted.is_empty() || embedding.is_some();
+        let tokens =
+            if is_busy { score_tokens.min(self.config.score_tokens) } else { self.config.score_tokens };
+        let scoring = take_scoring(&mut state.scoring, tokens);
+        Some(Work { admitted, scoring, embedding })
     }
 
-    /// Notes that requests have left the batch.
-    pub(super) fn left(&self, requests: usize) {
+    /// Notes what the thread holds now.
+    pub(super) fn holds(&self, held: Held) {
         let mut state = self.lock();
-        state.running = state.running.saturating_sub(requests);
+        state.held = held;
         self.room.notify_all();
     }
 
@@ -238,20 +259,21 @@ impl Queue {
         let (waiting, scoring, embedding) = {
             let mut state = self.lock();
             state.failure = failure;
-            state.running = 0;
+            state.held = Held::default();
             self.phase.send_replace(Phase::Stopped);
             self.room.notify_all();
             let State { waiting, scoring, embedding, .. } = &mut *state;
             (std::mem::take(waiting), std::mem::take(scoring), std::mem::take(embedding))
         };
         for request in waiting {
-            self.metrics.finished(Finished::Abort, Usage::default(), request.arrived.elapsed());
+            self.metrics.finished(Finished::Abort, Usage::default(), Times::new(request.arrived));
             request.sink.send(Event::Failed { error: self.why_stopped() });
         }
         for job in scoring {
             job.sink.send(Err(self.why_stopped()));
         }
         for job in embedding {
+            self.metrics.finished(Finished::Abort, Usage::default(), Times::new(job.arrived));
             job.sink.send(Err(self.why_stopped()));
         }
     }
@@ -289,7 +311,7 @@ impl Queue {
 
     /// Refuses a request with so many tokens where too many requests or tokens wait. Where none waits, any may.
     fn check_room(&self, state: &State, tokens: usize) -> Result<(), Error> {
-        let in_flight = state.running + state.waiting.len();
+        let in_flight = state.held.answers + state.waiting.len();
         if in_flight >= self.config.max_batch.saturating_add(self.config.max_queued) {
             return Err(Error::QueueFull { in_flight });
         }
@@ -303,15 +325,15 @@ impl Queue {
 
     fn drop_abandoned(&self, state: &mut State) {
         let before = state.waiting.len();
-        state.waiting.retain(|request| {
-            let closed = request.sink.is_closed();
-            if closed {
-                self.metrics.finished(Finished::Abort, Usage::default(), request.arrived.elapsed());
+        let stays = |is_closed: bool, arrived| {
+            if is_closed {
+                self.metrics.finished(Finished::Abort, Usage::default(), Times::new(arrived));
             }
-            !closed
-        });
+            !is_closed
+        };
+        state.waiting.retain(|request| stays(request.sink.is_closed(), request.arrived));
         state.scoring.retain(|job| !job.sink.is_closed());
-        state.embedding.retain(|job| !job.sink.is_closed());
+        state.embedding.retain(|job| stays(job.sink.is_closed(), job.arrived));
         if state.waiting.len() < before {
             self.room.notify_all();
         }

@@ -33,7 +33,7 @@ impl TextScorer for Engine {
                 ScoreRequest::Text(text) => whole(tokenizer, text, context_length)?,
             };
             scores.push(Sum {
-                score: Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true },
+                score: Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true, cut_tokens: 0 },
                 left: own.len(),
             });
             windows.extend(own.into_iter().map(|window| (position, window)));
@@ -82,10 +82,13 @@ struct Window {
     token_ids: Vec<u32>,
     /// For each of the last tokens, whether it counts.
     counted: Vec<bool>,
+    /// Tokens that it lost at its beginning.
+    cut_tokens: usize,
 }
 
 impl Window {
     fn add(&self, rated: &[TokenScore], sum: &mut Score) {
+        sum.cut_tokens += self.cut_tokens;
         for (rating, _) in rated.iter().zip(&self.counted).filter(|(_, counted)| **counted) {
             sum.logprob_nats += f64::from(rating.logprob_nats);
             sum.tokens += 1;
@@ -115,7 +118,8 @@ fn chat(
     // Nothing stands before the first token to rate it by.
     let first = encoded.trained.iter().skip(1).position(|trained| *trained).ok_or_else(nothing)? + 1;
     let answers = messages.iter().filter(|message| message.role == Role::Assistant);
-    let window = Window { token_ids: encoded.token_ids, counted: encoded.trained[first..].to_vec() };
+    let window =
+        Window { token_ids: encoded.token_ids, counted: encoded.trained[first..].to_vec(), cut_tokens: 0 };
     Ok((answers.map(|message| message.content.len()).sum(), vec![window]))
 }
 
@@ -149,17 +153,10 @@ fn pair(
     }
     // The last token is only predicted.
     let excess = (token_ids.len() + answer.len()).saturating_sub(context_length.saturating_add(1));
-    if excess > 0 {
-        tracing::warn!(
-            excess,
-            context_length,
-            "the beginning of a context was cut off to score its continuation"
-        );
-        token_ids.drain(..excess);
-    }
+    token_ids.drain(..excess);
     let counted = vec![true; answer.len()];
     token_ids.extend(answer);
-    Ok((continuation.len(), vec![Window { token_ids, counted }]))
+    Ok((continuation.len(), vec![Window { token_ids, counted, cut_tokens: excess }]))
 }
 
 /// A text by itself, after the token that begins texts.
@@ -171,7 +168,7 @@ fn whole(tokenizer: &dyn Tokenizer, text: &str, context_length: usize) -> Result
     while next < token_ids.len() {
         let end = token_ids.len().min(next.saturating_add(context_length));
         let window = &token_ids[end.saturating_sub(context_length.saturating_add(1))..end];
-        windows.push(Window { token_ids: window.to_vec(), counted: vec![true; end - next] });
+        windows.push(Window { token_ids: window.to_vec(), counted: vec![true; end - next], cut_tokens: 0 });
         next = end;
     }
     Ok((text.len(), windows))
@@ -255,6 +252,7 @@ mod tests {
         // Too long: cut from the left, to one token more than the model reads.
         check("12345", "67", (ids("1234567"), 2, 2));
         check("12345", "678", (ids("2345678"), 3, 3));
+        assert_eq!(pair(&Pairs, "12345", "678", 6).unwrap().1[0].cut_tokens, 1);
         check("1", "234567", (ids("1234567"), 6, 6));
         check("x", "é", (ids("xé"), 1, 2));
     }
@@ -298,8 +296,8 @@ mod tests {
         assert_eq!(windows[0].counted, [true, true, false, true]);
         let score = |logprob_nats, is_greedy| TokenScore { logprob_nats, is_greedy };
         let scores = [score(-1.0, true), score(-2.0, true), score(-50.0, false), score(-4.0, true)];
-        let mut sum = Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true };
+        let mut sum = Score { logprob_nats: 0.0, tokens: 0, bytes, is_greedy: true, cut_tokens: 0 };
         windows[0].add(&scores, &mut sum);
-        assert_eq!(sum, Score { logprob_nats: -7.0, tokens: 3, bytes: 4, is_greedy: true });
+        assert_eq!(sum, Score { logprob_nats: -7.0, tokens: 3, bytes: 4, is_greedy: true, cut_tokens: 0 });
     }
 }

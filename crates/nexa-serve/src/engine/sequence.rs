@@ -9,7 +9,7 @@ use super::answer::Sink;
 use super::detokenize::Detokenizer;
 use super::form::Form;
 use super::guess::guess;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Times};
 use super::queue::Request;
 use super::sample::Sampler;
 use super::stop::StopStrings;
@@ -23,7 +23,7 @@ pub(super) struct Sequence {
     /// The model's name for it, while it is open.
     pub(super) id: SequenceId,
     pub(super) sink: Sink<Event>,
-    pub(super) arrived: Instant,
+    pub(super) times: Times,
     /// What corrects the model's weights for it.
     pub(super) adapter: Option<Adapter>,
     /// The prompt and then the tokens of the answer.
@@ -36,6 +36,8 @@ pub(super) struct Sequence {
     read_to: usize,
     /// Tokens that the model is about to see without anybody having chosen them yet.
     guesses: Vec<u32>,
+    /// Whether the form of the answer demands them.
+    is_forced: bool,
     /// Tokens that the answer may have.
     limit: usize,
     sampling: Sampling,
@@ -46,7 +48,6 @@ pub(super) struct Sequence {
     /// Probabilities that wait for the text of their tokens.
     logprobs: Vec<TokenLogprob>,
     prompt_logprobs: Vec<TokenLogprob>,
-    last_token: Option<Instant>,
 }
 
 impl Sequence {
@@ -56,13 +57,14 @@ impl Sequence {
         Self {
             id: SequenceId(u64::MAX),
             sink,
-            arrived,
+            times: Times::new(arrived),
             adapter,
             prompt_tokens,
             cached_tokens: 0,
             fed: 0,
             read_to: prompt_tokens,
             guesses: Vec::new(),
+            is_forced: false,
             limit: sampling.max_tokens.min(context_length.saturating_sub(prompt_tokens)),
             sampler: Sampler::new(&sampling, &prompt),
             detokenizer: Detokenizer::new(tokenizer),
@@ -72,7 +74,6 @@ impl Sequence {
             token_ids: prompt,
             logprobs: Vec::new(),
             prompt_logprobs: Vec::new(),
-            last_token: None,
         }
     }
 
@@ -99,7 +100,7 @@ impl Sequence {
         self.id = opened.sequence;
         self.fed = opened.cached_tokens;
         self.read_to = self.token_ids.len();
-        if self.last_token.is_none() {
+        if self.times.first_token.is_none() {
             self.cached_tokens = opened.cached_tokens;
         }
     }
@@ -109,8 +110,7 @@ impl Sequence {
         self.fed < self.read_to
     }
 
-    /// The tokens that the model sees next. Prompts are cut at multiples of `chunk`, wherever the sequence's neighbours
-    /// stand, so that rounding in the model cannot depend on them.
+    /// The tokens that the model sees next: of what is being read, at most `chunk`.
     pub(super) fn pending(&self, chunk: usize) -> Vec<u32> {
         if self.is_reading() {
             return self.token_ids[self.fed..self.chunk_end(chunk)].to_vec();
@@ -136,7 +136,7 @@ impl Sequence {
     }
 
     fn chunk_end(&self, chunk: usize) -> usize {
-        self.read_to.min((self.fed / chunk + 1) * chunk)
+        self.read_to.min(self.fed.saturating_add(chunk))
     }
 
     fn wants_prompt_logprobs(&self) -> bool {
@@ -152,12 +152,14 @@ impl Sequence {
     /// most `most` that followed the last ones before.
     pub(super) fn guess(&mut self, most: usize) {
         self.guesses.clear();
+        self.is_forced = false;
         if !self.is_reading() {
             // The last token of an answer needs no guess after it.
             let room = self.limit.saturating_sub(self.answer_len() + 1);
             if let Some(form) = &mut self.form {
                 let forced = form.forced();
                 self.guesses.extend(forced.into_iter().take(room.min(MOST_FORCED)));
+                self.is_forced = !self.guesses.is_empty();
             }
             if self.guesses.is_empty() {
                 self.guesses.extend(guess(&self.token_ids, most.min(room)));
@@ -202,7 +204,11 @@ impl Sequence {
             let token_id = self.choose(row, tokenizer)?;
             let ending = self.accept(token_id, row, tokenizer, metrics)?;
             if ending.is_some() || guess != Some(&token_id) {
-                metrics.guessed(guesses.len(), right);
+                if self.is_forced {
+                    metrics.forced(right);
+                } else {
+                    metrics.guessed(guesses.len(), right);
+                }
                 return Ok(ending);
             }
             // The model has seen this token already.
@@ -292,16 +298,34 @@ impl Sequence {
 
     fn note_token(&mut self, token_id: u32, metrics: &Metrics) {
         let now = Instant::now();
-        match self.last_token.replace(now) {
-            None => metrics.first_token(self.usage(), now - self.arrived),
+        match self.times.last_token.replace(now) {
+            None => {
+                self.times.first_token = Some(now);
+                metrics.first_token(self.usage(), now - self.times.arrived);
+            }
             Some(before) => metrics.next_token(now - before),
         }
         self.token_ids.push(token_id);
         self.sampler.accept(token_id);
     }
 
-    /// Shows text up to a stop string and returns whether there was one.
+    /// Notes that there is memory for it.
+    pub(super) fn scheduled(&mut self, metrics: &Metrics) {
+        if self.times.scheduled.is_none() {
+            let now = Instant::now();
+            self.times.scheduled = Some(now);
+            metrics.scheduled(now - self.times.arrived);
+        }
+    }
+
+    /// Shows text up to a stop string and returns whether there was one. As in vLLM, a stop string counts once a token after
+    /// the least that was asked for ends it.
     fn show(&mut self, text: &str) -> bool {
+        if self.answer_len() <= self.sampling.min_tokens {
+            let passed = self.stops.pass(text);
+            self.send(passed);
+            return false;
+        }
         let passed = self.stops.push(text);
         self.send(passed.text);
         passed.stopped

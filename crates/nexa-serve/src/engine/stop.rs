@@ -24,21 +24,34 @@ impl StopStrings {
         Self { stops: stops.to_vec(), held: String::new() }
     }
 
-    /// Takes the next piece of text.
+    /// Takes the next piece of text. Only a stop string that ends in it counts.
     pub(super) fn push(&mut self, piece: &str) -> Passed {
+        let before = self.held.len();
         self.held.push_str(piece);
-        let first = self
-            .stops
-            .iter()
-            .filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)))
-            .min();
+        let place = |stop: &String| {
+            let from = self.held.ceil_char_boundary((before + 1).saturating_sub(stop.len()));
+            let start = from + self.held[from..].find(stop)?;
+            Some((start + stop.len(), start))
+        };
+        let first = self.stops.iter().filter_map(place).min();
         if let Some((_, start)) = first {
             self.held.truncate(start);
             return Passed { text: std::mem::take(&mut self.held), stopped: true };
         }
+        Passed { text: self.settled(), stopped: false }
+    }
+
+    /// Takes a piece of text in which no stop string may end, though one may begin.
+    pub(super) fn pass(&mut self, piece: &str) -> String {
+        self.held.push_str(piece);
+        self.settled()
+    }
+
+    /// Takes from the held text what no stop string begins in.
+    fn settled(&mut self) -> String {
         let shown = self.held.len() - self.longest_beginning();
         let rest = self.held.split_off(shown);
-        Passed { text: std::mem::replace(&mut self.held, rest), stopped: false }
+        std::mem::replace(&mut self.held, rest)
     }
 
     /// Gives what was held back, at the end of the text.
@@ -93,6 +106,27 @@ mod tests {
         check(&["日本"], "日日本", "日", true);
         check(&[], "anything", "anything", false);
         check(&["x"], "", "", false);
+    }
+
+    #[test]
+    fn a_stop_counts_only_where_it_ends_after_what_is_passed() {
+        let check = |stops: &[&str], passed: &str, rest: &str, expected: (&str, bool)| {
+            let stops: Vec<String> = stops.iter().map(|&s| s.to_owned()).collect();
+            let mut matcher = StopStrings::new(&stops);
+            let mut shown = matcher.pass(passed);
+            let last = matcher.push(rest);
+            shown.push_str(&last.text);
+            shown.push_str(&matcher.finish());
+            assert_eq!((shown.as_str(), last.stopped), expected, "{stops:?} {passed:?} {rest:?}");
+        };
+        check(&["b"], "abc", "d", ("abcd", false));
+        check(&["b"], "abc", "db", ("abcd", true));
+        check(&["bcd"], "abc", "d", ("a", true));
+        // The longer one has begun; the shorter one stands in it and has ended before.
+        check(&["abc", "b"], "ab", "x", ("abx", false));
+        check(&["abc", "b"], "ab", "c", ("", true));
+        check(&["é"], "é", "é", ("é", true));
+        check(&["éa"], "xé", "a", ("x", true));
     }
 
     #[test]

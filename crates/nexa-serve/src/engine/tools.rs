@@ -3,12 +3,18 @@
 use nexa_core::lm::{AnswerForm, ToolSyntax};
 use serde_json::{Value, json};
 
+use super::form::with_spaces;
+
 /// Before a call, in [`ToolSyntax::Tagged`].
 const OPEN: &str = "<tool_call>";
 /// After a call, in [`ToolSyntax::Tagged`].
 const CLOSE: &str = "</tool_call>";
-/// Before the calls, in [`ToolSyntax::Array`].
+/// Before the calls, in [`ToolSyntax::Array`]; in its newer form before each of them.
 const CALLS: &str = "[TOOL_CALLS]";
+/// Between the name of a tool and its arguments, in the newer form of [`ToolSyntax::Array`].
+const ARGUMENTS: &str = "[ARGS]";
+/// Between the name of a tool and the id of its call, where the newer form has one.
+const CALL_ID: &str = "[CALL_ID]";
 
 /// A tool that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +23,8 @@ pub(crate) struct Tool {
     pub name: String,
     /// The JSON schema of its arguments.
     pub parameters: Value,
+    /// Whether its arguments must fit their schema even where no call is demanded.
+    pub strict: bool,
 }
 
 /// A part of an answer.
@@ -35,24 +43,11 @@ pub(crate) enum Piece {
 
 /// Returns what an answer looks like that calls one or several of some tools.
 pub(crate) fn demanded(syntax: ToolSyntax, tools: &[Tool], parallel: bool) -> AnswerForm {
-    let arguments = match syntax {
-        ToolSyntax::Tagged | ToolSyntax::Array => "arguments",
-        ToolSyntax::Object => "parameters",
-    };
-    let call = |tool: &Tool| {
-        json!({
-            "type": "object",
-            "properties": {"name": {"const": tool.name}, arguments: tool.parameters},
-            "required": ["name", arguments],
-            "additionalProperties": false,
-        })
-    };
-    let calls: Vec<Value> = tools.iter().map(call).collect();
-    let call = json!({"anyOf": calls});
     match syntax {
-        ToolSyntax::Object => AnswerForm::JsonSchema(call),
+        ToolSyntax::Object => AnswerForm::JsonSchema(any_of(tools, "parameters", "#")),
         ToolSyntax::Array => {
-            let mut array = json!({"type": "array", "items": call, "minItems": 1});
+            let items = any_of(tools, "arguments", "#/items");
+            let mut array = json!({"type": "array", "items": items, "minItems": 1});
             if !parallel {
                 array["maxItems"] = json!(1);
             }
@@ -60,9 +55,80 @@ pub(crate) fn demanded(syntax: ToolSyntax, tools: &[Tool], parallel: bool) -> An
         }
         ToolSyntax::Tagged => {
             let more = if parallel { " (\"\\n\" call)*" } else { "" };
-            let (open, close) = (json!(format!("{OPEN}\n")), json!(format!("\n{CLOSE}")));
-            AnswerForm::Grammar(format!("start: call{more}\ncall: {open} body {close}\nbody: %json {call}"))
+            let open = json!(format!("{OPEN}\n"));
+            AnswerForm::Grammar(format!("start: call{more}\ncall: {open} {}", tagged_body(tools)))
         }
+    }
+}
+
+/// Returns what an answer in [`ToolSyntax::Tagged`] looks like that may call tools: any text, but once it opens a call, a call
+/// whose arguments fit, where the tool is strict, their schema.
+///
+/// # Source
+/// The structural tags of `llguidance`: the lazy lexeme takes what comes as text up to the mark.
+pub(crate) fn offered(tools: &[Tool]) -> AnswerForm {
+    let held = |tool: &Tool| {
+        let parameters = if tool.strict { tool.parameters.clone() } else { json!({"type": "object"}) };
+        Tool { parameters, ..tool.clone() }
+    };
+    let tools: Vec<Tool> = tools.iter().map(held).collect();
+    let lines = [
+        "start: call* text".to_owned(),
+        "text: TEXT".to_owned(),
+        r"TEXT: /(.|\n)*/".to_owned(),
+        format!("open[lazy]: TEXT {}", json!(OPEN)),
+        format!(r#"call: open "\n" {}"#, tagged_body(&tools)),
+    ];
+    AnswerForm::Grammar(lines.join("\n"))
+}
+
+/// The end of the rule for a call between tags, after its opening, and the rule for what stands between them.
+fn tagged_body(tools: &[Tool]) -> String {
+    let close = json!(format!("\n{CLOSE}"));
+    format!("body {close}\nbody: %json {}", with_spaces(any_of(tools, "arguments", "#")))
+}
+
+/// The schema of a call of any of some tools, which stands at a place in the whole schema.
+fn any_of(tools: &[Tool], arguments: &str, place: &str) -> Value {
+    let call = |(index, tool): (usize, &Tool)| {
+        let mut parameters = tool.parameters.clone();
+        lead(&mut parameters, &format!("{place}/anyOf/{index}/properties/{arguments}"));
+        json!({
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, arguments: parameters},
+            "required": ["name", arguments],
+            "additionalProperties": false,
+        })
+    };
+    let calls: Vec<Value> = tools.iter().enumerate().map(call).collect();
+    json!({ "anyOf": calls })
+}
+
+/// Leads the references in a schema to what they mean where it stands at `place` in a larger one: they count from the root of
+/// the schema, but are followed from that of the whole. So the definitions of two tools cannot meet, whatever their names.
+fn lead(schema: &mut Value, place: &str) {
+    match schema {
+        Value::Array(schemas) => schemas.iter_mut().for_each(|schema| lead(schema, place)),
+        Value::Object(map) => {
+            for (keyword, value) in map {
+                match (keyword.as_str(), value) {
+                    ("$ref", Value::String(target)) => {
+                        if let Some(rest) = target.strip_prefix('#') {
+                            *target = format!("{place}{}", rest.trim_end_matches('/'));
+                        }
+                    }
+                    // Values, in which a key that looks like a keyword is none.
+                    ("const" | "default" | "enum" | "examples", _) => {}
+                    // Schemas by names, which may be keywords too.
+                    (
+                        "$defs" | "definitions" | "dependentSchemas" | "patternProperties" | "properties",
+                        Value::Object(named),
+                    ) => named.values_mut().for_each(|schema| lead(schema, place)),
+                    (_, value) => lead(value, place),
+                }
+            }
+        }
+        _ => {}
     }
 }
 
@@ -109,7 +175,10 @@ impl ToolStream {
             // A model that stops at the end of a call may leave the mark out.
             ToolSyntax::Tagged => rest.trim_start().strip_prefix(OPEN).and_then(calls),
             ToolSyntax::Object => calls(rest.trim().trim_start_matches("<|python_tag|>")),
-            ToolSyntax::Array => calls(rest.trim().trim_start_matches(CALLS)),
+            ToolSyntax::Array => {
+                let answer = rest.trim();
+                calls(answer.trim_start_matches(CALLS)).or_else(|| named_calls(answer))
+            }
         };
         match calls.filter(|_| !self.has_text || self.syntax == ToolSyntax::Tagged) {
             Some(calls) => {
@@ -198,6 +267,18 @@ fn calls(text: &str) -> Option<Vec<Piece>> {
     (!calls.is_empty()).then_some(calls)
 }
 
+/// Reads calls in Mistral's newer form: `[TOOL_CALLS]name[ARGS]{…}`, one after the other.
+fn named_calls(text: &str) -> Option<Vec<Piece>> {
+    let call = |text: &str| {
+        let (name, arguments) = text.split_once(ARGUMENTS)?;
+        let name = name.split(CALL_ID).next()?.trim();
+        let arguments: Value = serde_json::from_str(arguments).ok().filter(Value::is_object)?;
+        let call = Piece::Call { name: name.to_owned(), arguments: arguments.to_string() };
+        (!name.is_empty()).then_some(call)
+    };
+    text.strip_prefix(CALLS)?.split(CALLS).map(call).collect()
+}
+
 fn call(mut value: Value) -> Option<Piece> {
     let name = value.get("name")?.as_str()?.to_owned();
     let arguments =
@@ -272,5 +353,37 @@ mod tests {
         check(ToolSyntax::Array, array, &expected);
         check(ToolSyntax::Array, &format!("[TOOL_CALLS] {array}"), &expected);
         check(ToolSyntax::Array, "[1, 2] is a list", &[text("[1, 2] is a list")]);
+    }
+
+    #[test]
+    fn calls_that_name_their_tool_before_the_arguments_are_found_too() {
+        let one = r#"[TOOL_CALLS]add[ARGS]{"a": [1]}"#;
+        check(ToolSyntax::Array, one, &[call("add", r#"{"a":[1]}"#)]);
+        let several = format!("{one}[TOOL_CALLS]sub[CALL_ID]a1b2c3d4e[ARGS] {{}}");
+        check(ToolSyntax::Array, &several, &[call("add", r#"{"a":[1]}"#), call("sub", "{}")]);
+        for broken in ["[TOOL_CALLS]add[ARGS]{\"a\": ", "[TOOL_CALLS]add{}", "[TOOL_CALLS][ARGS]{}"] {
+            check(ToolSyntax::Array, broken, &[text(broken)]);
+        }
+    }
+
+    #[test]
+    fn references_lead_to_the_schema_that_they_stand_in() {
+        let check = |schema: Value, expected: Value| {
+            let mut led = schema;
+            lead(&mut led, "#/x");
+            assert_eq!(led, expected);
+        };
+        check(
+            json!({"properties": {"$ref": {"$ref": "#/$defs/A"}, "const": {"items": [{"$ref": "#"}]}}}),
+            json!({"properties": {"$ref": {"$ref": "#/x/$defs/A"}, "const": {"items": [{"$ref": "#/x"}]}}}),
+        );
+        check(
+            json!({"$defs": {"A": {"anyOf": [{"$ref": "#/properties/a"}]}, "enum": {"$ref": "#/"}}}),
+            json!({"$defs": {"A": {"anyOf": [{"$ref": "#/x/properties/a"}]}, "enum": {"$ref": "#/x"}}}),
+        );
+        let data = json!({"enum": [{"$ref": "#/a"}], "default": {"$ref": "#/a"}, "const": {"$ref": "#/a"}});
+        check(data.clone(), data);
+        let elsewhere = json!({"$ref": "https://example.org/schema#/a"});
+        check(elsewhere.clone(), elsewhere);
     }
 }

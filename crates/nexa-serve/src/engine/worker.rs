@@ -1,20 +1,24 @@
 //! The engine's thread: the only one that touches the model.
 //!
-//! Each turn of its loop admits waiting requests, scores a batch of sequences if some wait, and makes one step of the
-//! model over all live sequences: the last token of those that write, with guesses of the next where there are some, and
-//! as many chunks of prompts as fit into `prefill_chunk` tokens, oldest first.
+//! Each turn of its loop admits waiting requests, scores a batch of sequences if some wait, reads a part of a text that is
+//! embedded, and makes one step of the model over all live sequences: the last token of those that write, with guesses of
+//! the next where there are some, and as many chunks of prompts as fit into the tokens that may be read, oldest first. No
+//! part of a turn takes long: `pace` counts the tokens of steps by their time.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
-use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, Scored, TokenScore, Tokenizer};
+use nexa_core::lm::{Error, Feed, FinishReason, LanguageModel, Scored, SequenceId, TokenScore, Tokenizer};
 
+use super::embedding::Embedding;
 use super::form::Form;
-use super::metrics::Finished;
-use super::queue::{Queue, ScoreJob, Work};
+use super::metrics::{Finished, Times};
+use super::pace::Pace;
+use super::queue::{Held, Queue, ScoreJob, Work};
 use super::sequence::Sequence;
 use super::{EngineConfig, Event, Usage};
 
@@ -23,11 +27,14 @@ pub(super) fn run(model: Box<dyn LanguageModel>, config: EngineConfig, queue: Ar
     let mut worker = Worker {
         tokenizer: model.tokenizer(),
         model,
+        pace: Pace::new(config.prefill_chunk),
+        chunk: config.prefill_chunk,
         config,
         queue,
         work: Work::default(),
         live: Vec::new(),
         joining: VecDeque::new(),
+        embedding: None,
     };
     let failure = match catch_unwind(AssertUnwindSafe(|| worker.work())) {
         Ok(Ok(())) => None,
@@ -53,20 +60,29 @@ struct Worker {
     tokenizer: Arc<dyn Tokenizer>,
     config: EngineConfig,
     queue: Arc<Queue>,
+    pace: Pace,
+    /// Tokens of prompts in the step that is being made.
+    chunk: usize,
     /// What was taken from the queue. It is kept here while the model works on it, so that a panic cannot lose it.
     work: Work,
     /// The batch, in the order of admission.
     live: Vec<Sequence>,
     /// Those that wait for memory, in the order in which they join the batch.
     joining: VecDeque<Sequence>,
+    /// The text that is embedded now.
+    embedding: Option<Embedding>,
 }
 
 impl Worker {
     fn work(&mut self) -> Result<(), Error> {
         self.warm_up()?;
         self.queue.warmed_up();
-        while let Some(work) = self.queue.next_work(self.live.len() + self.joining.len()) {
+        while let Some(work) = self.queue.next_work(self.held(), self.pace.tokens()) {
             self.work = work;
+            if let Some(job) = self.work.embedding.take() {
+                self.embedding = Some(Embedding::new(job));
+            }
+            self.drop_abandoned();
             self.admit();
             self.score();
             self.embed();
@@ -74,6 +90,18 @@ impl Worker {
             self.step();
         }
         Ok(())
+    }
+
+    /// What this thread has taken from the queue.
+    fn held(&self) -> Held {
+        let embedding = self.embedding.as_ref().map(Embedding::is_running);
+        let answers = self.live.len() + self.joining.len() + self.work.admitted.len();
+        Held {
+            running: self.live.len() + usize::from(embedding == Some(true)),
+            waiting: answers - self.live.len() + usize::from(embedding == Some(false)),
+            answers,
+            embeds: embedding.is_some(),
+        }
     }
 
     /// Makes one step before anybody waits for it: kernels are compiled and weights are paged in.
@@ -89,25 +117,27 @@ impl Worker {
     fn admit(&mut self) {
         let context_length = self.model.info().context_length;
         while let Some(request) = self.work.admitted.pop_front() {
-            self.queue.metrics.admitted(request.arrived.elapsed());
             self.joining.push_back(Sequence::new(request, Arc::clone(&self.tokenizer), context_length));
         }
-        let mut held_back = VecDeque::new();
+        let (mut held_back, mut too_large) = (VecDeque::new(), Vec::new());
         while let Some(mut sequence) = self.joining.pop_front() {
             if self.is_being_read(&sequence) {
                 held_back.push_back(sequence);
                 continue;
             }
+            if self.embedding.as_ref().is_some_and(|text| text.waits_before(sequence.times.arrived)) {
+                self.joining.push_front(sequence);
+                break;
+            }
             sequence.open(self.model.open_with(sequence.known_prompt(), sequence.adapter.as_ref()));
-            let token_ids = sequence.pending(usize::MAX);
-            if self.model.fits(&[Feed { sequence: sequence.id, token_ids: &token_ids, wanted: 0 }]) {
+            if self.has_room(&sequence) {
+                sequence.scheduled(&self.queue.metrics);
                 self.live.push(sequence);
                 continue;
             }
             self.model.close(sequence.id);
-            if self.live.is_empty() {
-                let error = self.cache_full();
-                self.leave(sequence, Ending::Failed(error));
+            if self.holds_no_memory() {
+                too_large.push(sequence);
                 continue;
             }
             self.joining.push_front(sequence);
@@ -115,6 +145,27 @@ impl Worker {
         }
         held_back.append(&mut self.joining);
         self.joining = held_back;
+        self.queue.holds(self.held());
+        for sequence in too_large {
+            let error = self.cache_full();
+            self.leave(sequence, Ending::Failed(error));
+        }
+    }
+
+    /// Whether there is memory for what a sequence has yet to read, beside that for what the others have.
+    fn has_room(&self, sequence: &Sequence) -> bool {
+        let pending = self.live.iter().chain([sequence]).map(|one| (one.id, one.pending(usize::MAX)));
+        let pending: Vec<_> = pending.collect();
+        let feeds: Vec<Feed<'_>> = pending
+            .iter()
+            .map(|(sequence, token_ids)| Feed { sequence: *sequence, token_ids, wanted: 0 })
+            .collect();
+        self.model.fits(&feeds)
+    }
+
+    /// Whether all memory of the model is there for whoever comes next.
+    fn holds_no_memory(&self) -> bool {
+        self.live.is_empty() && !self.embedding.as_ref().is_some_and(Embedding::is_running)
     }
 
     /// Whether the batch is about to read what a sequence begins with, so that it finds that later and need not read it
@@ -139,14 +190,21 @@ impl Worker {
         for sequence in gone {
             self.leave(sequence, Ending::Abandoned);
         }
+        if self.embedding.as_ref().is_some_and(|text| text.job.sink.is_closed()) {
+            self.embedded(None);
+        }
     }
 
     fn step(&mut self) {
+        self.chunk = self.pace.tokens();
         let plan = self.plan();
         if plan.positions.is_empty() {
             return;
         }
+        let tokens: usize = plan.pending.iter().map(Vec::len).sum();
+        let started = Instant::now();
         let rows = self.rows(&plan);
+        self.queue.metrics.fed(tokens);
         let mut endings = Vec::new();
         for (position, rows) in plan.positions.into_iter().zip(rows) {
             match rows.and_then(|rows| self.advance(position, &rows)) {
@@ -155,6 +213,7 @@ impl Worker {
                 Err(error) => endings.push((position, Ending::Failed(error))),
             }
         }
+        self.pace.learn(tokens, started.elapsed());
         if endings.is_empty() {
             self.queue.metrics.stepped(self.model.cache());
         }
@@ -168,8 +227,7 @@ impl Worker {
         let width = rows.logits.len().checked_div(rows.count).unwrap_or(0).max(1);
         let rows: Vec<&[f32]> = rows.logits.chunks_exact(width).collect();
         let guessed = !sequence.is_reading() && rows.len() > 1;
-        let ending =
-            sequence.advance(&rows, self.config.prefill_chunk, self.tokenizer.as_ref(), &self.queue.metrics);
+        let ending = sequence.advance(&rows, self.chunk, self.tokenizer.as_ref(), &self.queue.metrics);
         if guessed {
             self.model.truncate(sequence.id, sequence.seen());
         }
@@ -193,40 +251,49 @@ impl Worker {
             if self.live.iter_mut().map(Sequence::drop_guesses).fold(false, |any, had| any | had) {
                 continue;
             }
+            let youngest = self.live.last().map(|sequence| sequence.times.arrived);
+            if self
+                .embedding
+                .as_ref()
+                .is_some_and(|text| text.is_running() && Some(text.job.arrived) > youngest)
+            {
+                self.take_memory_of_embedding();
+                continue;
+            }
             let Some(youngest) = self.live.pop() else { return Plan::default() };
             self.model.close(youngest.id);
-            if self.live.is_empty() {
+            if self.holds_no_memory() {
                 let error = self.cache_full();
                 self.leave(youngest, Ending::Failed(error));
                 return Plan::default();
             }
             self.queue.metrics.preempted();
             self.joining.push_front(youngest);
+            self.queue.holds(self.held());
         }
     }
 
     fn chosen(&self) -> Plan {
-        let mut room = self.config.prefill_chunk;
+        let mut room = self.chunk;
         let mut fits = |sequence: &Sequence| {
             if !sequence.is_reading() {
                 return true;
             }
-            let chunk = sequence.chunk_len(self.config.prefill_chunk);
+            let chunk = sequence.chunk_len(self.chunk);
             // Once one chunk does not fit, later ones wait too: a short prompt never overtakes a long one.
             let fits = chunk <= room;
             room = if fits { room - chunk } else { 0 };
             fits
         };
         let positions: Vec<_> = (0..self.live.len()).filter(|&position| fits(&self.live[position])).collect();
-        let pending =
-            positions.iter().map(|&position| self.live[position].pending(self.config.prefill_chunk));
+        let pending = positions.iter().map(|&position| self.live[position].pending(self.chunk));
         Plan { pending: pending.collect(), positions }
     }
 
     fn feeds<'a>(&self, plan: &'a Plan) -> Vec<Feed<'a>> {
         let feed = |(&position, token_ids): (&usize, &'a Vec<u32>)| {
             let sequence = &self.live[position];
-            Feed { sequence: sequence.id, token_ids, wanted: sequence.wanted(self.config.prefill_chunk) }
+            Feed { sequence: sequence.id, token_ids, wanted: sequence.wanted(self.chunk) }
         };
         plan.positions.iter().zip(&plan.pending).map(feed).collect()
     }
@@ -255,7 +322,7 @@ impl Worker {
 
     /// Makes a step, and meanwhile finds out which tokens the forms of answers allow after it.
     fn step_and_prepare(&mut self, positions: &[usize], feeds: &[Feed<'_>]) -> Result<Vec<Vec<f32>>, Error> {
-        let chunk = self.config.prefill_chunk;
+        let chunk = self.chunk;
         let live = self
             .live
             .iter_mut()
@@ -292,7 +359,7 @@ impl Worker {
 
     /// Tells a caller that its sequence, which is closed, has left.
     fn leave(&self, sequence: Sequence, ending: Ending) {
-        self.queue.left(1);
+        self.queue.holds(self.held());
         let (how, event) = match ending {
             Ending::Done(finish_reason) => {
                 let usage = sequence.usage();
@@ -301,7 +368,7 @@ impl Worker {
             Ending::Failed(error) => (Finished::Error, Some(Event::Failed { error })),
             Ending::Abandoned => (Finished::Abort, None),
         };
-        self.queue.metrics.finished(how, sequence.usage(), sequence.arrived.elapsed());
+        self.queue.metrics.finished(how, sequence.usage(), sequence.times);
         if let Some(event) = event {
             sequence.sink.send(event);
         }
@@ -333,26 +400,102 @@ impl Worker {
         self.work.scoring.clear();
     }
 
+    /// Reads a part of the text that is embedded, where there is memory for all of it.
     fn embed(&mut self) {
-        if let Some(job) = &self.work.embedding {
-            job.sink.send(self.model.embed(&job.token_ids));
+        let Some(open) = self.embedding.as_ref().map(|text| text.sequence) else { return };
+        let Some(sequence) = open.or_else(|| self.begin_embedding()) else { return };
+        let Some(text) = &mut self.embedding else { return };
+        let token_ids = text.pending(self.pace.tokens());
+        let (tokens, feed) = (token_ids.len(), Feed { sequence, token_ids, wanted: token_ids.len() });
+        if !self.model.fits(&[feed]) {
+            if self.live.is_empty() {
+                let error = self.cache_full();
+                self.embedded(Some(Err(error)));
+            }
+            return;
         }
-        self.work.embedding = None;
+        let started = Instant::now();
+        let states = self.model.hidden_states(feed);
+        self.pace.learn(tokens, started.elapsed());
+        self.queue.metrics.fed(tokens);
+        let read = states.and_then(|states| {
+            text.add(tokens, &states).map_err(|message| failed(self.model.as_ref(), message))
+        });
+        match read {
+            Ok(None) => self.queue.metrics.stepped(self.model.cache()),
+            Ok(Some(mean)) => self.embedded(Some(Ok(mean))),
+            Err(error) => self.embedded(Some(Err(error))),
+        }
+    }
+
+    /// Opens the text that is embedded, unless it has to wait for memory.
+    fn begin_embedding(&mut self) -> Option<SequenceId> {
+        let sequence = self.model.open(&[]).sequence;
+        let text = self.embedding.as_mut()?;
+        let token_ids = text.pending(usize::MAX);
+        let fits = self.model.fits(&[Feed { sequence, token_ids, wanted: 0 }]);
+        text.begin(fits.then_some(sequence), &self.queue.metrics);
+        self.queue.holds(self.held());
+        if fits {
+            return Some(sequence);
+        }
+        self.model.close(sequence);
+        if self.live.is_empty() {
+            let error = self.cache_full();
+            self.embedded(Some(Err(error)));
+        }
+        None
+    }
+
+    /// Gives the memory of the text that is embedded to answers that came before it.
+    fn take_memory_of_embedding(&mut self) {
+        if let Some(text) = &mut self.embedding {
+            if let Some(sequence) = text.start_over() {
+                self.model.close(sequence);
+            }
+            self.queue.metrics.preempted();
+            self.queue.holds(self.held());
+        }
+    }
+
+    /// Ends the text that is embedded, and tells its caller last; none where the caller has gone away.
+    fn embedded(&mut self, result: Option<Result<Vec<f32>, Error>>) {
+        let Some(mut text) = self.embedding.take() else { return };
+        if let Some(sequence) = text.sequence {
+            self.model.close(sequence);
+        }
+        self.queue.metrics.stepped(self.model.cache());
+        self.queue.holds(self.held());
+        let how = match &result {
+            Some(Ok(_)) => {
+                text.end();
+                self.queue.metrics.embedded(text.usage());
+                Finished::Reason(FinishReason::Stop)
+            }
+            Some(Err(_)) => Finished::Error,
+            None => Finished::Abort,
+        };
+        self.queue.metrics.finished(how, text.usage(), text.times);
+        if let Some(result) = result {
+            text.job.sink.send(result);
+        }
     }
 
     /// Tells everybody who still waits that nothing more will come.
     fn fail_all(&mut self) {
         let joining = self.work.admitted.drain(..).map(|request| (request.sink, request.arrived));
         let live = self.live.drain(..).chain(self.joining.drain(..));
-        let live = live.map(|sequence| (sequence.sink, sequence.arrived));
+        let live = live.map(|sequence| (sequence.sink, sequence.times.arrived));
         for (sink, arrived) in joining.chain(live) {
-            self.queue.metrics.finished(Finished::Abort, Usage::default(), arrived.elapsed());
+            self.queue.metrics.finished(Finished::Abort, Usage::default(), Times::new(arrived));
             sink.send(Event::Failed { error: self.queue.why_stopped() });
         }
         for job in self.work.scoring.drain(..) {
             job.sink.send(Err(self.queue.why_stopped()));
         }
-        if let Some(job) = self.work.embedding.take() {
+        let embedding = self.embedding.take().map(|text| text.job).or_else(|| self.work.embedding.take());
+        if let Some(job) = embedding {
+            self.queue.metrics.finished(Finished::Abort, Usage::default(), Times::new(job.arrived));
             job.sink.send(Err(self.queue.why_stopped()));
         }
     }

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::process::Process;
 use crate::{About, Error};
 
-/// How long vLLM may take to say that it is well.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long vLLM may take to say that it is well. Who asks us for it, as an orchestrator does, waits no longer for long.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What requests are passed on to.
 pub(crate) struct Upstream {
@@ -99,7 +99,7 @@ impl Upstream {
     }
 
     /// Whether vLLM answers.
-    pub(super) async fn is_healthy(&self) -> bool {
+    pub(crate) async fn is_healthy(&self) -> bool {
         let asked = tokio::time::timeout(HEALTH_TIMEOUT, self.send(Method::GET, "/health", Vec::new())).await;
         asked.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status() == StatusCode::OK))
     }

@@ -57,6 +57,10 @@ async fn an_adapter_is_a_model_from_its_loading_to_its_unloading() {
     let alone: Value = server.get("/v1/models/tuned").await.json().await.unwrap();
     assert_eq!(&alone, entry);
 
+    // Vectors are those of the model alone, which is said.
+    let embedded = server.post("/v1/embeddings", json!({"model": "tuned", "input": "x"})).await;
+    check(embedded, 400, "model", "invalid_value").await;
+
     let second = load(&server, "tuned", "8").await;
     assert!(second > first);
     assert_ne!(text(&answer(&server, json!({"model": "tuned"})).await), text(&tuned));

@@ -61,6 +61,7 @@ async fn bad_chats_are_refused_by_the_name_of_the_parameter() {
         ("presence_penalty", json!("x")),
         ("logit_bias", json!({"a": 1})),
         ("logit_bias", json!({"5": 101})),
+        ("logit_bias", json!({"5": 1, "259": 1})),
         ("logprobs", json!(1)),
         ("top_logprobs", json!(3)),
         ("top_logprobs", json!(21)),
@@ -230,8 +231,8 @@ async fn what_changes_nothing_is_taken() {
     let response = server.post("/v1/chat/completions", chat(more)).await;
     assert_eq!(response.status(), StatusCode::OK);
     let reply: Value = response.json().await.unwrap();
-    // Begin, `be short`, end, `hi`, end, opening.
-    assert_eq!(reply["usage"]["prompt_tokens"], 14);
+    // Begin, `be short`, end, `h` and `i` on lines of their own, end, opening.
+    assert_eq!(reply["usage"]["prompt_tokens"], 15);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,6 +269,10 @@ async fn requests_that_are_no_requests_are_refused() {
     }
     let unknown_id = json!({"prompt": [1, 9_999]});
     check_error(server.post("/v1/completions", unknown_id).await, 400, None, None).await;
+    for path in ["/v1/completions", "/infer"] {
+        let biased = server.post(path, json!({"prompt": "x", "logit_bias": {"259": 1}})).await;
+        check_error(biased, 400, Some("logit_bias"), Some("invalid_value")).await;
+    }
     check_error(server.post("/infer", json!({})).await, 400, Some("prompt"), Some("invalid_value")).await;
 }
 
@@ -399,6 +404,42 @@ async fn infer_answers_as_a_chat_or_continues_where_there_is_no_template() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn infer_takes_further_parameters_and_the_name_of_a_model() {
+    let engine = Engine::start(Box::new(Fake::mixing()), EngineConfig::default()).unwrap();
+    let adapter = engine.load_adapter("8".as_ref()).unwrap();
+    let loaded = Loaded { engine, about: About::default(), adapters: vec![("eight".to_owned(), adapter)] };
+    let config = ServerConfig { aliases: vec!["nice".to_owned()], ..ServerConfig::default() };
+    let server = Server::of(loaded, config).await;
+    let ask = async |more: Value| {
+        let mut body = json!({"prompt": "x"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/infer", body).await
+    };
+    let sampling = json!({"max_tokens": 9, "temperature": 1, "seed": 4, "ignore_eos": true});
+    let beside: Value = ask(sampling.clone()).await.json().await.unwrap();
+    let within: Value = ask(json!({"parameters": sampling, "model": "nice"})).await.json().await.unwrap();
+    assert_eq!((&beside["text"], &beside["tokens"]), (&within["text"], &json!(9)));
+    assert_eq!((&beside["model_id"], &within["model_id"]), (&json!("fake"), &json!("nice")));
+    let corrected: Value = ask(json!({"parameters": sampling, "model": "eight"})).await.json().await.unwrap();
+    assert_eq!(corrected["model_id"], "eight");
+    assert_ne!(corrected["text"], beside["text"]);
+
+    let check = async |more: Value, status, param: &str, code: &str| {
+        check_error(ask(more).await, status, Some(param), Some(code)).await;
+    };
+    check(json!({"parameters": [1]}), 400, "parameters", "invalid_value").await;
+    check(json!({"parameters": {"temprature": 1}}), 400, "temprature", "unknown_parameter").await;
+    check(json!({"parameters": {"top_p": 2}}), 400, "top_p", "invalid_value").await;
+    for own in ["prompt", "model", "lora_generation", "parameters"] {
+        let place = format!("parameters.{own}");
+        check(json!({"parameters": {own: 1}}), 400, &place, "unknown_parameter").await;
+    }
+    let twice = json!({"seed": 1, "parameters": {"seed": 1}});
+    check(twice, 400, "parameters.seed", "invalid_value").await;
+    check(json!({"model": "gpt-9"}), 404, "model", "model_not_found").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_equal_the_load() {
     let server = Server::start(Fake::endless()).await;
     for _ in 0..3 {
@@ -416,6 +457,12 @@ async fn metrics_equal_the_load() {
         ("time_to_first_token_seconds_count", 3),
         ("inter_token_latency_seconds_count", 27),
         ("request_queue_time_seconds_count", 3),
+        ("request_prefill_time_seconds_count", 3),
+        ("request_decode_time_seconds_count", 3),
+        ("request_inference_time_seconds_count", 3),
+        // A step reads a prompt, nine more a token each.
+        ("iteration_tokens_total_count", 30),
+        ("iteration_tokens_total_sum", 3 * (4 + 9)),
         ("e2e_request_latency_seconds_count", 3),
     ] {
         assert_eq!(metric(&page, name), expected, "{name}");

@@ -1,11 +1,13 @@
 //! Many clients at once, and those of them that go away.
 
+use std::time::Duration;
+
 use nexa_serve::{EngineConfig, ServerConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::engine::metric;
+use crate::engine::{PATIENCE, metric};
 use crate::fake::Fake;
 use crate::life::{Server, chat};
 
@@ -21,6 +23,13 @@ async fn load(server: &Server) -> (u64, u64) {
     (metric(&page, "num_requests_running"), metric(&page, "num_requests_waiting"))
 }
 
+/// Waits until so many requests run, and wait.
+async fn until_load(server: &Server, expected: (u64, u64)) {
+    let waiting = async { while load(server).await != expected {} };
+    let reached = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(reached.is_ok(), "expected a load of {expected:?}, found {:?}", load(server).await);
+}
+
 fn finished(page: &str, reason: &str) -> u64 {
     let head = format!("nexa_request_success_total{{model_name=\"fake\",finished_reason=\"{reason}\"}} ");
     page.lines().find_map(|line| line.strip_prefix(&head)).unwrap().parse().unwrap()
@@ -33,11 +42,11 @@ async fn the_gauges_tell_who_runs_and_who_waits() {
     let server = Server::with(model, engine, ServerConfig::default()).await;
     let mut requests = vec![sent(&server, chat(json!({})))];
     // The first is alone in the first step, which waits for a word.
-    while load(&server).await != (1, 0) {}
+    until_load(&server, (1, 0)).await;
     requests.extend((0..4).map(|_| sent(&server, chat(json!({})))));
-    while load(&server).await != (1, 4) {}
+    until_load(&server, (1, 4)).await;
     gate.send(()).unwrap();
-    while load(&server).await != (2, 3) {}
+    until_load(&server, (2, 3)).await;
     drop(gate);
     for request in requests {
         assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
@@ -52,11 +61,11 @@ async fn a_client_that_waits_and_goes_away_takes_nobody_with_it() {
         let engine = EngineConfig { max_batch: 1, ..EngineConfig::default() };
         let server = Server::with(model, engine, ServerConfig::default()).await;
         let running = sent(&server, chat(json!({})));
-        while load(&server).await != (1, 0) {}
+        until_load(&server, (1, 0)).await;
         let leaving = sent(&server, chat(json!({"stream": stream})));
-        while load(&server).await != (1, 1) {}
+        until_load(&server, (1, 1)).await;
         let staying = sent(&server, chat(json!({})));
-        while load(&server).await != (1, 2) {}
+        until_load(&server, (1, 2)).await;
         if stream {
             drop(leaving.await.unwrap().unwrap());
         } else {
@@ -64,9 +73,12 @@ async fn a_client_that_waits_and_goes_away_takes_nobody_with_it() {
             assert!(leaving.await.unwrap_err().is_cancelled());
         }
         // The server hears of it between two of the steps, which go on word by word.
-        while load(&server).await == (1, 2) {
-            let _ = gate.send(());
-        }
+        let heard = async {
+            while load(&server).await == (1, 2) {
+                let _ = gate.send(());
+            }
+        };
+        tokio::time::timeout(PATIENCE, heard).await.expect("the server hears of it");
         drop(gate);
         for kept in [running, staying] {
             let reply: Value = kept.await.unwrap().unwrap().json().await.unwrap();
@@ -84,18 +96,27 @@ async fn two_hundred_clients_give_up_and_the_next_is_answered() {
     let engine = EngineConfig { max_batch: 4, ..EngineConfig::default() };
     let server = Server::with(model, engine, ServerConfig::default()).await;
     let crowd: Vec<_> = (0..200).map(|n| sent(&server, chat(json!({"stream": n % 2 == 0})))).collect();
-    while load(&server).await != (4, 196) {}
+    until_load(&server, (4, 196)).await;
     for request in crowd {
         request.abort();
         // Those that stream may have their header already; dropping it goes away as well.
         let _ = request.await;
     }
-    let reply: Value = server.post(PATH, chat(json!({"max_tokens": 3}))).await.json().await.unwrap();
+    // As long as vLLM's own test of this waits.
+    let next =
+        async { server.post(PATH, chat(json!({"max_tokens": 3}))).await.json::<Value>().await.unwrap() };
+    let reply =
+        tokio::time::timeout(Duration::from_secs(5), next).await.expect("nobody is before it any more");
     assert_eq!(reply["choices"][0]["message"]["content"], "aaa");
-    let mut page = server.metrics().await;
-    while finished(&page, "abort") < 200 {
-        page = server.metrics().await;
-    }
+    let left = async {
+        loop {
+            let page = server.metrics().await;
+            if finished(&page, "abort") == 200 {
+                break page;
+            }
+        }
+    };
+    let page = tokio::time::timeout(PATIENCE, left).await.expect("all of them leave");
     assert_eq!(finished(&page, "length"), 1);
     assert_eq!(load(&server).await, (0, 0));
     assert!(page.contains("nexa_kv_cache_usage_perc{model_name=\"fake\"} 0\n"), "{page}");

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::api::check_error;
 use crate::fake::Fake;
 use crate::life::{Server, chat};
+use crate::stream::chunks;
 
 /// `[tokens, token_logprobs, top_logprobs, text_offset]`.
 fn lists(logprobs: &Value) -> [Vec<Value>; 4] {
@@ -73,6 +74,51 @@ async fn an_echoed_prompt_stands_before_the_answer_with_its_probabilities() {
         assert_eq!(whole["choices"][0]["text"], text.as_str());
         let expected = whole["choices"][0]["logprobs"]["token_logprobs"].as_array().cloned();
         assert_eq!(logprobs, expected.unwrap_or_default());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_are_characters_of_the_text_whole_and_streamed() {
+    let server = Server::start(Fake::saying("a€b")).await;
+    let parts =
+        |character: &str| character.bytes().map(|byte| format!("bytes:\\x{byte:02x}")).collect::<Vec<_>>();
+    let answer = [vec!["a".to_owned()], parts("€"), vec!["b".to_owned()]].concat();
+    let prompt = [vec!["<begin>".to_owned()], parts("€"), vec![">".to_owned()]].concat();
+    for (echo, tokens, offsets) in [
+        (false, answer.clone(), json!([0, 1, 1, 1, 2])),
+        (true, [prompt, answer].concat(), json!([0, 7, 7, 7, 8, 9, 10, 10, 10, 11])),
+    ] {
+        let body = |stream| json!({"prompt": "<begin>€>", "logprobs": 1, "temperature": 0, "echo": echo, "stream": stream});
+        let whole: Value = server.post("/v1/completions", body(false)).await.json().await.unwrap();
+        let whole = lists(&whole["choices"][0]["logprobs"]);
+        assert_eq!((json!(whole[0]), json!(whole[3])), (json!(tokens), offsets));
+        let mut streamed: [Vec<Value>; 4] = std::array::from_fn(|_| Vec::new());
+        for chunk in chunks(&server, "/v1/completions", body(true)).await {
+            let logprobs = &chunk["choices"][0]["logprobs"];
+            if logprobs.is_object() {
+                for (all, more) in streamed.iter_mut().zip(lists(logprobs)) {
+                    all.extend(more);
+                }
+            }
+        }
+        assert_eq!(streamed, whole);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chosen_token_is_told_however_improbable_it_is() {
+    let server = Server::start(Fake::saying("ab")).await;
+    for (most, expected) in [(0, json!(["z"])), (1, json!(["a", "z"]))] {
+        // The bias moves the choice to `z`, and not the probabilities that are told.
+        let body = json!({
+            "prompt": ">", "logprobs": most, "temperature": 0, "max_tokens": 1, "logit_bias": {"122": 100},
+        });
+        let reply: Value = server.post("/v1/completions", body).await.json().await.unwrap();
+        let [tokens, logprobs, top, _] = lists(&reply["choices"][0]["logprobs"]);
+        assert_eq!(tokens, [json!("z")]);
+        let told = top[0].as_object().unwrap();
+        assert_eq!(json!(told.keys().collect::<Vec<_>>()), expected);
+        assert_eq!(told["z"], logprobs[0]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Batching, sampling, ending, cancelling and failing.
 
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use nexa_core::lm::{ChatMessage, ChatModel, ChatRequest, Error as ModelError, FinishReason, Role, Sampling};
@@ -71,7 +71,7 @@ async fn a_request_gives_the_same_tokens_alone_and_in_a_batch() {
     }
 }
 
-/// A model whose logits depend on its tokens alone, not on how they were cut.
+/// A model that repeats itself, so that guesses are often right.
 fn whole() -> Fake {
     Fake::new(|pieces| {
         let mut state = 7_u64;
@@ -80,6 +80,160 @@ fn whole() -> Fake {
         }
         (0..crate::fake::VOCAB as u64).map(|id| ((state ^ (id % 7)) % 11) as f32 / 4.0).collect()
     })
+}
+
+#[tokio::test]
+async fn where_prompts_are_cut_changes_no_token() {
+    let prompts =
+        ["short".to_owned(), "a longer prompt ".repeat(5), "the longest of all prompts ".repeat(15)];
+    let sampling = |seed| Sampling { temperature: 1.0, seed, max_tokens: 20, ..Sampling::default() };
+    let answers = async |prefill_chunk: usize| {
+        let (model, fed) = Fake::mixing().slow(Duration::ZERO);
+        let engine = sized(model, EngineConfig { prefill_chunk, ..EngineConfig::default() });
+        let answers: Vec<Answer> =
+            prompts.iter().zip(0..).map(|(prompt, seed)| ask(&engine, prompt, sampling(seed))).collect();
+        let mut completions = Vec::new();
+        for answer in answers {
+            completions.push(answer.complete().await.unwrap());
+        }
+        // Beside a chunk, the other two write a token each.
+        let largest = fed.try_iter().max().unwrap();
+        assert!(largest <= prefill_chunk + 2, "{largest} tokens in a step");
+        completions
+    };
+    let expected = answers(16).await;
+    for prefill_chunk in [1, 7, 32, 512] {
+        assert_eq!(answers(prefill_chunk).await, expected, "{prefill_chunk}");
+    }
+}
+
+/// What a caller may wait for at most after it or its neighbour has gone away, as in the tests of llama.cpp's server.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A model of 250 tokens a second, and a text that takes it 12 seconds.
+fn slow() -> (Fake, Receiver<usize>, String) {
+    let (model, fed) = Fake::endless().with_context_length(4096).slow(Duration::from_millis(4));
+    (model, fed, "word ".repeat(600))
+}
+
+/// Waits until the fourth step has begun, when the steps are as large as they become.
+fn wait_for_steps(fed: &Receiver<usize>) {
+    for _ in 0..4 {
+        fed.recv_timeout(PATIENCE).expect("a step");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_while_a_long_prompt_is_read_frees_its_memory_at_once() {
+    let (model, fed, prompt) = slow();
+    let (model, closed) = model.telling_closed();
+    let engine = engine(model);
+    let answer = ask(&engine, &prompt, Sampling::default());
+    // The first is the warm-up.
+    wait_for_steps(&fed);
+    let left = Instant::now();
+    drop(answer);
+    wait_until_closed(&closed, 2);
+    assert!(left.elapsed() < SOON, "{:?}", left.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_leaves_while_a_long_text_is_embedded_frees_its_memory_at_once() {
+    let (model, fed, text) = slow();
+    let (model, closed) = model.telling_closed();
+    let engine = engine(model);
+    let embedding = tokio::spawn({
+        let (engine, ids) = (engine.clone(), text.bytes().map(u32::from).collect());
+        async move { engine.embed(vec![ids]).await }
+    });
+    wait_for_steps(&fed);
+    assert_eq!(metric(&engine.metrics(), "num_requests_running"), 1);
+    let left = Instant::now();
+    embedding.abort();
+    wait_until_closed(&closed, 2);
+    assert!(left.elapsed() < SOON, "{:?}", left.elapsed());
+    assert!(embedding.await.unwrap_err().is_cancelled());
+    while !engine.metrics().contains("finished_reason=\"abort\"} 1\n") {}
+    assert_eq!(metric(&engine.metrics(), "num_requests_running"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_written_between_the_parts_of_an_embedding() {
+    let (model, fed) = Fake::endless().with_context_length(4096).slow(Duration::from_millis(1));
+    let engine = engine(model);
+    let text: Vec<u32> = "word ".repeat(400).bytes().map(u32::from).collect();
+    let mut answer = ask(&engine, "x", Sampling { max_tokens: 4000, ..Sampling::default() });
+    assert!(matches!(answer.next().await, Some(Event::Delta { .. })));
+    let embedded = engine.embed(vec![text.clone()]).await.unwrap();
+    let mean = text.iter().sum::<u32>() as f32 / text.len() as f32;
+    assert!((embedded[0][0] - mean).abs() < 1e-3 && embedded[0][1] == 100.0, "{embedded:?}");
+    drop(answer);
+    let steps: Vec<usize> = fed.try_iter().collect();
+    let parts: Vec<usize> = (0..steps.len()).filter(|&at| steps[at] > 1).collect();
+    assert!(parts.len() > 2, "{steps:?}");
+    assert!(parts.windows(2).all(|two| two[1] > two[0] + 1), "{steps:?}");
+    let page = engine.metrics();
+    assert_eq!(metric(&page, "prompt_tokens_total"), 1 + text.len() as u64);
+    assert!(page.contains("finished_reason=\"stop\"} 1\n"), "{page}");
+}
+
+#[tokio::test]
+async fn embeddings_take_memory_of_the_budget_and_wait_for_it() {
+    let text = |tokens: usize| vec![vec![u32::from(b'e'); tokens]];
+    let (model, gate) = Fake::endless().with_budget(100).gated();
+    let tight = engine(model);
+    let answers = [30, 50].map(|max_tokens| {
+        ask(&tight, &"x".repeat(30), Sampling { max_tokens, ignore_eos: true, ..Sampling::default() })
+    });
+    // More than the answers leave: it waits for their end, and never takes what they need.
+    let embedding = tokio::spawn({
+        let tight = tight.clone();
+        async move { tight.embed(text(80)).await }
+    });
+    let load = |page: &str| metric(page, "num_requests_running") + metric(page, "num_requests_waiting");
+    while load(&tight.metrics()) < 3 {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    for (answer, tokens) in answers.into_iter().zip([30, 50]) {
+        assert_eq!(answer.complete().await.unwrap().usage.completion_tokens, tokens);
+    }
+    assert_eq!(embedding.await.unwrap().unwrap(), [[101.0, 100.0]]);
+    let error = tight.embed(text(101)).await.unwrap_err().to_string();
+    assert!(error.contains("room for 100 tokens"), "{error}");
+    assert_eq!(tight.embed(text(100)).await.unwrap().len(), 1);
+    let page = tight.metrics();
+    assert_eq!((metric(&page, "num_requests_running"), metric(&page, "num_requests_waiting")), (0, 0));
+    assert!(page.contains("nexa_kv_cache_usage_perc{model_name=\"fake\"} 0\n"), "{page}");
+}
+
+#[tokio::test]
+async fn who_waits_for_memory_counts_as_waiting() {
+    let (model, gate) = Fake::endless().with_budget(30).gated();
+    let engine = engine(model);
+    let answers: Vec<Answer> = (0..8)
+        .map(|_| ask(&engine, &"x".repeat(20), Sampling { max_tokens: 2, ..Sampling::default() }))
+        .collect();
+    let load = |page: &str| (metric(page, "num_requests_running"), metric(page, "num_requests_waiting"));
+    while load(&engine.metrics()).0 == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Two more steps: the first may have been made before the others came.
+    gate.send(()).unwrap();
+    while metric(&engine.metrics(), "iteration_tokens_total_count") == 0 {
+        tokio::task::yield_now().await;
+    }
+    while load(&engine.metrics()) != (1, 7) {
+        tokio::task::yield_now().await;
+    }
+    // Only the one that has memory has left the queue.
+    assert_eq!(metric(&engine.metrics(), "request_queue_time_seconds_count"), 1);
+    drop(gate);
+    for answer in answers {
+        assert_eq!(answer.complete().await.unwrap().text, "aa");
+    }
+    assert_eq!(load(&engine.metrics()), (0, 0));
+    assert_eq!(metric(&engine.metrics(), "request_queue_time_seconds_count"), 8);
 }
 
 #[tokio::test]
@@ -145,11 +299,26 @@ async fn probabilities_are_told_for_every_token() {
 #[tokio::test]
 async fn the_end_of_a_turn_can_be_put_off() {
     let engine = engine(Fake::saying("ab"));
-    let usual = Sampling { max_tokens: 6, ..Sampling::default() };
+    let usual = Sampling { max_tokens: 10, ..Sampling::default() };
     let tokens = async |sampling: Sampling| answered(&engine, ">", sampling).await.usage.completion_tokens;
     assert_eq!(tokens(usual.clone()).await, 3);
     assert_eq!(tokens(Sampling { min_tokens: 5, ..usual.clone() }).await, 6);
-    assert_eq!(tokens(Sampling { ignore_eos: true, ..usual }).await, 6);
+    assert_eq!(tokens(Sampling { ignore_eos: true, ..usual }).await, 10);
+}
+
+/// As in vLLM: a stop string counts once a token after the least ends it.
+#[tokio::test]
+async fn stop_strings_wait_for_the_least_tokens_too() {
+    let engine = engine(Fake::saying("One, two. Three"));
+    let text = async |stop: &str, min_tokens| {
+        let sampling = Sampling { stop: vec![stop.to_owned()], min_tokens, ..Sampling::default() };
+        answered(&engine, ">", sampling).await.text
+    };
+    assert_eq!(text("wo", 0).await, "One, t");
+    assert_eq!(text("wo", 7).await, "One, t");
+    assert_eq!(text("wo", 8).await, "One, two. Three");
+    // The second of two that are alike counts.
+    assert_eq!(text("e", 3).await, "One, two. Thr");
 }
 
 #[tokio::test]
@@ -314,7 +483,12 @@ async fn a_panic_of_the_model_becomes_an_error_of_every_caller() {
     }
     let error = engine.stopped().await.unwrap_err().to_string();
     assert_eq!(error, "the engine of model `fake` has stopped: the model panicked: out of cheese");
+    // What `/health` goes by.
+    assert_eq!(engine.phase(), Phase::Stopped);
+    assert!(matches!(engine.ready().await, Err(Error::Stopped { .. })));
     let later = engine.submit(&Prompt::Text("later".to_owned()), Sampling::default());
+    assert!(matches!(later, Err(Error::Stopped { .. })), "{later:?}");
+    let later = engine.embed(vec![vec![1]]).await;
     assert!(matches!(later, Err(Error::Stopped { .. })), "{later:?}");
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use nexa_core::lm::{
     Adapter, AdapterLoader, CacheUse, ChatMessage, EncodedChat, Error, Feed, LanguageModel, ModelInfo,
@@ -24,6 +25,7 @@ pub(crate) const VOCAB: usize = 259;
 /// Bytes as ids, with a small chat template.
 pub(crate) struct ByteTokenizer {
     pub(crate) has_template: bool,
+    pub(crate) syntax: ToolSyntax,
 }
 
 impl ByteTokenizer {
@@ -83,7 +85,7 @@ impl Tokenizer for ByteTokenizer {
         self.render(messages)
     }
     fn tool_syntax(&self) -> Option<ToolSyntax> {
-        self.has_template.then_some(ToolSyntax::Tagged)
+        self.has_template.then_some(self.syntax)
     }
     /// Shows what it is given as it is, so that tests can tell.
     fn encode_tool_prompt(
@@ -153,7 +155,7 @@ impl Fake {
                 format: "f32".to_owned(),
                 weight_bytes: 0,
             },
-            tokenizer: Arc::new(ByteTokenizer { has_template: true }),
+            tokenizer: Arc::new(ByteTokenizer { has_template: true, syntax: ToolSyntax::Tagged }),
             sequences: HashMap::new(),
             salts: HashMap::new(),
             opened: 0,
@@ -167,14 +169,12 @@ impl Fake {
         }
     }
 
-    /// Logits that depend on every token and, as rounding in a real model does, on how the tokens were cut.
+    /// Logits that depend on every token and its place.
     pub(crate) fn mixing() -> Self {
         Self::new(|pieces| {
             let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-            for piece in pieces {
-                for &word in piece.iter().chain([&(piece.len() as u32 + 1_000)]) {
-                    state = (state ^ u64::from(word)).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(31);
-                }
+            for &word in pieces.iter().flatten() {
+                state = (state ^ u64::from(word)).wrapping_mul(0xBF58_476D_1CE4_E5B9).rotate_left(31);
             }
             let noise = |id: u64| ((state ^ id).wrapping_mul(0x94D0_49BB_1331_11EB) >> 40) as f32 / 4e6;
             (0..VOCAB as u64).map(noise).collect()
@@ -222,6 +222,19 @@ impl Fake {
         self.gated()
     }
 
+    /// Takes so long for each token, and tells how many tokens each step feeds as it begins.
+    pub(crate) fn slow(mut self, per_token: Duration) -> (Self, Receiver<usize>) {
+        let (sender, fed) = channel();
+        self.warm_up_is_free = false;
+        let fake = self.before_step(move |feeds| {
+            let tokens: usize = feeds.iter().map(|feed| feed.token_ids.len()).sum();
+            let _ = sender.send(tokens);
+            std::thread::sleep(per_token * u32::try_from(tokens).expect("a small step"));
+            Ok(())
+        });
+        (fake, fed)
+    }
+
     /// Tells which sequences are closed, by number; the warm-up is 1.
     pub(crate) fn telling_closed(mut self) -> (Self, Receiver<u64>) {
         let (sender, closed) = channel();
@@ -252,7 +265,13 @@ impl Fake {
     }
 
     pub(crate) fn without_template(mut self) -> Self {
-        self.tokenizer = Arc::new(ByteTokenizer { has_template: false });
+        self.tokenizer = Arc::new(ByteTokenizer { has_template: false, syntax: ToolSyntax::Tagged });
+        self
+    }
+
+    /// Writes and reads calls of tools in this way.
+    pub(crate) fn with_tool_syntax(mut self, syntax: ToolSyntax) -> Self {
+        self.tokenizer = Arc::new(ByteTokenizer { has_template: true, syntax });
         self
     }
 }
@@ -339,16 +358,19 @@ impl LanguageModel for Fake {
             let _ = closed.send(sequence.0);
         }
     }
-    /// The mean of the ids, and 100.
-    fn embed(&mut self, token_ids: &[u32]) -> Result<Vec<f32>, Error> {
+    /// The id of each token, and 100.
+    fn hidden_states(&mut self, feed: Feed<'_>) -> Result<Vec<f32>, Error> {
         if let Some(hook) = self.hook.as_mut() {
-            hook(&[])?;
+            hook(&[feed])?;
         }
         if !self.has_hidden_states {
             return Err(Error::Invalid("model `fake` gives no hidden states to embed texts by".to_owned()));
         }
-        let sum: u32 = token_ids.iter().sum();
-        Ok(vec![sum as f32 / token_ids.len() as f32, 100.0])
+        let pieces = self.sequences.get_mut(&feed.sequence).expect("an open sequence");
+        pieces.push(feed.token_ids.to_vec());
+        assert!(self.fits(&[]), "more tokens than there is memory for");
+        let last = &feed.token_ids[feed.token_ids.len() - feed.wanted..];
+        Ok(last.iter().flat_map(|&id| [id as f32, 100.0]).collect())
     }
     fn score(&mut self, sequences: &[Scored<'_>]) -> Result<Vec<Vec<TokenScore>>, Error> {
         let score = |token_ids: &[u32], at: usize| {

@@ -6,7 +6,7 @@ use nexa_serve::{EngineConfig, ServerConfig};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::api::check_error;
 use crate::engine::{PATIENCE, metric};
@@ -110,4 +110,96 @@ async fn clients_that_do_not_finish_their_request_lose_their_connection() {
     let answer = say(&server, "\u{16}\u{3}\u{1}\r\n\r\n").await;
     assert!(!answer.contains(" 200 "), "{answer}");
     assert_eq!(server.post("/infer", json!({"prompt": "x"})).await.status(), StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_body_is_refused_though_nothing_tells_its_length() {
+    let config = ServerConfig { max_body_bytes: 2_000, ..ServerConfig::default() };
+    let server = Server::with(Fake::saying("hi"), EngineConfig::default(), config).await;
+    let chunked = |letters: usize| {
+        let body = chat(json!({"user": "x".repeat(letters)})).to_string();
+        let header = format!(
+            "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             transfer-encoding: chunked\r\n\r\n"
+        );
+        format!("{header}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+    };
+    let answer = say(&server, &chunked(1_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = say(&server, &chunked(3_000)).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("\"code\":\"request_too_large\""), "{answer}");
+}
+
+/// Sends a chat that fills what lies between server and client, and reads nothing of the eight answers.
+async fn unread(server: &Server, more: Value) -> TcpStream {
+    let mut body = chat(json!({"stream": true, "n": 8, "logprobs": true, "top_logprobs": 20}));
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = body.to_string();
+    let header = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    let socket = TcpSocket::new_v4().unwrap();
+    // The less the system keeps for the client, the sooner the server stands still.
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    stream.write_all(format!("{header}{body}").as_bytes()).await.unwrap();
+    stream
+}
+
+/// Waits until the eight answers of a client have left the engine.
+async fn are_cancelled(server: &Server) {
+    let waiting = async { while !server.metrics().await.contains("finished_reason=\"abort\"} 8\n") {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the answers are cancelled");
+    assert_eq!(metric(&server.metrics().await, "num_requests_running"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_does_not_outlast_the_timeout_of_requests() {
+    // Nothing else ends its answers while the test waits.
+    let config = ServerConfig {
+        request_timeout: Some(Duration::from_secs(1)),
+        write_timeout: PATIENCE * 10,
+        ..ServerConfig::default()
+    };
+    let model = Fake::endless().with_context_length(usize::MAX);
+    let server = Server::with(model, EngineConfig::default(), config).await;
+    let _client = unread(&server, json!({})).await;
+    are_cancelled(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_loses_its_connection() {
+    let config = ServerConfig { write_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+    let model = Fake::endless().with_context_length(usize::MAX);
+    let server = Server::with(model, EngineConfig::default(), config).await;
+    let _client = unread(&server, json!({})).await;
+    are_cancelled(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_slowly_gets_its_answer_and_keeps_nobody_waiting() {
+    let model = Fake::endless().with_context_length(usize::MAX);
+    let server = Server::with(model, EngineConfig::default(), ServerConfig::default()).await;
+    let mut slow = unread(&server, json!({"max_tokens": 400})).await;
+    // It has read nothing yet.
+    let other: Value = server.post(PATH, chat(json!({"max_tokens": 3}))).await.json().await.unwrap();
+    assert_eq!(other["choices"][0]["message"]["content"], "aaa");
+    let mut answer = Vec::new();
+    let mut piece = [0; 1_000];
+    let reading = async {
+        loop {
+            match slow.read(&mut piece).await.unwrap() {
+                0 => break,
+                read => answer.extend_from_slice(&piece[..read]),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the answer ends");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("data: [DONE]\n\n"), "{}", answer.len());
+    assert_eq!(answer.matches("\"finish_reason\":\"length\"").count(), 8);
 }

@@ -22,6 +22,9 @@ const SEEDS: &[(&str, &str)] = &[
     ("/infer", include_str!("../../../../fuzz/seeds/request/infer.json")),
     ("/tokenize", include_str!("../../../../fuzz/seeds/request/tokenize.json")),
     ("/detokenize", include_str!("../../../../fuzz/seeds/request/detokenize.json")),
+    ("/v1/chat/completions", include_str!("../../../../fuzz/seeds/request/tools.json")),
+    ("/v1/load_lora_adapter", include_str!("../../../../fuzz/seeds/request/load_adapter.json")),
+    ("/v1/unload_lora_adapter", include_str!("../../../../fuzz/seeds/request/unload_adapter.json")),
 ];
 
 /// What stands in requests, and what should not.

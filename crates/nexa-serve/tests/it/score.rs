@@ -19,6 +19,7 @@ fn by_hand(token_ids: &[u32], scored: std::ops::Range<usize>, bytes: usize) -> S
         tokens: scores.len(),
         bytes,
         is_greedy: scores.iter().all(|score| score.is_greedy),
+        cut_tokens: 0,
     }
 }
 
@@ -67,7 +68,7 @@ fn a_text_longer_than_the_context_is_scored_whole() {
     let sum: f64 = windows.iter().map(|window| window.logprob_nats).sum();
     assert!((scores[0].logprob_nats - sum).abs() < 1e-9, "{} for {sum}", scores[0].logprob_nats);
     assert_eq!((scores[0].tokens, scores[0].bytes), (30, 30));
-    let nothing = Score { logprob_nats: 0.0, tokens: 0, bytes: 0, is_greedy: true };
+    let nothing = Score { logprob_nats: 0.0, tokens: 0, bytes: 0, is_greedy: true, cut_tokens: 0 };
     assert_eq!(scores[1], nothing);
 }
 

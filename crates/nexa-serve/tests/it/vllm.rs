@@ -156,6 +156,49 @@ async fn what_takes_too_long_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_an_answer_at_the_deadline_is_not_taken_for_a_whole_one() {
+    let timeout = Duration::from_millis(300);
+    let server =
+        Server::start(ServerConfig { request_timeout: Some(timeout), ..ServerConfig::default() }).await;
+    let reply = server.ask(json!({"messages": [], "max_tokens": 2000})).await;
+    assert_eq!(reply.status(), StatusCode::OK);
+    let read =
+        tokio::time::timeout(Duration::from_secs(30), reply.text()).await.expect("the connection ends");
+    assert!(read.is_err(), "{read:?}");
+    server.recorded("cancelled").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models_are_told_one_by_one_too() {
+    let config = ServerConfig { aliases: vec!["org/other".to_owned()], ..ServerConfig::default() };
+    let server = Server::start(config).await;
+    for name in ["tiny", "org/other"] {
+        let model: Value = server.get(&format!("/v1/models/{name}")).await.json().await.unwrap();
+        assert_eq!(model, json!({"id": name, "object": "model"}));
+    }
+    check_error(server.get("/v1/models/gpt-9").await, 404, Some("model"), Some("model_not_found")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_tell_whether_the_program_is_well_now() {
+    let server = Server::start(ServerConfig::default()).await;
+    let unwell = server.folder.path().join("unwell");
+    for is_well in [true, false, true] {
+        if is_well {
+            let _ = std::fs::remove_file(&unwell);
+        } else {
+            std::fs::write(&unwell, "").unwrap();
+        }
+        for path in ["/health", "/ready"] {
+            let told = server.get(path).await;
+            assert_eq!(told.status() == StatusCode::OK, is_well, "{path}");
+            let status = if is_well { "ok" } else { "stopped" };
+            assert_eq!(told.json::<Value>().await.unwrap()["status"], status, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn running_answers_end_before_the_process_does() {
     let mut server = Server::start(ServerConfig::default()).await;
     let running = server.ask(json!({"stream": true})).await;

@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/health":
-            self.reply(200, "")
+            self.reply(503 if os.path.exists(os.path.join(args.model, "unwell")) else 200, "")
         elif self.path == "/metrics":
             self.reply(200, '# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{model_name="m"} 0.0\n')
         elif self.path == "/v1/models" and self.is_known():
@@ -64,6 +64,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404, json.dumps({"error": {"message": "no such model", "code": 404}}))
         elif body.get("stream"):
             self.stream(endless=body.get("max_tokens") == 1000)
+        elif body.get("max_tokens") == 2000:
+            self.half()
         else:
             self.reply(200, json.dumps({"model": body["model"], "seed": args.seed, "path": self.path}))
 
@@ -81,6 +83,21 @@ class Handler(BaseHTTPRequestHandler):
             self.chunk("data: [DONE]\n\n")
             self.wfile.write(b"0\r\n\r\n")
             record("complete")
+        except OSError:
+            record("cancelled")
+            self.close_connection = True
+
+    def half(self):
+        """The beginning of an answer whose rest never comes, only blanks."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            self.chunk('{"model": ')
+            while True:
+                self.chunk(" ")
+                time.sleep(0.01)
         except OSError:
             record("cancelled")
             self.close_connection = True
