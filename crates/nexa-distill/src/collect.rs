@@ -169,7 +169,10 @@ impl Collect {
 
     /// Opens the log of answers and tells what is still to be asked for some prompts; nothing is called.
     fn begin(&self, context: &Context<'_>, prompts: &[Row], place: &Path) -> Result<Begun> {
-        let jobs = Jobs::new(prompts, &self.config, &self.sampling, place)?;
+        self.begin_jobs(context, Jobs::new(prompts, &self.config, &self.sampling, place)?)
+    }
+
+    fn begin_jobs(&self, context: &Context<'_>, jobs: Jobs) -> Result<Begun> {
         let teacher = self.teacher.to_string();
         if teacher != self.config.teacher && self.teacher.provider() == Provider::OpenRouter {
             context.emit(Event::info(format!("`{}` is `{teacher}`", self.config.teacher)));

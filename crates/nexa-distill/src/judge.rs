@@ -194,7 +194,8 @@ impl Judge {
         }
         let known: Vec<f64> =
             scores.iter().filter_map(|row| row[nexa_core::columns::SCORE].as_f64()).collect();
-        let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+        let mean =
+            (!known.is_empty()).then(|| tally::rounded(known.iter().sum::<f64>() / known.len() as f64));
         context.set_rows(scores.len() as u64);
         context.state("judges", &self.config.judges)?;
         context.state("protocol", self.config.protocol)?;
@@ -204,7 +205,7 @@ impl Judge {
         context.state("verdicts", total)?;
         context.state("unreadable", unreadable)?;
         context.state("asked_again", tally.repeated())?;
-        context.state("mean_score", tally::rounded(mean))?;
+        context.state("mean_score", mean)?;
         Ok(())
     }
 }

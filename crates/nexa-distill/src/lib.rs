@@ -22,6 +22,7 @@ mod student;
 mod table;
 mod text;
 
+pub mod api;
 pub mod client;
 pub mod collect;
 pub mod embedded;

@@ -5,9 +5,10 @@ use std::path::Path;
 use nexa_core::stage::Context;
 use nexa_core::table::Row;
 
-use super::Collect;
+use super::job::Jobs;
+use super::{Begun, Collect};
 use crate::Result;
-use crate::client::Answer;
+use crate::client::{Answer, Request};
 
 /// What came of one prompt, in one sample.
 #[derive(Debug)]
@@ -28,7 +29,18 @@ impl Collect {
     /// # Errors
     /// As in a collection; what was answered is kept for the next attempt.
     pub(crate) fn ask(&self, context: &Context<'_>, prompts: &[Row], place: &Path) -> Result<Vec<Asked>> {
-        let begun = self.begin(context, prompts, place)?;
+        self.answers(context, self.begin(context, prompts, place)?)
+    }
+
+    /// Asks every one of some requests, each with its own sampling, and returns what came of each, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) fn ask_each(&self, context: &Context<'_>, requests: Vec<Request>) -> Result<Vec<Asked>> {
+        self.answers(context, self.begin_jobs(context, Jobs::of(requests))?)
+    }
+
+    fn answers(&self, context: &Context<'_>, begun: Begun) -> Result<Vec<Asked>> {
         let (collection, places) = self.finish(context, begun)?;
         let asked = places.iter().map(|place| Asked {
             row: place.row,

@@ -45,28 +45,43 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Makes the calls of a table of inputs. Rows whose requests are equal share one.
     pub(super) fn new(rows: &[Row], config: &Config, sampling: &Arc<Sampling>, place: &Path) -> Result<Self> {
-        let mut jobs: Vec<Job> = Vec::new();
-        let mut places = Vec::new();
-        let mut known: HashMap<ContentHash, usize> = HashMap::new();
+        let mut requests = Vec::new();
         for (row_index, row) in rows.iter().enumerate() {
             let messages = asked(row, place)?;
             for sample_index in 0..config.samples_per_prompt {
-                let job = Job::new(Request {
+                let request = Request {
                     messages: messages.clone(),
                     sampling: Arc::clone(sampling),
                     max_tokens: config.max_tokens,
                     seed: config.seed.wrapping_add(u64::from(sample_index)),
                     sample_index,
                     repeats: 0,
-                });
-                let job = *known.entry(job.key.clone()).or_insert_with(|| {
-                    jobs.push(job);
-                    jobs.len() - 1
-                });
-                places.push(Place { row: row_index, sample_index, job });
+                };
+                requests.push((row_index, request));
             }
         }
-        Ok(Self { jobs, places })
+        Ok(Self::of_rows(requests))
+    }
+
+    /// Makes the calls of some requests, each of which stands for a row of its own. Equal ones share a call.
+    pub(super) fn of(requests: Vec<Request>) -> Self {
+        Self::of_rows(requests.into_iter().enumerate())
+    }
+
+    fn of_rows(requests: impl IntoIterator<Item = (usize, Request)>) -> Self {
+        let mut jobs: Vec<Job> = Vec::new();
+        let mut known: HashMap<ContentHash, usize> = HashMap::new();
+        let place = |(row, request): (usize, Request)| {
+            let sample_index = request.sample_index;
+            let job = Job::new(request);
+            let job = *known.entry(job.key.clone()).or_insert_with(|| {
+                jobs.push(job);
+                jobs.len() - 1
+            });
+            Place { row, sample_index, job }
+        };
+        let places = requests.into_iter().map(place).collect();
+        Self { jobs, places }
     }
 }
 

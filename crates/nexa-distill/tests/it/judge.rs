@@ -201,6 +201,21 @@ fn what_cannot_be_read_is_kept_with_what_is_wrong() {
     );
     assert_eq!(made.manifest.summary["unreadable"], 1);
     assert_eq!(made.manifest.spend.requests, 5, "every call is in the bill");
+    assert_eq!(made.manifest.summary["mean_score"], 5.0);
+}
+
+/// Of a pair that was read in one order alone nothing is known, least of all a score below the lowest.
+#[test]
+fn where_nothing_has_a_score_there_is_no_mean() {
+    let lab = lab();
+    let server = Server::start(|call| {
+        let is_forward = call.prompt.contains("<answer_a>\nGOOD");
+        good(if is_forward { "{\"winner\": \"A\"}" } else { "It is hard to say." }, 10)
+    });
+    let made = judge(&lab, &[server.teacher("judge-1")], "{mode: pairs, max_unreadable_share: 0.5}").unwrap();
+    assert!(scores(&made).iter().all(|(_, score)| score.is_none()), "{:?}", scores(&made));
+    assert_eq!(made.manifest.summary["unreadable"], 1);
+    assert_eq!(made.manifest.summary["mean_score"], json!(null));
 }
 
 #[test]

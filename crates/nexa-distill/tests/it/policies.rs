@@ -174,6 +174,7 @@ impl ChatModel for Parrot {
                 finish_reason: FinishReason::Stop,
                 prompt_tokens: 3,
                 completion_tokens: 4,
+                cut_tokens: 0,
             }
         });
         Ok(replies.collect())
@@ -181,7 +182,7 @@ impl ChatModel for Parrot {
 }
 
 impl ModelLoader for Parrot {
-    fn load(&self, _checkpoint: &std::path::Path) -> Result<LoadedModel, lm::Error> {
+    fn load(&self, _checkpoint: &std::path::Path) -> Result<LoadedModel<'static>, lm::Error> {
         let info = ModelInfo {
             name: "parrot".to_owned(),
             architecture: "llama".to_owned(),
