@@ -94,7 +94,7 @@ mod tests {
     fn a_model_is_as_sure_as_its_choice_is_probable_among_all() {
         let choice = |logprob_nats| Choice {
             text: "x".to_owned(),
-            score: Score { logprob_nats, tokens: 1, bytes: 1, is_greedy: false },
+            score: Score { logprob_nats, tokens: 1, bytes: 1, is_greedy: false, cut_tokens: 0 },
         };
         let mut one = Prediction {
             choices: vec![choice(-800.0), choice(-800.0 - 3.0_f64.ln())],

@@ -59,12 +59,14 @@ pub enum Error {
         task: String,
     },
     /// A name that stands for no task.
-    #[error("there is no task `{name}`")]
+    #[error("there is no task `{name}`{}", left_out(unread))]
     UnknownTask {
         /// The name.
         name: String,
         /// The name that was most likely meant.
         nearest: Option<String>,
+        /// The files that might define it and cannot be read, each with the reason; those that most likely do first.
+        unread: Vec<String>,
     },
     /// A task that only Python can run.
     #[error("task `{task}`: `{key}` is a function of Python, which this program does not run")]
@@ -188,6 +190,21 @@ pub enum Error {
         /// Items of the split.
         total: usize,
     },
+    /// A metric that has no answer to grade.
+    #[error(
+        "task `{task}`: `{metric}` cannot be told: {total} of {total} answers are missing, {too_long} of them because the \
+         prompt leaves no room in the model's context"
+    )]
+    NoAnswers {
+        /// The task.
+        task: String,
+        /// The metric.
+        metric: &'static str,
+        /// Documents.
+        total: usize,
+        /// Those of them that are longer than the model's context, with the answer that they ask for.
+        too_long: usize,
+    },
     /// An evaluation whose answers to a task are neither right nor wrong.
     #[error("{evaluation} says of no answer to {task} whether it is right")]
     NotGraded {
@@ -257,6 +274,14 @@ pub enum Error {
     },
 }
 
+/// Adds to a message which files cannot be read.
+fn left_out(unread: &[String]) -> String {
+    if unread.is_empty() {
+        return String::new();
+    }
+    format!(", and files were left out that cannot be read: {}", unread.join("; "))
+}
+
 impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
@@ -277,8 +302,11 @@ impl Diagnose for Error {
             Self::NoCompletions { .. } => {
                 Some("leave `apply_chat_template` out: the model applies its own".to_owned())
             }
-            Self::UnknownTask { nearest, .. } => Some(match nearest {
+            Self::UnknownTask { nearest, unread, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean `{nearest}`? `nexa evaluate --list-tasks` shows all"),
+                None if !unread.is_empty() => {
+                    "mend the file that is to define it; `nexa evaluate --list-tasks` shows all tasks".to_owned()
+                },
                 None => {
                     "`nexa evaluate --list-tasks` shows all; `--include-path` adds a folder of task files"
                         .to_owned()
@@ -309,6 +337,11 @@ impl Diagnose for Error {
             Self::NothingMeasured { .. } => Some(
                 "every item is longer than the model's context, or holds no text of the assistant".to_owned(),
             ),
+            Self::NoAnswers { too_long, .. } => Some(match too_long {
+                0 => "the model says nothing: see whether the chat template is the right one".to_owned(),
+                _ => "evaluate a model with a longer context, or ask for shorter answers: `gen_kwargs.max_gen_toks=64`"
+                    .to_owned(),
+            }),
             Self::Incomparable { .. } => Some(
                 "evaluate both checkpoints with the same tasks, data set, split, limit and settings"
                     .to_owned(),
@@ -348,6 +381,7 @@ impl Diagnose for Error {
             Self::EmptySplit { .. }
             | Self::MissingReferences { .. }
             | Self::NothingMeasured { .. }
+            | Self::NoAnswers { .. }
             | Self::NotFinite { .. }
             | Self::NotGraded { .. }
             | Self::OtherEvaluation { .. }

@@ -9,7 +9,6 @@
 //! with the metric that ranks it and with ranges of ranks.
 
 mod board;
-mod documents;
 mod ranks;
 
 use std::collections::BTreeMap;
@@ -22,6 +21,7 @@ use nexa_core::run::RunId;
 use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::documents::Documents;
 use crate::compare::{Verdict, difference};
 use crate::evaluation::newest_first;
 use crate::facts::TestSet;
@@ -32,7 +32,6 @@ use crate::task::Task;
 use crate::{Evaluation, Result, evaluate};
 
 pub use board::{Asked, Board, Entry, Origin};
-use documents::Documents;
 pub use ranks::RankRange;
 
 /// The evaluations of a project, ranked within each test set.

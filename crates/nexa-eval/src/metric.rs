@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use nexa_core::lm::Score;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::predictions::Prediction;
-use crate::statistics::{CONFIDENCE, Estimate, clustered_standard_error, proportion};
+use crate::statistics::{
+    CONFIDENCE, Clusters, Estimate, clustered_share, clustered_standard_error, proportion,
+};
 use crate::task::{ExactMatch, Perplexity, Task, flexible_answer};
 
 /// The name of the file in an evaluation.
@@ -32,9 +35,9 @@ pub struct Metric {
     pub filter: String,
     /// The value over all items.
     pub value: f64,
-    /// Its standard error.
+    /// Its standard error, as the reference has it: as if items were independent.
     pub standard_error: Option<f64>,
-    /// Lower end of the interval.
+    /// Lower end of the interval, over sources where items share them.
     pub ci_low: Option<f64>,
     /// Upper end of the interval.
     pub ci_high: Option<f64>,
@@ -48,7 +51,8 @@ pub struct Metric {
     pub clusters: Option<usize>,
     /// Items that it is over.
     pub n: usize,
-    /// Items longer than the model's context: wrong answers where answers are graded, left out of perplexity.
+    /// Items longer than the model's context: wrong answers where answers are graded, left out of perplexity and of what
+    /// measures safety.
     pub too_long: usize,
     /// Whether a larger value is better; of a group, where its tasks agree.
     pub higher_is_better: Option<bool>,
@@ -133,16 +137,26 @@ impl Name {
 
     /// Measures it over the predictions of its task; `None` where none of them was measured.
     pub(crate) fn measure(&self, predictions: &[&Prediction], seed: u64) -> Option<Estimate> {
-        let scores = || predictions.iter().filter_map(|one| one.score).collect::<Vec<_>>();
         let graded = |grade: fn(&Prediction) -> Option<bool>| {
-            proportion(&predictions.iter().filter_map(|one| grade(one)).collect::<Vec<_>>())
+            let (outcomes, sources): (Vec<bool>, Vec<Option<&str>>) =
+                predictions.iter().filter_map(|one| Some((grade(one)?, one.group.as_deref()))).unzip();
+            let clustered = Clusters::shared(&sources).and_then(|clusters| {
+                let values: Vec<f64> = outcomes.iter().map(|&right| f64::from(u8::from(right))).collect();
+                clustered_share(&values, &clusters)
+            });
+            Some(proportion(&outcomes)?.within(clustered))
+        };
+        let scored = |measure: fn(&[Score], Option<&Clusters>, u64) -> Option<Estimate>| {
+            let (scores, sources): (Vec<Score>, Vec<Option<&str>>) =
+                predictions.iter().filter_map(|one| Some((one.score?, one.group.as_deref()))).unzip();
+            measure(&scores, Clusters::shared(&sources).as_ref(), seed)
         };
         let estimate = match self.metric.as_ref() {
             "exact_match" => graded(|one| one.correct),
             "exact_match_flexible" => graded(is_flexibly_right),
-            "loss" => Perplexity::loss(&scores(), seed),
-            "perplexity" => Perplexity::perplexity(&scores(), seed),
-            _ => Perplexity::bits_per_byte(&scores(), seed),
+            "loss" => scored(Perplexity::loss),
+            "perplexity" => scored(Perplexity::perplexity),
+            _ => scored(Perplexity::bits_per_byte),
         };
         // The perplexity of a broken model may be beyond what a float holds, and JSON has no infinity.
         estimate.filter(|estimate| estimate.value.is_finite())
@@ -215,6 +229,7 @@ fn clustered(name: &Name, predictions: &[&Prediction]) -> Option<(f64, usize)> {
         .iter()
         .map(|one| is_right(one).map(|right| f64::from(u8::from(right))))
         .collect::<Option<_>>()?;
-    let groups: Vec<&str> = predictions.iter().map(|one| one.group.as_deref()).collect::<Option<_>>()?;
-    clustered_standard_error(&values, &groups).filter(|(_, clusters)| *clusters < values.len())
+    let sources: Vec<Option<&str>> = predictions.iter().map(|one| one.group.as_deref()).collect();
+    let clusters = Clusters::shared(&sources)?;
+    Some((clustered_standard_error(&values, &clusters)?, clusters.len()))
 }

@@ -184,6 +184,7 @@ impl Prediction {
                 tokens,
                 bytes,
                 is_greedy: false,
+                cut_tokens: 0,
             }),
             metrics: from_json_text(row, METRICS, place)?,
             answers: from_json_text(row, ANSWERS, place)?,

@@ -1,9 +1,11 @@
 //! Whether a version shows what a tag asks for: bounds on what it was measured at, a known descent, and that it is not
 //! worse than the version that has the tag.
 //!
-//! Measured values are those of the newest evaluation of the version that has them; of a rubric, those of the newest
-//! verdicts on one of its evaluations. What was never measured does not hold. Bounds are for checkpoints: of other kinds only
-//! the descent is asked.
+//! Measured values are those of the newest evaluation of the version that has them and asked all documents; of a rubric, those
+//! of the newest verdicts on one of its evaluations. What was never measured does not hold, and neither does what could not be
+//! tested. Bounds are for checkpoints: of other kinds only the descent is asked.
+
+use std::collections::BTreeMap;
 
 use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
 use nexa_core::lineage;
@@ -11,12 +13,13 @@ use nexa_core::promotion::{Bound, Promotion};
 use nexa_core::table::Tables;
 use serde::Serialize;
 
-use crate::compare::{Verdict, compare};
+use crate::compare::{TaskComparison, Tested, Verdict};
 use crate::evaluation::{newest_first, of_checkpoint};
 use crate::facts::summary;
 use crate::judge::Verdicts;
 use crate::judge::means::means;
-use crate::metric::Metric;
+use crate::metric::{Metric, Name};
+use crate::statistics::{fewest_to_show, holm};
 use crate::{Evaluation, Result};
 
 /// One condition, and whether it holds.
@@ -59,6 +62,7 @@ pub fn examine(
         Some(holder) => Some(Measured::of(holder, store, tables)?),
         None => None,
     };
+    let mut names: Vec<Name> = Vec::new();
     for bound in &conditions.require {
         if let Some(problem) = bound.problem() {
             let key = format!("promotion: {}", bound.subject());
@@ -68,9 +72,15 @@ pub fn examine(
             Some(rubric) => measured.rubric(bound, rubric)?,
             None => measured.metric(bound),
         });
-        if let Some(before) = &before {
-            checks.extend(not_worse(&measured, before, bound, tables)?);
+        let meant = measured.newest(bound).map(|(_, meant)| meant).unwrap_or_default();
+        for name in meant.into_iter().map(Metric::name) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
+    }
+    if let Some(before) = &before {
+        checks.extend(not_worse(&measured, before, &names));
     }
     Ok(checks)
 }
@@ -97,20 +107,55 @@ impl<'a> Measured<'a> {
         Ok(Self { id: version.id().clone(), store, tables, evaluations: evaluations.collect::<Result<_>>()? })
     }
 
-    /// The newest evaluation that has what a bound is about, with every metric that it may mean.
+    /// The evaluations that asked all documents, the newest first.
+    fn whole(&self) -> impl Iterator<Item = &Evaluation> {
+        self.evaluations.iter().filter(|evaluation| is_whole(evaluation))
+    }
+
+    /// The newest of them that has what a bound is about, with every metric that it may mean.
     fn newest(&self, bound: &Bound) -> Option<(&Evaluation, Vec<&Metric>)> {
-        self.evaluations.iter().find_map(|evaluation| {
+        self.whole().find_map(|evaluation| {
             let meant: Vec<&Metric> =
                 evaluation.metrics.iter().filter(|metric| is_meant(bound, metric)).collect();
             (!meant.is_empty()).then_some((evaluation, meant))
         })
     }
 
+    /// Tests a metric against that of another version, in the newest whole evaluations of both that were asked it alike; else
+    /// says why the newest two cannot be compared.
+    fn against(&self, other: &Self, name: &Name) -> Result<Tested, String> {
+        let mut first_reason = None;
+        for own in self.whole().filter(|evaluation| evaluation.metric(name).is_some()) {
+            for theirs in other.whole().filter(|evaluation| evaluation.metric(name).is_some()) {
+                match Tested::of(own, theirs, name) {
+                    Ok(found) => return Ok(found),
+                    Err(reason) => {
+                        first_reason
+                            .get_or_insert_with(|| format!("{} and {}: {reason}", own.id(), theirs.id()));
+                    }
+                }
+            }
+        }
+        Err(first_reason.unwrap_or_else(|| {
+            let lacks = |side: &Self| side.whole().all(|evaluation| evaluation.metric(name).is_none());
+            let side = if lacks(self) { self } else { other };
+            format!("no evaluation of all documents of {} has {name}", side.id)
+        }))
+    }
+
     /// Holds metrics against their bound: all that it may mean, where it leaves out the task or the filter.
     fn metric(&self, bound: &Bound) -> Vec<Check> {
         let condition = |subject: &str| format!("{subject} is {}", bound.range());
         let Some((evaluation, meant)) = self.newest(bound) else {
-            let found = format!("no evaluation of {} has it", self.id);
+            let mut of_parts = self.evaluations.iter().flat_map(|evaluation| &evaluation.metrics);
+            let found = if of_parts.any(|metric| is_meant(bound, metric)) {
+                format!(
+                    "no evaluation of {} that asked all documents has it, only such as asked a part",
+                    self.id
+                )
+            } else {
+                format!("no evaluation of {} has it", self.id)
+            };
             return vec![Check::new(condition(&bound.subject()), false, found)];
         };
         let check = |metric: &&Metric| {
@@ -143,40 +188,66 @@ impl<'a> Measured<'a> {
     }
 }
 
-/// Tests a version against the one that has the tag, in the metrics of a bound. Where nothing can be tested, nothing was
-/// shown, and that is told.
-fn not_worse(
-    version: &Measured<'_>,
-    holder: &Measured<'_>,
-    bound: &Bound,
-    tables: &dyn Tables,
-) -> Result<Vec<Check>> {
-    let condition = |subject: &str| format!("{subject} is not worse than that of {}", holder.id);
-    let pair = version.newest(bound).zip(holder.newest(bound));
-    let Some(((a, meant), (b, _))) = pair else { return Ok(Vec::new()) };
-    let comparison = match compare(&a.artifact, &b.artifact, tables) {
-        Ok(comparison) => comparison,
-        Err(crate::Error::Incomparable { reason, .. }) => {
-            return Ok(vec![Check::new(condition(&bound.subject()), true, format!("not tested: {reason}"))]);
+/// Tests a version against the one that has the tag in some metrics, with one correction over all of them. What cannot be
+/// tested was not shown, and does not hold.
+fn not_worse(version: &Measured<'_>, holder: &Measured<'_>, names: &[Name]) -> Vec<Check> {
+    let mut tests: BTreeMap<Name, Result<Tested, String>> = BTreeMap::new();
+    for name in names.iter().map(tested_by) {
+        tests.entry(name).or_insert_with_key(|name| version.against(holder, name));
+    }
+    let p_values: Vec<f64> = tests.values().flatten().map(|one| one.difference.p_value).collect();
+    let mut adjusted = holm(&p_values).into_iter();
+    let mut corrected = |one: Tested| {
+        one.corrected(adjusted.next().expect("as many p-values were corrected as there are tests"))
+    };
+    let found: BTreeMap<Name, Result<TaskComparison, String>> =
+        tests.into_iter().map(|(name, found)| (name, found.map(&mut corrected))).collect();
+    let check = |name: &Name| {
+        let condition = format!("{name} is not worse than that of {}", holder.id);
+        match &found[&tested_by(name)] {
+            Ok(found) => {
+                let is_worse = found.comparison.verdict == Verdict::Worse;
+                Check::new(condition, !is_worse, in_words(name, found, p_values.len()))
+            }
+            Err(reason) => {
+                let way = "evaluate both in the same way, or set `not_worse: false`";
+                Check::new(condition, false, format!("not tested: {reason}; {way}"))
+            }
         }
-        Err(error) => return Err(error),
     };
-    let check = |metric: &&Metric| {
-        let name = metric.name();
-        let subject = condition(&name.to_string());
-        let Some(found) = comparison.of(&name) else {
-            return Check::new(subject, true, "not tested: both were not asked it in the same way");
-        };
-        let told = format!(
-            "{:.4} beside {:.4}, p = {:.2e}: {}",
-            found.a.value,
-            found.b.value,
-            found.difference.p_value,
-            found.verdict.as_str()
-        );
-        Check::new(subject, found.verdict != Verdict::Worse, told)
+    names.iter().map(check).collect()
+}
+
+/// What is tested in the place of a metric: what is counted by tokens says nothing of a model with another tokenizer.
+fn tested_by(name: &Name) -> Name {
+    if [Name::LOSS, Name::PERPLEXITY].contains(name) { Name::BITS_PER_BYTE } else { name.clone() }
+}
+
+/// What a test found, one of so many.
+fn in_words(name: &Name, found: &TaskComparison, tests: usize) -> String {
+    let TaskComparison { name: tested, comparison } = found;
+    let by = if tested == name { String::new() } else { format!("by {tested}: ") };
+    let blind = if comparison.difference.n < fewest_to_show(tests) {
+        "; so few independent documents cannot show any difference"
+    } else {
+        ""
     };
-    Ok(meant.iter().map(check).collect())
+    format!(
+        "{by}{:.4} beside {:.4}, p = {:.2e}: {}{blind}",
+        comparison.a.value,
+        comparison.b.value,
+        comparison.p_adjusted,
+        comparison.verdict.as_str()
+    )
+}
+
+/// Whether an evaluation asked all documents: with no `limit`, and not only until something was decided.
+fn is_whole(evaluation: &Evaluation) -> bool {
+    let manifest = &evaluation.artifact.manifest;
+    let config = &manifest.producer.config;
+    // The first versions of the stage had their settings at the top.
+    let limit = config.pointer("/settings/limit").or_else(|| config.get("limit"));
+    limit.is_none_or(serde_json::Value::is_null) && !manifest.summary.contains_key("versus")
 }
 
 /// Whether a bound means a metric.

@@ -1,6 +1,6 @@
 //! The answers of a model as they come, kept so that no request is put twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -19,6 +19,10 @@ use crate::{Error, Result};
 
 /// The log of a run, in its folder.
 const FILE: &str = "samples.jsonl";
+
+/// Scores that are asked at once for each answer that would be: they take less time, and the more there are, the more of
+/// their beginnings they share.
+const SCORES_PER_ANSWER: usize = 8;
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,11 +52,13 @@ impl<T> Sample<T> {
 /// Puts requests to one model, in batches, and keeps what it says.
 pub struct Asker<'a> {
     context: &'a Context<'a>,
-    model: &'a LoadedModel,
+    model: &'a LoadedModel<'a>,
     batch: usize,
     log: LineLog,
     finished: HashMap<String, Value>,
     cache: Option<Cache>,
+    /// Prompts of each task that lost their beginning.
+    cut: BTreeMap<String, usize>,
 }
 
 /// A request that is still open.
@@ -80,12 +86,12 @@ impl<'a> Asker<'a> {
     ///
     /// # Errors
     /// Fails with path and line when a log cannot be read.
-    pub fn open(context: &'a Context<'a>, model: &'a LoadedModel, batch: usize) -> Result<Self> {
+    pub fn open(context: &'a Context<'a>, model: &'a LoadedModel<'a>, batch: usize) -> Result<Self> {
         let path = context.workspace.join(FILE);
         let log = LineLog::open(&path)?;
         let finished = files::read_lines::<Line<Value>>(&path)?;
         let finished = finished.into_iter().map(|line| (line.key, line.sample)).collect();
-        Ok(Self { context, model, batch, log, finished, cache: None })
+        Ok(Self { context, model, batch, log, finished, cache: None, cut: BTreeMap::new() })
     }
 
     /// Takes what earlier runs asked the same checkpoint from the lab's cache, and adds to it.
@@ -98,7 +104,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The model that is asked.
-    pub fn model(&self) -> &'a LoadedModel {
+    pub fn model(&self) -> &'a LoadedModel<'a> {
         self.model
     }
 
@@ -127,7 +133,10 @@ impl<'a> Asker<'a> {
                 model.chat.chat(&chats, done)
             }
         };
-        self.collect(task, asked, &mut ask, |reply| reply.completion_tokens)
+        let batch = self.batch;
+        let replies = self.collect((task, batch), asked, &mut ask, |reply| reply.completion_tokens)?;
+        self.tell_cut(task, &replies, |reply| reply.cut_tokens)?;
+        Ok(replies)
     }
 
     /// Asks for probabilities.
@@ -151,21 +160,40 @@ impl<'a> Asker<'a> {
             }
             Ok(scores)
         };
-        let scores = self.collect(task, asked, &mut ask, |score| score.tokens);
+        let batch = self.batch.saturating_mul(SCORES_PER_ANSWER);
+        let scores = self.collect((task, batch), asked, &mut ask, |score| score.tokens);
         match not_finite {
             Some((request, logprob_nats)) => {
                 let item = asked.iter().find(|asked| asked.request == request);
                 let id = item.map(|asked| asked.item.clone()).unwrap_or_default();
                 Err(Error::NotFinite { model: model.info.name.clone(), id, logprob_nats })
             }
-            None => scores,
+            None => {
+                let scores = scores?;
+                self.tell_cut(task, &scores, |score| score.cut_tokens)?;
+                Ok(scores)
+            }
         }
+    }
+
+    /// States how many prompts of a task lost their beginning, which is where examples stand, and tells it.
+    fn tell_cut<T>(&mut self, task: &str, samples: &[Sample<T>], cut: impl Fn(&T) -> usize) -> Result<()> {
+        let count = samples.iter().filter_map(Sample::result).filter(|result| cut(result) > 0).count();
+        if count > 0 {
+            self.cut.entry(task.to_owned()).and_modify(|known| *known += count).or_insert(count);
+            self.context.state("prompts_cut", &self.cut)?;
+            let (total, room) = (samples.len(), self.model.info.context_length);
+            self.context.emit(Event::warning(format!(
+                "{task}: {count} of {total} prompts are longer than the context of {room} tokens and lost their beginning"
+            )));
+        }
+        Ok(())
     }
 
     /// Asks every request that has no sample yet, a batch at a time, and returns the samples of all in their order.
     fn collect<T: Serialize + DeserializeOwned>(
         &mut self,
-        task: &str,
+        (task, size): (&str, usize),
         asked: &[Asked],
         ask: &mut Ask<'_, T>,
         tokens: impl Fn(&T) -> usize,
@@ -174,7 +202,7 @@ impl<'a> Asker<'a> {
         let open = self.open_requests(asked, &keys);
         let started = Instant::now();
         let (mut used, mut done) = (0, asked.len() - open.len());
-        for batch in batches(&open, self.batch) {
+        for batch in batches(&open, size) {
             self.context.check_cancel()?;
             let samples = self.ask(Batch { task, open: batch, before: done, total: asked.len() }, ask)?;
             for (open, sample) in batch.iter().zip(samples) {

@@ -4,14 +4,11 @@ use nexa_core::artifact::Artifact;
 use nexa_core::table::Tables;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::tasks::{self, Tested};
-use crate::compare::{Side, TaskComparison, Verdict, difference};
+use crate::compare::tasks::{self, HELD_OUT, Tested, Tests};
+use crate::compare::{Side, TaskComparison, Verdict};
 use crate::metric::Name;
 use crate::statistics::{fewest_to_show, holm, minimum_detectable_effect_among};
-use crate::{Error, Evaluation, Result};
-
-/// Metrics over a held-out split that are tested: the others say the same in other units.
-const HELD_OUT: [Name; 2] = [Name::EXACT_MATCH, Name::BITS_PER_BYTE];
+use crate::{Evaluation, Result};
 
 /// Evaluations against one of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +31,8 @@ pub struct Contender {
     /// Metrics of the base that could not be compared: they were not measured, not asked alike, or have no values of single
     /// documents.
     pub not_compared: Vec<String>,
+    /// Why what was asked of a held-out split is among them, where either was asked anything of one.
+    pub held_out_not_compared: Option<String>,
 }
 
 /// A metric of a contender against that of the base.
@@ -58,14 +57,17 @@ impl Against {
         let base = Evaluation::read(base, tables)?;
         let others = others.iter().map(|other| Evaluation::read(other, tables));
         let others = others.collect::<Result<Vec<_>>>()?;
-        let found = others.iter().map(|other| tested(other, &base)).collect::<Result<Vec<_>>>()?;
-        let p_values: Vec<f64> = found.iter().flatten().map(|one| one.difference.p_value).collect();
+        let found = others.iter().map(|other| Tests::of(other, &base)).collect::<Result<Vec<_>>>()?;
+        let all = found.iter().flat_map(|tests| &tests.found);
+        let p_values: Vec<f64> = all.map(|one| one.difference.p_value).collect();
         let mut adjusted = holm(&p_values).into_iter();
         let tests = p_values.len();
         let contenders = others.iter().zip(found).map(|(other, found)| Contender {
             side: Side::of(other),
-            not_compared: not_compared(&base, &found),
+            not_compared: not_compared(&base, &found.found),
+            held_out_not_compared: found.held_out_not_compared,
             metrics: found
+                .found
                 .into_iter()
                 .zip(adjusted.by_ref())
                 .map(|(one, p_adjusted)| AgainstBase::of(one, p_adjusted, tests))
@@ -93,36 +95,6 @@ impl AgainstBase {
     }
 }
 
-/// Tests everything that two evaluations have in common; the first is the contender.
-fn tested(other: &Evaluation, base: &Evaluation) -> Result<Vec<Tested>> {
-    let mut found = Vec::new();
-    let mut reason = "they have no task in common that both asked in the same way".to_owned();
-    if let (Some(own), Some(theirs)) = (&other.facts.test_set, &base.facts.test_set) {
-        match own.difference(theirs) {
-            None => found.extend(held_out(other, base)?),
-            Some(differs) => reason = differs,
-        }
-    }
-    found.extend(tasks::tested(other, base));
-    if found.is_empty() {
-        let (a, b) = (other.id().to_string(), base.id().to_string());
-        return Err(Error::Incomparable { a, b, reason });
-    }
-    Ok(found)
-}
-
-fn held_out(other: &Evaluation, base: &Evaluation) -> Result<Vec<Tested>> {
-    let mut found = Vec::new();
-    for name in HELD_OUT {
-        let Some((a, b)) = other.estimate(&name).zip(base.estimate(&name)) else { continue };
-        if let Some(difference) = difference(other, base, &name)? {
-            let higher_is_better = name.is_higher_better();
-            found.push(Tested { name, a, b, difference, higher_is_better });
-        }
-    }
-    Ok(found)
-}
-
 /// The metrics of the base that nothing was found for, but for those that say the same as one that was found.
 fn not_compared(base: &Evaluation, found: &[Tested]) -> Vec<String> {
     let is_found = |name: &Name| found.iter().any(|one| one.name == *name);
@@ -130,6 +102,6 @@ fn not_compared(base: &Evaluation, found: &[Tested]) -> Vec<String> {
         Some(task) => HELD_OUT.iter().any(|other| other.held_out_task() == Some(task) && is_found(other)),
         None => is_found(name) || tasks::is_told_by_bits(name, found),
     };
-    let names = base.metrics.iter().filter(|metric| metric.subtasks.is_empty()).map(|metric| metric.name());
+    let names = base.metrics.iter().map(|metric| metric.name());
     names.filter(|name| !is_told(name)).map(|name| name.to_string()).collect()
 }

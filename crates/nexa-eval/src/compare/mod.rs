@@ -1,6 +1,11 @@
 //! Two evaluations on the same items: what differs, whether it could be chance, and on which items.
+//!
+//! Everything that is compared at once is one family of tests: metrics over a held-out split, of tasks, and of groups of
+//! tasks. A group's metric depends on those of its tasks, which Holm's correction allows for: it holds whatever tests have to
+//! do with each other.
 
 mod against;
+pub(crate) mod documents;
 mod tasks;
 
 use nexa_core::artifact::{Artifact, ArtifactId};
@@ -10,18 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::facts::TestSet;
 use crate::metric::Name;
 use crate::predictions::Prediction;
-use crate::statistics::{
-    CONFIDENCE, Difference, Estimate, PairedOutcomes, minimum_detectable_effect, proportion_difference,
-    ratio_difference,
-};
-use crate::task::{Perplexity, Task};
-use crate::{Error, Evaluation, Result};
+use crate::statistics::{CONFIDENCE, Difference, Estimate, PairedOutcomes, holm};
+use crate::task::Task;
+use crate::{Evaluation, Result};
 
 pub use against::{Against, AgainstBase, Contender};
 pub use tasks::TaskComparison;
-
-/// The seed of every resampling here, so that a comparison gives the same numbers each time.
-const SEED: u64 = 0;
+pub(crate) use tasks::Tested;
+use tasks::Tests;
 
 /// What a paired test says of one model against another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +72,10 @@ pub struct Comparison {
     pub a: Side,
     /// The second evaluation.
     pub b: Side,
-    /// What both were asked of a held-out split, where both were.
+    /// What both were asked of a held-out split, where both were asked the same.
     pub test_set: Option<TestSet>,
+    /// Why what was asked of a held-out split is not compared, where either was asked anything of one.
+    pub held_out_not_compared: Option<String>,
     /// Exact match, where both have it.
     pub exact_match: Option<MetricComparison>,
     /// How right and wrong answers fall together, where both have exact match.
@@ -83,7 +86,7 @@ pub struct Comparison {
     pub only_a_right: Vec<ItemComparison>,
     /// Items that the second alone got right.
     pub only_b_right: Vec<ItemComparison>,
-    /// The metrics of the tasks that both asked alike.
+    /// The metrics of the tasks, and groups of tasks, that both asked alike.
     pub tasks: Vec<TaskComparison>,
 }
 
@@ -107,7 +110,9 @@ pub struct MetricComparison {
     pub b: Estimate,
     /// The first minus the second, by a paired test.
     pub difference: Difference,
-    /// What the test says of the first.
+    /// The p-value corrected for everything that is compared at once, by Holm's method.
+    pub p_adjusted: f64,
+    /// What the test says of the first, by the corrected p-value.
     pub verdict: Verdict,
     /// The smallest true difference that such a comparison finds in four of five repetitions.
     pub minimum_detectable_effect: Option<f64>,
@@ -130,86 +135,46 @@ pub struct ItemComparison {
     pub b_output: Option<String>,
 }
 
-impl Comparison {
-    /// What was found of a metric, where both have it and were asked alike.
-    pub fn of(&self, name: &Name) -> Option<&MetricComparison> {
-        let own = match name.held_out_task() {
-            Some(Task::ExactMatch) if *name == Name::EXACT_MATCH => self.exact_match.as_ref(),
-            Some(Task::Perplexity) if *name == Name::BITS_PER_BYTE => self.bits_per_byte.as_ref(),
-            _ => None,
-        };
-        own.or_else(|| self.tasks.iter().find(|task| task.name == *name).map(|task| &task.comparison))
-    }
-}
-
-/// Compares two evaluations.
+/// Compares two evaluations in everything that both were asked alike.
 ///
 /// # Errors
-/// Fails when they are not of the same items under the same conditions, or cannot be read.
+/// Fails when they are of the same items under the same conditions in nothing, or cannot be read.
 pub fn compare(a: &Artifact, b: &Artifact, tables: &dyn Tables) -> Result<Comparison> {
     let (a, b) = (Evaluation::read(a, tables)?, Evaluation::read(b, tables)?);
-    let tasks = tasks::tasks(&a, &b);
-    let is_held_out = a.facts.test_set.is_some() && b.facts.test_set.is_some();
-    if !is_held_out && tasks.is_empty() {
-        let reason = "they have no task in common that both asked in the same way".to_owned();
-        return Err(Error::Incomparable { a: a.id().to_string(), b: b.id().to_string(), reason });
-    }
-    let mut found = Comparison {
+    let Tests { found, held_out_not_compared } = Tests::of(&a, &b)?;
+    let p_values: Vec<f64> = found.iter().map(|one| one.difference.p_value).collect();
+    let corrected = found.into_iter().zip(holm(&p_values)).map(|(one, p_adjusted)| one.corrected(p_adjusted));
+    let (held_out, tasks): (Vec<_>, Vec<_>) = corrected.partition(|one| one.name.held_out_task().is_some());
+    let of = |name: &Name| held_out.iter().find(|one| one.name == *name).map(|one| one.comparison);
+    let test_set = a.facts.test_set.clone().filter(|_| held_out_not_compared.is_none());
+    let pairs = if test_set.is_some() { a.pairs(&b, Task::ExactMatch)? } else { Vec::new() };
+    let only = |right: (bool, bool)| {
+        let differs = |(a, b): &&(&Prediction, &Prediction)| a.correct.zip(b.correct) == Some(right);
+        pairs.iter().filter(differs).map(|(a, b)| ItemComparison::new(a, b)).collect()
+    };
+    Ok(Comparison {
         a: Side::of(&a),
         b: Side::of(&b),
-        test_set: None,
-        exact_match: None,
-        outcomes: None,
-        bits_per_byte: None,
-        only_a_right: Vec::new(),
-        only_b_right: Vec::new(),
+        test_set,
+        held_out_not_compared,
+        exact_match: of(&Name::EXACT_MATCH),
+        outcomes: outcomes(&pairs),
+        bits_per_byte: of(&Name::BITS_PER_BYTE),
+        only_a_right: only((true, false)),
+        only_b_right: only((false, true)),
         tasks,
-    };
-    if is_held_out {
-        let pairs = a.pairs(&b, Task::ExactMatch)?;
-        let only = |right: (bool, bool)| {
-            let differs = |(a, b): &&(&Prediction, &Prediction)| a.correct.zip(b.correct) == Some(right);
-            pairs.iter().filter(differs).map(|(a, b)| ItemComparison::new(a, b)).collect()
-        };
-        found.test_set.clone_from(&a.facts.test_set);
-        found.exact_match = compare_metric(&a, &b, &Name::EXACT_MATCH)?;
-        found.outcomes = outcomes(&pairs);
-        found.bits_per_byte = compare_metric(&a, &b, &Name::BITS_PER_BYTE)?;
-        (found.only_a_right, found.only_b_right) = (only((true, false)), only((false, true)));
-    }
-    Ok(found)
+    })
 }
 
-/// Tests the difference of two evaluations in exact match or bits per byte; `None` where either lacks the metric.
+/// Tests the difference of two evaluations in a metric over a held-out split; `None` where either lacks it.
 ///
 /// # Errors
 /// Fails when they are not of the same items under the same conditions.
 pub fn difference(a: &Evaluation, b: &Evaluation, metric: &Name) -> Result<Option<Difference>> {
     let Some(task) = metric.held_out_task() else { return Ok(None) };
-    let pairs = a.pairs(b, task)?;
-    Ok(match task {
-        Task::ExactMatch => outcomes(&pairs).as_ref().and_then(proportion_difference),
-        Task::Perplexity => {
-            let scores = pairs.iter().filter_map(|(a, b)| a.score.as_ref().zip(b.score.as_ref()));
-            let (a, b): (Vec<_>, Vec<_>) =
-                scores.map(|(a, b)| (Perplexity::bits_and_bytes(a), Perplexity::bits_and_bytes(b))).unzip();
-            ratio_difference(&a, &b, SEED)
-        }
-    })
-}
-
-fn compare_metric(a: &Evaluation, b: &Evaluation, metric: &Name) -> Result<Option<MetricComparison>> {
-    let estimates = a.estimate(metric).zip(b.estimate(metric));
-    Ok(estimates.zip(difference(a, b, metric)?).map(|((a, b), difference)| MetricComparison {
-        a,
-        b,
-        difference,
-        verdict: Verdict::of(difference.value, difference.p_value, metric),
-        minimum_detectable_effect: difference
-            .standard_error
-            .filter(|&error| error > 0.0)
-            .map(minimum_detectable_effect),
-    }))
+    a.pairs(b, task)?;
+    let both = a.metric(metric).zip(b.metric(metric));
+    Ok(both.and_then(|(own, theirs)| documents::difference((a, own), (b, theirs))))
 }
 
 fn outcomes(pairs: &[(&Prediction, &Prediction)]) -> Option<PairedOutcomes> {

@@ -30,6 +30,7 @@ pub use search::TrainingText;
 
 pub(crate) use report::Measured;
 pub(crate) use search::{Documents, Overlaps};
+pub(crate) use training::TrainingData;
 
 use serde::{Deserialize, Serialize};
 

@@ -21,14 +21,14 @@ pub struct Contamination {
     pub training_data: Vec<TrainingText>,
     /// Why the rest is not known.
     pub unknown: Vec<String>,
-    /// Task by task. Where nothing is known of the training data there is none.
+    /// Groups of tasks, then task by task. Where nothing is known of the training data there is none.
     pub tasks: Vec<TaskOverlap>,
 }
 
-/// What a task has in common with training data.
+/// What a task, or the tasks of a group, have in common with training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskOverlap {
-    /// The task.
+    /// The task or group.
     pub task: String,
     /// Documents that were evaluated.
     pub documents: usize,
@@ -142,6 +142,50 @@ impl TaskOverlap {
             task: task.to_owned(),
             documents: documents.len(),
             not_looked_for: documents.iter().filter(|shares| shares.is_none()).count(),
+            rules: Rule::ALL.iter().enumerate().map(of_rule).collect(),
+        }
+    }
+
+    /// Reports a group from its tasks. `pool` makes its metrics of those of its tasks, each over so many documents.
+    pub(crate) fn of_group(
+        overlaps: &Overlaps,
+        group: &str,
+        tasks: &[&Self],
+        pool: impl Fn(&[(usize, Vec<Measured>)]) -> Vec<Measured>,
+    ) -> Self {
+        let of_rule = |(number, rule): (usize, &Rule)| {
+            let part = |of_task: &dyn Fn(&Self, &RuleOverlap) -> usize,
+                        estimate: fn(&MetricOverlap) -> Option<Estimate>| {
+                let measured = tasks.iter().map(|task| {
+                    let found = &task.rules[number];
+                    let one = |metric: &MetricOverlap| Measured {
+                        metric: metric.metric.clone(),
+                        filter: metric.filter.clone(),
+                        estimate: estimate(metric),
+                    };
+                    (of_task(task, found), found.metrics.iter().map(one).collect::<Vec<_>>())
+                });
+                // A task of which the part is empty has no say in it.
+                pool(&measured.filter(|(documents, _)| *documents > 0).collect::<Vec<_>>())
+            };
+            let rest =
+                |task: &Self, found: &RuleOverlap| task.documents - task.not_looked_for - found.overlapping;
+            let all = part(&|task, _| task.documents, |metric| metric.all);
+            let overlapping = part(&|_, found| found.overlapping, |metric| metric.overlapping);
+            let clean = part(&rest, |metric| metric.clean.or(metric.nothing_found));
+            let count: usize = tasks.iter().map(|task| task.rules[number].overlapping).sum();
+            let looked_for: usize = tasks.iter().map(|task| task.documents - task.not_looked_for).sum();
+            RuleOverlap {
+                rule: *rule,
+                overlapping: count,
+                share: (looked_for > 0).then(|| count as f64 / looked_for as f64),
+                metrics: metrics(&all, &overlapping, &clean, overlaps.is_known()),
+            }
+        };
+        Self {
+            task: group.to_owned(),
+            documents: tasks.iter().map(|task| task.documents).sum(),
+            not_looked_for: tasks.iter().map(|task| task.not_looked_for).sum(),
             rules: Rule::ALL.iter().enumerate().map(of_rule).collect(),
         }
     }

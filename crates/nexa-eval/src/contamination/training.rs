@@ -24,17 +24,17 @@ const BASE_ROLE: &str = "base";
 
 /// Everything that a checkpoint was trained on, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct TrainingData {
-    pub(super) sources: Vec<Source>,
+pub(crate) struct TrainingData {
+    pub(crate) sources: Vec<Source>,
     pub(super) gaps: Vec<Gap>,
 }
 
 /// A table that was trained on.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// The artifact, by name.
-    pub(super) name: String,
-    pub(super) hash: ContentHash,
+    pub(crate) name: String,
+    pub(crate) hash: ContentHash,
     pub(super) path: PathBuf,
     /// Where sides stand in one table, the rows of which side; those of the whole table else.
     pub(super) split: Option<Split>,
@@ -53,7 +53,7 @@ impl TrainingData {
     ///
     /// # Errors
     /// Fails on a malformed manifest.
-    pub(super) fn of(store: &Store<'_>, checkpoint: &Artifact) -> Result<Self> {
+    pub(crate) fn of(store: &Store<'_>, checkpoint: &Artifact) -> Result<Self> {
         let mut found = Self::default();
         found.follow(store, checkpoint)?;
         Ok(found)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use nexa_core::lm::Calls;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -41,10 +42,12 @@ pub struct Config {
     pub gen_kwargs: Option<Value>,
     /// Resamples for the standard errors of metrics that are no means; 0 leaves all errors out.
     pub bootstrap: usize,
-    /// Items handed to the model at once, and kept at once. Changes no result.
+    /// Answers asked of the model at once, and kept at once; of scores eight times as many. Changes no result.
     pub batch: NonZeroUsize,
     /// Whether answers of earlier runs to the same questions are taken. Changes no result.
     pub cache: bool,
+    /// How a model behind an API is called. Changes no result.
+    pub calls: Calls,
     /// Whether documents are looked for in the training data of the checkpoint.
     pub contamination: bool,
     /// Ends once it is decided whether the model is better or worse than that of the input `versus`, and is wrong about two
@@ -73,6 +76,7 @@ impl Default for Config {
             bootstrap: 100_000,
             batch: const { NonZeroUsize::new(64).expect("64 is not 0") },
             cache: true,
+            calls: Calls::default(),
             contamination: true,
             stop_when_decided: None,
             fewshot_seed: FEWSHOT_SEED,
@@ -94,8 +98,8 @@ impl Config {
 
     /// What decides the result, but for the tasks that names stand for.
     pub(crate) fn key(&self) -> Value {
-        // Neither the batch nor the cache changes a number, and tasks and files are told apart by their content.
-        let Self { tasks: _, include_path: _, data: _, batch: _, cache: _, .. } = self;
+        // Neither the batch, the cache nor how an API is called changes a number, and tasks and files are told apart by their content.
+        let Self { tasks: _, include_path: _, data: _, batch: _, cache: _, calls: _, .. } = self;
         json!({
             "tasks": self.held_out(), "split": self.split, "limit": self.limit, "max_tokens": self.max_tokens,
             "num_fewshot": self.num_fewshot, "apply_chat_template": self.apply_chat_template,

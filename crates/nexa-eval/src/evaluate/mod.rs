@@ -81,8 +81,11 @@ impl Evaluate {
         let wanted = Wanted { held_out: held_out.as_ref(), loaded: &loaded };
         let versus = Versus::read(context, config, &wanted)?;
         let mut overlaps = self.overlaps(context, &wanted)?;
-        let model = self.loader.load(&checkpoint.path())?;
-        let mut asker = Asker::open(context, &model, config.batch.get())?;
+        let model = self.loader.open(checkpoint, context, &config.calls)?;
+        // What is behind an API is called without a pause between batches; each answer is kept as it comes.
+        let is_here = checkpoint.manifest.kind == Kind::Checkpoint;
+        let batch = if is_here { config.batch.get() } else { usize::MAX };
+        let mut asker = Asker::open(context, &model, batch)?;
         if config.cache {
             asker = asker.with_cache(&checkpoint.manifest.content_hash)?;
         }

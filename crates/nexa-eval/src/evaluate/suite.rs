@@ -15,7 +15,9 @@ use crate::contamination::{Measured, Overlaps, TaskOverlap};
 use crate::evaluate::Config;
 use crate::evaluate::versus::{Decision, Versus};
 use crate::facts::Questions;
-use crate::harness::{self, Grade, Loaded, Outcome, Plan, PlannedTask, RESULTS_FILE, Results, Said, Summary};
+use crate::harness::{
+    self, ChosenGroup, Grade, Loaded, Outcome, Plan, PlannedTask, RESULTS_FILE, Results, Said, Summary,
+};
 use crate::metric::{Metric, NO_FILTER};
 use crate::predictions::{Choice, Prediction, TOO_LONG};
 use crate::statistics::CONFIDENCE;
@@ -40,7 +42,7 @@ pub(super) fn run(
     (config, versus): (&Config, Option<&Versus>),
     (mut overlaps, found): (Option<&mut Overlaps>, &mut Found),
 ) -> Result<()> {
-    let (mut summaries, mut too_long) = (Vec::new(), BTreeMap::new());
+    let (mut summaries, mut too_long, mut doubts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for mut task in loaded {
         let outcomes = match versus {
             None => harness::run(&task, asker, config)?,
@@ -55,16 +57,32 @@ pub(super) fn run(
         };
         let task = &task;
         let name = &task.task.spec.task;
+        for doubt in task.doubts() {
+            context.emit(Event::warning(format!("{name}: {doubt}")));
+            doubts.entry(name.clone()).or_insert_with(Vec::new).push(doubt);
+        }
         let count = outcomes.iter().filter(|outcome| outcome.said.is_too_long()).count();
         if count > 0 {
+            let is_left_out = task.task.spec.native.is_some_and(|native| native.needs_answer());
+            let fate = if is_left_out { "are not graded" } else { "count as empty answers" };
             context.emit(Event::warning(format!(
-                "{name}: {count} of {} documents are longer than the model's context and count as empty answers",
+                "{name}: {count} of {} documents are longer than the model's context and {fate}",
                 outcomes.len()
             )));
         }
         too_long.insert(name.clone(), count);
         summaries.push((Summary::of_task(task, &outcomes, config)?, task.total));
         let summary = summaries.last().map(|(summary, _)| summary);
+        for summed in summary.iter().flat_map(|summary| &summary.metrics) {
+            if summed.documents < outcomes.len() {
+                context.emit(Event::warning(format!(
+                    "{name}: `{}` is over {} of {} documents: the answers to the others are missing or empty",
+                    summed.metric,
+                    summed.documents,
+                    outcomes.len()
+                )));
+            }
+        }
         found.overlaps.extend(
             overlaps
                 .as_deref()
@@ -97,6 +115,14 @@ pub(super) fn run(
             metric.subtasks.clone_from(&chosen.tasks);
         }));
     }
+    if let Some(overlaps) = overlaps.as_deref() {
+        let of_group = |chosen: &ChosenGroup| group_overlap(overlaps, chosen, &found.overlaps);
+        let groups: Vec<TaskOverlap> = plan.groups.iter().map(of_group).collect();
+        found.overlaps.splice(..0, groups);
+    }
+    if !doubts.is_empty() {
+        context.state("doubts", doubts)?;
+    }
     let model = &asker.model().info.name;
     let results = Results { plan, model, config, tasks: &summaries, groups: &groups };
     files::write_json(&context.output.join(RESULTS_FILE), &results.to_json())?;
@@ -117,8 +143,15 @@ fn overlap(
     };
     let all: Vec<Measured> = summary.metrics.iter().map(measured).collect();
     TaskOverlap::of(overlaps, &task.task.spec.task, &all, |marks| {
-        let some = outcomes.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
-        harness::measure(task, &some.map(|(outcome, _)| outcome).collect::<Vec<_>>(), config)
+        harness::measure(task, outcomes, marks, config)
+    })
+}
+
+/// What the tasks of a group have in common with training data.
+fn group_overlap(overlaps: &Overlaps, chosen: &ChosenGroup, tasks: &[TaskOverlap]) -> TaskOverlap {
+    let inside: Vec<&TaskOverlap> = tasks.iter().filter(|task| chosen.tasks.contains(&task.task)).collect();
+    TaskOverlap::of_group(overlaps, &chosen.group.group, &inside, |measured| {
+        harness::measure_group(chosen, measured)
     })
 }
 
@@ -145,7 +178,7 @@ fn metrics(summary: &Summary, too_long: usize, complete: impl Fn(&mut Metric)) -
             confidence: CONFIDENCE,
             clustered_standard_error: summed.clustered.map(|(error, _)| error),
             clusters: summed.clustered.map(|(_, clusters)| clusters),
-            n: summary.size,
+            n: summed.documents,
             too_long,
             higher_is_better: summed.higher_is_better,
             num_fewshot: None,

@@ -1,18 +1,20 @@
 //! The stage `feedback`: an evaluation in, its gaps out; and `feedback.inputs`, which aims new prompts at them.
 //!
 //! A slice is weak where its whole interval lies below the bar: a set target, else the value over all items. A cluster
-//! of failures is a gap where its whole rate of failures lies above. What is asked for is new problems of these kinds;
+//! of failures is a gap where its whole rate of failures lies above. A gate starves one where it rejected more of the rows
+//! like it, in the lineage of the training data, than of all others. What is asked for is new problems of these kinds;
 //! the failed items themselves are of the test set and must not be trained on, which [`inputs`] sees to.
 
 mod cluster;
+mod gates;
 mod graded;
 pub mod inputs;
 mod report;
 mod slice;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::artifact::{Artifact, ArtifactId, Kind, Store};
 use nexa_core::event::Event;
 use nexa_core::stage::{Context, Stage, StageError};
 use nexa_core::table::{Row, Tables};
@@ -21,6 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use cluster::{Cluster, DomainFailures, Term};
+use gates::Failing;
+pub use gates::{GateShare, PartKind};
 use report::Report;
 pub use slice::{Causes, Example, Slice};
 
@@ -36,6 +40,9 @@ const TRAIN_FILE: &str = "train.jsonl";
 
 /// The clusters of an artifact, one row each.
 pub const CLUSTERS_FILE: &str = "clusters.parquet";
+
+/// What gates rejected of the rows like what failed, one row for each gate and part; absent where nothing is known of it.
+pub const GATES_FILE: &str = "gates.parquet";
 
 /// What feedback is set to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +118,11 @@ impl Feedback {
         tables.write(&context.output.join("jsonl"), &rows)?;
         let rows = clusters.iter().map(|cluster| to_row(cluster, context)).collect::<Result<Vec<_>>>()?;
         tables.write(&context.output.join(CLUSTERS_FILE), &rows)?;
+        let gates = gate_shares(context, &evaluation, (tasks.as_slice(), weak.as_slice()), &clusters)?;
+        if !gates.is_empty() {
+            let rows = gates.iter().map(|gate| to_row(gate, context)).collect::<Result<Vec<_>>>()?;
+            tables.write(&context.output.join(GATES_FILE), &rows)?;
+        }
         let report = Report {
             facts: &evaluation.facts,
             tasks: &tasks,
@@ -118,6 +130,7 @@ impl Feedback {
             bar,
             slices: &slices,
             clusters: &clusters,
+            gates: &gates,
         };
         files::write_atomic(&context.output.join("report.md"), report.to_string().as_bytes())?;
         let prompts: usize = weak.iter().map(|slice| slice.recommended_new_prompts).sum();
@@ -132,6 +145,18 @@ impl Feedback {
             clusters.iter().filter(|one| one.is_gap).map(|one| one.label.as_str()).collect();
         context.state("clusters", clusters.len())?;
         context.state("gaps", &gaps)?;
+        let starving: Vec<&GateShare> = gates.iter().filter(|gate| gate.is_starving).collect();
+        let names: BTreeSet<&str> = starving.iter().map(|one| one.gate.as_str()).collect();
+        context.state("starving_gates", &names)?;
+        for one in starving {
+            context.emit(Event::info(format!(
+                "gate `{}` rejected {:.1}% of the rows like `{}`, and {:.1}% of those that are like nothing that is weak",
+                one.gate,
+                100.0 * one.share,
+                one.part,
+                100.0 * one.elsewhere_share.unwrap_or(0.0)
+            )));
+        }
         context.emit(Event::info(match domains.as_slice() {
             [] => format!("none of {} domains is shown to lie below {bar:.4}", slices.len()),
             domains => format!("weak: {}; {prompts} new prompts recommended", domains.join(", ")),
@@ -150,7 +175,7 @@ impl Stage for Feedback {
     }
 
     fn code_version(&self) -> u32 {
-        4
+        5
     }
 
     fn config(&self) -> Value {
@@ -164,6 +189,27 @@ impl Stage for Feedback {
     fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
         Ok(self.find(context)?)
     }
+}
+
+/// What gates rejected where the model fails. Domains of training data are those of what was held out of it.
+fn gate_shares(
+    context: &Context<'_>,
+    evaluation: &Evaluation,
+    (tasks, weak): (&[String], &[&Slice]),
+    clusters: &[Cluster],
+) -> Result<Vec<GateShare>> {
+    let store = Store::new(context.services.lab);
+    let checkpoint = match evaluation.checkpoint.id.parse::<ArtifactId>().map(|id| store.get(&id)) {
+        Ok(Ok(found)) if found.manifest.content_hash == evaluation.checkpoint.content_hash => found,
+        // One that was removed tells nothing of its lineage, and neither does a file.
+        Ok(Ok(_)) | Ok(Err(nexa_core::Error::NotFound { .. })) | Err(_) => return Ok(Vec::new()),
+        Ok(Err(error)) => return Err(error.into()),
+    };
+    let vocabulary = cluster::vocabulary(&evaluation.predictions);
+    let regions = cluster::Regions::of(clusters, &evaluation.predictions, &vocabulary);
+    let slices = if graded::is_held_out(tasks) { weak.to_vec() } else { Vec::new() };
+    let failing = Failing { slices, clusters, regions: &regions, vocabulary: &vocabulary };
+    gates::shares(&store, &checkpoint, context.services.tables, &failing)
 }
 
 /// Counts the rows that the model was trained on, by domain.

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::facts::Facts;
-use crate::feedback::{Causes, Cluster, Example, Slice, graded};
+use crate::feedback::{Causes, Cluster, Example, GateShare, PartKind, Slice, graded};
 use crate::statistics::Estimate;
 
 /// What is reported.
@@ -21,6 +21,8 @@ pub(super) struct Report<'a> {
     pub(super) slices: &'a [Slice],
     /// The failures by likeness, the most first.
     pub(super) clusters: &'a [Cluster],
+    /// What gates rejected of the rows like what failed, the largest share first.
+    pub(super) gates: &'a [GateShare],
 }
 
 impl Display for Report<'_> {
@@ -37,7 +39,8 @@ impl Display for Report<'_> {
             write_causes(out, slice.failed_ids.len(), &slice.causes)?;
             write_examples(out, &slice.examples)?;
         }
-        self.write_clusters(out)
+        self.write_clusters(out)?;
+        self.write_gates(out)
     }
 }
 
@@ -118,6 +121,54 @@ impl Report<'_> {
             )?;
         }
         self.clusters.iter().try_for_each(|cluster| write_cluster(out, cluster))
+    }
+
+    fn write_gates(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        if self.gates.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n## Gates\n")?;
+        writeln!(
+            out,
+            "What the gates before the training data rejected of the rows that are of a weak domain or like a gap, beside the \
+             rows that are of none. A gate starves a part where its whole interval lies above that of the other rows: its bounds \
+             are worth a look (`nexa distill thresholds`).\n"
+        )?;
+        writeln!(
+            out,
+            "| gate | part | rejected | of | share | 95% interval | elsewhere | 95% interval | starves |"
+        )?;
+        writeln!(out, "|---|---|---:|---:|---:|---:|---:|---:|---|")?;
+        for one in self.gates {
+            let part = match one.kind {
+                PartKind::Domain => "domain",
+                PartKind::Cluster => "group",
+            };
+            let elsewhere = match one.elsewhere_ci_low.zip(one.elsewhere_ci_high) {
+                Some((low, high)) => format!(
+                    "{} of {} ({}) | {} to {}",
+                    one.elsewhere_rejected,
+                    one.elsewhere_rows,
+                    percent(one.elsewhere_share.unwrap_or(0.0)),
+                    percent(low),
+                    percent(high)
+                ),
+                None => "– | –".to_owned(),
+            };
+            writeln!(
+                out,
+                "| {} | {part} {} | {} | {} | {} | {} to {} | {elsewhere} | {} |",
+                one.gate,
+                one.part.replace('|', "\\|"),
+                one.rejected,
+                one.rows,
+                percent(one.share),
+                percent(one.ci_low),
+                percent(one.ci_high),
+                if one.is_starving { "yes" } else { "" },
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -209,7 +209,7 @@ fn safety() -> Result<Vec<Definition>> {
             let mut all: Vec<Definition> = prompts.iter().map(task).collect();
             let tasks: Vec<String> = prompts.iter().map(|(part, _)| format!("{name}_{part}")).collect();
             all.push(group(json!({
-                "group": name, "task": tasks, "aggregate_metric_list": [metric], "metadata": {"version": 1.0},
+                "group": name, "task": tasks, "aggregate_metric_list": [metric], "metadata": {"version": 2.0},
             })));
             Ok(all)
         };
@@ -220,7 +220,7 @@ fn safety() -> Result<Vec<Definition>> {
     let mut all = parts("jailbreak", JAILBREAK, json!({"metric": "attack_success"}), attacks)?;
     let resisted = json!({"metric": "exact_match", "filter_list": "last-verdict"});
     all.extend(parts("judge_injection", JUDGE_INJECTION, resisted, injected)?);
-    all.push(group(json!({"group": "safety", "task": ["xstest", "jailbreak", "judge_injection"], "metadata": {"version": 1.0}})));
+    all.push(group(json!({"group": "safety", "task": ["xstest", "jailbreak", "judge_injection"], "metadata": {"version": 2.0}})));
     Ok(all)
 }
 

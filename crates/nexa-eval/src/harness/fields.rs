@@ -33,6 +33,8 @@ pub(crate) struct Question {
     pub(crate) prefix: Option<String>,
     /// What stands before everything.
     pub(crate) description: String,
+    /// Whether a field that is empty was printed, which reads `None`.
+    pub(crate) prints_none: bool,
 }
 
 /// What is asked.
@@ -53,6 +55,21 @@ impl Question {
             (_, Some(choices)) => choices.join("\n"),
             _ => self.answer().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Which of the choices are right; none where the target is not among them.
+    pub(crate) fn right_choices(&self) -> Vec<usize> {
+        let choices = self.choices.as_deref().unwrap_or_default();
+        let index = |value: &Value| match value {
+            Value::String(text) => choices.iter().position(|choice| choice == text),
+            other => index_of(other),
+        };
+        let indices: Vec<usize> = match (&self.text, &self.target) {
+            (Text::Choice(index), _) => vec![*index],
+            (_, Value::Array(many)) => many.iter().filter_map(index).collect(),
+            (_, one) => index(one).into_iter().collect(),
+        };
+        indices.into_iter().filter(|&at| at < choices.len()).collect()
     }
 
     /// The target as text: a choice where it is the index of one, the first where it is a list.
@@ -125,9 +142,11 @@ impl Fields {
             document: place.to_owned(),
             message,
         };
-        let text = self.text(document).map_err(|message| error("doc_to_text", message))?;
-        let target = self.target(document).map_err(|message| error("doc_to_target", message))?;
-        let choices = self.choices.as_ref().map(|field| choices(field, document)).transpose();
+        let mut prints_none = false;
+        let printed = &mut prints_none;
+        let text = self.text(document, printed).map_err(|message| error("doc_to_text", message))?;
+        let target = self.target(document, printed).map_err(|message| error("doc_to_target", message))?;
+        let choices = self.choices.as_ref().map(|field| choices(field, document, printed)).transpose();
         let choices = choices.map_err(|message| error("doc_to_choice", message))?;
         if let (Text::Choice(index), Some(choices)) = (&text, &choices)
             && *index >= choices.len()
@@ -135,9 +154,10 @@ impl Fields {
             let message = format!("choice {index} of {}, which are counted from 0", choices.len());
             return Err(error("doc_to_text", message));
         }
-        let plain = |key: &'static str, field: Option<&Compiled>| match field {
+        let mut plain = |key: &'static str, field: Option<&Compiled>| match field {
             Some(field) => {
-                field.value(document).map(|value| python::text(&value)).map_err(|text| error(key, text))
+                let value = field.value(document, &mut prints_none);
+                value.map(|value| python::text(&value)).map_err(|text| error(key, text))
             }
             None => Ok(String::new()),
         };
@@ -149,11 +169,12 @@ impl Fields {
             choices,
             prefix: Some(prefix).filter(|prefix| !prefix.is_empty()),
             description,
+            prints_none,
         })
     }
 
-    fn text(&self, document: &Row) -> Result<Text, String> {
-        match self.text.value(document)? {
+    fn text(&self, document: &Row, prints_none: &mut bool) -> Result<Text, String> {
+        match self.text.value(document, prints_none)? {
             Value::String(text) if self.text.is_template() && self.has_choices && is_digits(&text) => {
                 text.parse().map(Text::Choice).map_err(|_| format!("{text} is no index"))
             }
@@ -165,8 +186,9 @@ impl Fields {
         }
     }
 
-    fn target(&self, document: &Row) -> Result<Value, String> {
-        let value = self.target.value(document)?;
+    fn target(&self, document: &Row, prints_none: &mut bool) -> Result<Value, String> {
+        let value = self.target.value(document, prints_none)?;
+        *prints_none |= value.is_null();
         let Some(text) = value.as_str().filter(|_| self.target.is_template()) else { return Ok(value) };
         if is_digits(text) && self.has_choices {
             return text.parse::<u64>().map(Value::from).map_err(|_| format!("{text} is no index"));
@@ -176,16 +198,31 @@ impl Fields {
     }
 }
 
-fn choices(field: &Compiled, document: &Row) -> Result<Vec<String>, String> {
-    let value = match (field.value(document)?, field.is_template()) {
+fn choices(field: &Compiled, document: &Row, prints_none: &mut bool) -> Result<Vec<String>, String> {
+    let value = match (field.value(document, prints_none)?, field.is_template()) {
         (Value::String(text), true) => python::literal(&text)
             .map_err(|problem| format!("the template prints no list: {problem}; it printed {text:?}"))?,
         (value, _) => value,
     };
     match value {
-        Value::Array(items) if !items.is_empty() => Ok(items.iter().map(python::text).collect()),
+        Value::Array(items) if !items.is_empty() => {
+            *prints_none |= items.iter().any(Value::is_null);
+            Ok(items.iter().map(python::text).collect())
+        }
         other => Err(format!("{} is no list of choices", python::repr(&other))),
     }
+}
+
+/// Whether a text can only be meant as the name of a field.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether a task lists a word as a choice.
+fn is_choice(spec: &Spec, word: &str) -> bool {
+    let is_word = |choice: &Value| choice.as_str() == Some(word);
+    matches!(&spec.doc_to_choice, Some(Field::List(choices)) if choices.iter().any(is_word))
 }
 
 /// `str.isdigit` for what ASCII spells.
@@ -206,6 +243,15 @@ impl Compiled {
             Field::Index(index) => Self::Constant(Value::from(*index)),
             Field::List(items) => Self::Constant(Value::Array(items.clone())),
             Field::Text(text) if columns.contains_key(text) => Self::Column(text.clone()),
+            Field::Text(text) if key.starts_with("doc_to_") && is_name(text) && !is_choice(spec, text) => {
+                let near = nexa_core::config::nearest(text, columns.keys().map(String::as_str));
+                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+                let known = columns.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let message = format!(
+                    "there is no field `{text}`; {near}there are: {known}; for the word itself write `{{{{ '{text}' }}}}`"
+                );
+                return Err(spec.error(key, message));
+            }
             Field::Text(text) => {
                 Self::Template(Template::new(text).map_err(|message| spec.error(key, message))?)
             }
@@ -216,14 +262,19 @@ impl Compiled {
         matches!(self, Self::Template(_))
     }
 
-    fn value(&self, document: &Row) -> Result<Value, String> {
+    /// Its value; says so where it prints a field that is empty.
+    fn value(&self, document: &Row, prints_none: &mut bool) -> Result<Value, String> {
         match self {
             Self::Constant(value) => Ok(value.clone()),
             Self::Column(name) => match document.get(name) {
                 Some(value) => Ok(value.clone()),
                 None => Err(format!("there is no field `{name}`")),
             },
-            Self::Template(template) => template.render(document).map(Value::String),
+            Self::Template(template) => {
+                let rendered = template.render(document)?;
+                *prints_none |= rendered.prints_none;
+                Ok(Value::String(rendered.text))
+            }
         }
     }
 }
@@ -259,10 +310,10 @@ mod tests {
             Some(&["no", "yes"]),
         );
         check(
-            "{doc_to_text: '{{l}}', doc_to_target: 'rest', doc_to_choice: '{{[s, t]}}'}",
+            "{doc_to_text: '{{l}}', doc_to_target: 'the rest', doc_to_choice: '{{[s, t]}}'}",
             json!({"l": 1, "s": "it's", "t": "b"}),
             Text::Choice(1),
-            json!("rest"),
+            json!("the rest"),
             Some(&["it's", "b"]),
         );
         check(
@@ -289,6 +340,20 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_field_that_is_printed_is_told() {
+        let check = |task: &str, expected: bool| {
+            let found = question(task, json!({"q": "x", "a": null, "c": ["x", null]})).unwrap();
+            assert_eq!(found.prints_none, expected, "{task}");
+        };
+        check("{doc_to_text: q, doc_to_target: q}", false);
+        check("{doc_to_text: '{{q}} {{a}}', doc_to_target: q}", true);
+        check("{doc_to_text: '{% if a %}{{a}}{% endif %}{{q}}', doc_to_target: q}", false);
+        check("{doc_to_text: q, doc_to_target: a}", true);
+        check("{doc_to_text: q, doc_to_target: 0, doc_to_choice: c}", true);
+        check("{doc_to_text: q, doc_to_target: left, doc_to_choice: [left, right]}", false);
+    }
+
+    #[test]
     fn what_a_document_lacks_is_named() {
         let check = |task: &str, expected: &str| {
             let error = question(task, json!({"q": null, "n": 1})).unwrap_err();
@@ -299,6 +364,10 @@ mod tests {
             "task `t`: `doc_to_text` of document 7: there is no field `question`",
         );
         check("{task: t, doc_to_text: q}", "`doc_to_text` of document 7: None is no text");
+        check(
+            "{task: t, doc_to_target: answer}",
+            "task `t`: `doc_to_target`: there is no field `answer`; did you mean `n`? there are: q, n; for the word",
+        );
         check("{task: t, doc_to_choice: '{{n}}'}", "`doc_to_choice` of document 7: 1 is no list of choices");
         check("{task: t, doc_to_choice: 'a b'}", "the template prints no list");
         check("{task: t, doc_to_text: n, doc_to_choice: [a]}", "choice 1 of 1");

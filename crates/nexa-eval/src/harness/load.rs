@@ -1,5 +1,7 @@
 //! From files to questions: documents read, prepared, put into words, and given their examples.
 
+use std::path::PathBuf;
+
 use nexa_core::table::{Row, Tables};
 
 use crate::evaluate::Config;
@@ -8,6 +10,7 @@ use crate::harness::examples::Examples;
 use crate::harness::fields::{Fields, Question, Text};
 use crate::harness::plan::PlannedTask;
 use crate::harness::python;
+use crate::harness::spec::OutputType;
 use crate::{Error, Result};
 
 /// The columns that may name a document, where their values are unique.
@@ -91,6 +94,29 @@ impl<'a> Loaded<'a> {
         self.documents.iter().map(value).collect()
     }
 
+    /// What is doubtful about the documents, in words: it is graded as the reference does, which says nothing of it.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let count = |is_doubtful: &dyn Fn(&Document) -> bool| {
+            let mut found = self.documents.iter().enumerate().filter(|(_, document)| is_doubtful(document));
+            found.next().map(|(first, _)| (first, 1 + found.count()))
+        };
+        let is_choosing = self.task.spec.output_type == OutputType::MultipleChoice;
+        let all = self.documents.len();
+        let empty = count(&|document| document.question.prints_none).map(|(first, count)| {
+            format!(
+                "a field that is empty is printed as `None` in {count} of {all} documents, first in number {first}"
+            )
+        });
+        let wrong = count(&|document| is_choosing && document.question.right_choices().is_empty());
+        let wrong = wrong.map(|(first, count)| {
+            format!(
+                "the right answer of {count} of {all} documents is not among their choices, first of number {first}; \
+                 they count as wrong"
+            )
+        });
+        empty.into_iter().chain(wrong).collect()
+    }
+
     /// The examples before a document.
     pub(crate) fn examples(&self, document: &Document) -> Vec<&Question> {
         document.shots.iter().filter_map(|&shot| self.examples[shot].as_ref()).collect()
@@ -124,22 +150,39 @@ impl Document {
 }
 
 fn read_split(task: &PlannedTask, split: &str, tables: &dyn Tables) -> Result<Vec<Row>> {
-    let mut rows = match (task.files.get(split), &task.spec.documents) {
+    let rows = match (task.files.get(split), &task.spec.documents) {
         (None, Some(own)) if task.spec.eval_split() == Some(split) => own.clone(),
         (files, _) => documents::read(tables, files.map(Vec::as_slice).unwrap_or_default())?,
     };
-    if let Some(native) = task.spec.native {
-        rows.retain(|row| native.keeps(row));
-        for (at, row) in rows.iter_mut().enumerate() {
-            native.prepare(row).map_err(|message| Error::Document {
+    let Some(native) = task.spec.native else { return Ok(rows) };
+    let mut kept = Vec::with_capacity(rows.len());
+    for (at, mut row) in rows.into_iter().enumerate().filter(|(_, row)| native.keeps(row)) {
+        if let Err(message) = native.prepare(&mut row) {
+            let files = task.files.get(split).map(Vec::as_slice).unwrap_or_default();
+            let file = row_of(files, at, tables)?.map(|(row, file)| format!(", row {row} of {file}"));
+            return Err(Error::Document {
                 task: task.spec.task.clone(),
                 key: "native",
-                document: format!("{at} of split `{split}`"),
+                document: format!("{at} of split `{split}`{}", file.unwrap_or_default()),
                 message,
-            })?;
+            });
         }
+        kept.push(row);
     }
-    Ok(rows)
+    Ok(kept)
+}
+
+/// The file of a document, and its row there, from 1.
+fn row_of(files: &[PathBuf], document: usize, tables: &dyn Tables) -> Result<Option<(usize, String)>> {
+    let mut before = 0;
+    for file in files {
+        let rows = documents::read(tables, std::slice::from_ref(file))?.len();
+        if document < before + rows {
+            return Ok(Some((document - before + 1, file.display().to_string())));
+        }
+        before += rows;
+    }
+    Ok(None)
 }
 
 /// What names each document: a column that tells all of them apart, else their numbers.

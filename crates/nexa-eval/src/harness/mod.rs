@@ -42,8 +42,9 @@ pub(crate) use load::{Document, Loaded};
 pub(crate) use metric::Grade;
 pub(crate) use outcome::{Outcome, Said, conversation, run};
 pub(crate) use plan::{Plan, PlannedTask};
+pub(crate) use registry::ChosenGroup;
 pub(crate) use results::{RESULTS_FILE, Results, samples, samples_file};
-pub(crate) use summary::{Summary, Summed, groups, measure};
+pub(crate) use summary::{Summary, Summed, groups, measure, measure_group};
 
 /// Every task, group and tag that can be named, and what it is.
 ///

@@ -187,7 +187,12 @@ fn grade(
         Said::Replies(_) => {
             let texts = said.texts();
             let found = chain.apply(&texts, &document.row).map_err(failed)?;
-            let grades = metrics.map(|metric| grade_text(loaded, document, metric, &found));
+            let is_missing = spec.native.is_some_and(Native::needs_answer)
+                && texts.iter().all(|text| text.trim().is_empty());
+            let grades = metrics.map(|metric| match is_missing {
+                true => Ok(Grade::Missing),
+                false => grade_text(loaded, document, metric, &found),
+            });
             let grades = grades.collect::<Result<_, _>>().map_err(failed)?;
             Ok(Graded { found, grades })
         }
@@ -248,10 +253,15 @@ fn grade_text(
             }
             Ok(Grade::of(is_right))
         }
-        (Kind::Bleu | Kind::Chrf, _) => Ok(Grade::Texts {
-            reference: question.answer().map_or_else(|| python::text(&question.target), str::to_owned),
-            prediction: python::text(found),
-        }),
+        (kind @ (Kind::Bleu | Kind::Chrf | Kind::Ter), _) => {
+            let reference = question.answer().map_or_else(|| python::text(&question.target), str::to_owned);
+            let prediction = python::text(found);
+            Ok(if kind == Kind::Ter {
+                Grade::edits(reference, prediction)
+            } else {
+                Grade::Texts { reference, prediction }
+            })
+        }
         (kind, Some(native)) => native.grade_answer(kind, &document.row, &python::text(found)),
         (kind, None) => Err(format!("`{}` grades no text", kind.as_str())),
     }

@@ -221,6 +221,7 @@ mod tests {
             choices: None,
             prefix: prefix.map(str::to_owned),
             description: "About.\n\n".to_owned(),
+            prints_none: false,
         }
     }
 
@@ -288,6 +289,7 @@ mod tests {
             choices: Some(vec!["Ann".to_owned(), "Bob".to_owned()]),
             prefix: None,
             description: String::new(),
+            prints_none: false,
         };
         let found = texts(&spec, Style::Plain, &choice(0), &[&choice(1)]);
         assert_eq!(found, ["Be brief.Bob was late.\n\nAnn", "Be brief.Bob was late.\n\nBob"]);

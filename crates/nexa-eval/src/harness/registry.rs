@@ -20,7 +20,19 @@ const MAX_DEPTH: usize = 16;
 /// Every task and group that can be named.
 pub(crate) struct Registry {
     definitions: BTreeMap<String, Definition>,
+    /// The files of projects that cannot be read.
+    unread: Vec<Unread>,
     root: PathBuf,
+}
+
+/// A file that cannot be read as a task, which it need not be meant for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unread {
+    path: PathBuf,
+    /// What is wrong, with the path.
+    reason: String,
+    /// What it would define, as far as its lines tell.
+    names: Vec<String>,
 }
 
 /// A task that was asked for.
@@ -65,9 +77,14 @@ impl Registry {
                 definitions.insert(name, definition);
             }
         };
+        let mut unread = Vec::new();
         for file in project_files(root)? {
-            // Configurations of all kinds lie there, and whoever wants one of them will hear what is wrong with it.
-            read(&file).ok().filter(Definition::is_of_tasks).map(&mut add);
+            match read(&file) {
+                Ok(definition) if definition.is_of_tasks() => add(definition),
+                Ok(_) => {}
+                // Configurations of all kinds lie there. Who asks for a task that is not found hears of it.
+                Err(error) => unread.push(Unread::new(file, &error)),
+            }
         }
         for folder in folders {
             let folder = below(root, folder);
@@ -75,7 +92,7 @@ impl Registry {
                 add(read(&folder.join(file))?);
             }
         }
-        Ok(Self { definitions, root: root.to_owned() })
+        Ok(Self { definitions, unread, root: root.to_owned() })
     }
 
     /// The names of all tasks, groups and tags, with what each is: for listings.
@@ -116,15 +133,28 @@ impl Registry {
         let tagged: Vec<&Definition> =
             self.definitions.values().filter(|definition| definition.tags().contains(&name)).collect();
         if tagged.is_empty() {
-            let names = self.names();
-            let nearest = nexa_core::config::nearest(name, names.iter().map(|(name, _)| name.as_str()));
-            return Err(Error::UnknownTask { name: name.to_owned(), nearest: nearest.map(str::to_owned) });
+            return Err(self.unknown(name));
         }
         let mut tasks = Vec::new();
         for definition in tagged {
             tasks.extend(self.add_definition(definition, groups, choice)?);
         }
         Ok(tasks)
+    }
+
+    /// The error of a name that stands for nothing: with the nearest one, unless it is that of a file that cannot be read, and
+    /// with all such files.
+    fn unknown(&self, name: &str) -> Error {
+        let mut unread: Vec<&Unread> = self.unread.iter().collect();
+        unread.sort_by_key(|file| !file.defines(name));
+        let is_defined = unread.first().is_some_and(|file| file.defines(name));
+        let names = self.names();
+        let nearest = nexa_core::config::nearest(name, names.iter().map(|(name, _)| name.as_str()));
+        Error::UnknownTask {
+            name: name.to_owned(),
+            nearest: nearest.filter(|_| !is_defined).map(str::to_owned),
+            unread: unread.into_iter().map(|file| file.reason.clone()).collect(),
+        }
     }
 
     fn add_definition(
@@ -213,6 +243,32 @@ impl Registry {
     }
 }
 
+impl Unread {
+    fn new(path: PathBuf, error: &Error) -> Self {
+        let shown = path.display().to_string();
+        let reason = error.to_string();
+        // What a file includes is named by its own path.
+        let reason = if reason.contains(&shown) { reason } else { format!("{shown}: {reason}") };
+        let names = std::fs::read_to_string(&path).map_or_else(|_| Vec::new(), |text| named_in(&text));
+        Self { path, reason, names }
+    }
+
+    /// Whether it would define a task or group of a name, by its lines or by its own name.
+    fn defines(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name) || self.path.file_stem().is_some_and(|stem| stem == name)
+    }
+}
+
+/// The tasks and groups that the lines of a file name, whatever else stands in them.
+fn named_in(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let (key, value) = line.split_once(':')?;
+        let value = value.split(" #").next().unwrap_or_default().trim().trim_matches(['"', '\'']);
+        matches!(key, "task" | "group").then(|| value.to_owned())
+    };
+    text.lines().filter_map(name).collect()
+}
+
 /// The YAML files in the `configs` of every project.
 fn project_files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -240,7 +296,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::UnknownTask { name: name.to_owned(), nearest: None }
+    Error::UnknownTask { name: name.to_owned(), nearest: None, unread: Vec::new() }
 }
 
 /// Adds a task, unless it is there already. Two that differ cannot go by one name.
@@ -310,5 +366,39 @@ mod tests {
             "another task of this name",
         );
         check(&[("g.yaml", "group: g\ntasks: [a]")], &["g"], "unknown key `tasks`");
+    }
+
+    /// Asks for a task of a lab whose projects hold some files.
+    fn choose_of_projects(files: &[(&str, &str)], name: &str) -> Error {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join("projects/p/configs").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Registry::new(folder.path(), &[]).unwrap().choose(&[name.to_owned()]).unwrap_err()
+    }
+
+    #[test]
+    fn a_broken_file_of_a_project_is_told() {
+        let other = ("a_train.yaml", "seed: [1");
+        let check = |files: &[(&str, &str)], name: &str, first: &str, reason: &str| {
+            let error = choose_of_projects(files, name);
+            let Error::UnknownTask { unread, .. } = &error else { panic!("{error}") };
+            assert!(unread[0].contains(first) && unread[0].contains(reason), "{unread:?}");
+            assert!(
+                error.to_string().starts_with(&format!("there is no task `{name}`, and files were left"))
+            );
+        };
+        check(&[other, ("mine.yaml", "doc_to_text: [a\n")], "mine", "mine.yaml", "line");
+        check(&[other, ("mine.yaml", "task: mine\ninclude: gone.yaml")], "mine", "mine.yaml", "gone.yaml");
+        let named = ("x/some.yaml", "task: 'mine' # a sum\ndoc_to_text: a: b");
+        check(&[other, named], "mine", "some.yaml", "line");
+        check(&[other], "mine", "a_train.yaml", "line");
+        let error = choose_of_projects(&[other, ("gsm8.yaml", "task: gsm8\n- a")], "gsm8");
+        assert!(matches!(error, Error::UnknownTask { nearest: None, .. }), "the file is meant: {error}");
+        let error = choose_of_projects(&[other], "gsm8");
+        assert!(matches!(error, Error::UnknownTask { nearest: Some(_), .. }), "{error}");
+        assert_eq!(choose_of_projects(&[], "mine").to_string(), "there is no task `mine`");
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Requests {
 ///
 /// # Errors
 /// Fails where a chat template is wanted of a model that takes no text.
-pub(crate) fn style<'a>(config: &Config, model: &'a LoadedModel, output: OutputType) -> Style<'a> {
+pub(crate) fn style<'a>(config: &Config, model: &'a LoadedModel<'_>, output: OutputType) -> Style<'a> {
     let multiturn = config.fewshot_as_multiturn.unwrap_or(true);
     match &model.completer {
         Some(completer) if config.apply_chat_template => {

@@ -12,7 +12,7 @@ use crate::harness::outcome::Outcome;
 use crate::harness::plan::Plan;
 use crate::harness::registry::ChosenGroup;
 use crate::harness::spec::AggregateMetric;
-use crate::statistics::{Estimate, clustered_standard_error};
+use crate::statistics::{Clusters, Estimate, clustered_standard_error};
 
 /// A metric after one chain of filters.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +46,8 @@ impl Summary {
     /// Sums up a task.
     ///
     /// # Errors
-    /// Fails with task and metric where its values cannot be summed up in the way that the task asks for.
+    /// Fails with task and metric where its values cannot be summed up in the way that the task asks for, and where all answers
+    /// are missing that it would grade.
     pub(crate) fn of_task(loaded: &Loaded<'_>, outcomes: &[Outcome], config: &Config) -> Result<Self> {
         let task = loaded.task;
         let (draws, seed) = (config.bootstrap, config.seed);
@@ -56,16 +57,31 @@ impl Summary {
         for (at, chain) in task.chains.iter().enumerate() {
             for (number, metric) in task.metrics.iter().enumerate() {
                 let grades: Vec<&Grade> = outcomes.iter().map(|one| &one.graded[at].grades[number]).collect();
+                let documents = Grade::present(&grades).len();
+                if documents == 0 {
+                    return Err(no_answers(loaded, metric, outcomes));
+                }
                 let value = metric.aggregation.apply(&grades).ok_or_else(|| mismatch(loaded, metric))?;
                 metrics.push(Summed {
                     metric: metric.kind.as_str().to_owned(),
                     filter: chain.name.clone(),
                     value,
-                    documents: outcomes.len(),
+                    documents,
                     standard_error: standard_error(metric.aggregation, &grades, draws),
                     higher_is_better: Some(metric.higher_is_better),
-                    estimate: estimate(metric.aggregation, &grades, draws, seed),
-                    by_domain: by_domain(metric.aggregation, &grades, slices.as_deref(), config),
+                    estimate: estimate(
+                        metric.aggregation,
+                        &grades,
+                        names(clusters.as_deref()).as_deref(),
+                        draws,
+                        seed,
+                    ),
+                    by_domain: by_domain(
+                        metric.aggregation,
+                        &grades,
+                        (slices.as_deref(), clusters.as_deref()),
+                        config,
+                    ),
                     clustered: clusters.as_deref().and_then(|clusters| clustered(&grades, clusters)),
                 });
             }
@@ -90,9 +106,21 @@ impl Summary {
     }
 }
 
-/// Each metric of a task after each chain of filters, over some of its documents.
-pub(crate) fn measure(loaded: &Loaded<'_>, outcomes: &[&Outcome], config: &Config) -> Vec<Measured> {
+/// Each metric of a task after each chain of filters, over those of its documents that are marked.
+pub(crate) fn measure(
+    loaded: &Loaded<'_>,
+    outcomes: &[Outcome],
+    marks: &[bool],
+    config: &Config,
+) -> Vec<Measured> {
     let task = loaded.task;
+    let clusters = loaded.column(task.spec.cluster.as_deref());
+    let sources: Option<Vec<&str>> = clusters.as_ref().map(|clusters| {
+        let marked = clusters.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
+        marked.map(|(cluster, _)| cluster.as_str()).collect()
+    });
+    let marked = outcomes.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
+    let outcomes: Vec<&Outcome> = marked.map(|(outcome, _)| outcome).collect();
     let of_chain = |(at, chain): (usize, &Chain)| {
         let metrics = task.metrics.iter().enumerate();
         let measured = metrics.map(|(number, metric)| {
@@ -100,12 +128,45 @@ pub(crate) fn measure(loaded: &Loaded<'_>, outcomes: &[&Outcome], config: &Confi
             Measured {
                 metric: metric.kind.as_str().to_owned(),
                 filter: chain.name.clone(),
-                estimate: estimate(metric.aggregation, &grades, config.bootstrap, config.seed),
+                estimate: estimate(
+                    metric.aggregation,
+                    &grades,
+                    sources.as_deref(),
+                    config.bootstrap,
+                    config.seed,
+                ),
             }
         });
         measured.collect::<Vec<_>>()
     };
     task.chains.iter().enumerate().flat_map(of_chain).collect()
+}
+
+/// The metrics of a group from those of its tasks, each over so many documents. A task that lacks a number is left out of it.
+pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)]) -> Vec<Measured> {
+    let of_task = |(size, measured): &(usize, Vec<Measured>)| {
+        let summed = |one: &Measured| {
+            let estimate = one.estimate?;
+            Some(Summed {
+                metric: one.metric.clone(),
+                filter: one.filter.clone(),
+                value: estimate.value,
+                documents: *size,
+                standard_error: estimate.standard_error,
+                higher_is_better: None,
+                estimate: one.estimate,
+                by_domain: BTreeMap::new(),
+                clustered: None,
+            })
+        };
+        let metrics = measured.iter().filter_map(summed).collect();
+        Summary { name: String::new(), size: *size, metrics }
+    };
+    let tasks: Vec<Summary> = tasks.iter().map(of_task).collect();
+    let summary = Summary::of_group(group, &tasks.iter().collect::<Vec<_>>());
+    let measured =
+        |summed: Summed| Measured { metric: summed.metric, filter: summed.filter, estimate: summed.estimate };
+    summary.metrics.into_iter().map(measured).collect()
 }
 
 /// The summaries of all groups of a plan, in its order.
@@ -124,26 +185,48 @@ fn mismatch(loaded: &Loaded<'_>, metric: &Metric) -> crate::Error {
     loaded.task.spec.error("metric_list", message)
 }
 
+/// The error of a metric that has no answer to grade.
+fn no_answers(loaded: &Loaded<'_>, metric: &Metric, outcomes: &[Outcome]) -> crate::Error {
+    crate::Error::NoAnswers {
+        task: loaded.task.spec.task.clone(),
+        metric: metric.kind.as_str(),
+        total: outcomes.len(),
+        too_long: outcomes.iter().filter(|outcome| outcome.said.is_too_long()).count(),
+    }
+}
+
 /// The value of each domain, where documents name one.
 fn by_domain(
     aggregation: Aggregation,
     grades: &[&Grade],
-    domains: Option<&[String]>,
+    (domains, clusters): (Option<&[String]>, Option<&[String]>),
     config: &Config,
 ) -> BTreeMap<String, Estimate> {
-    let mut slices: BTreeMap<&String, Vec<&Grade>> = BTreeMap::new();
-    for (grade, domain) in grades.iter().zip(domains.unwrap_or_default()) {
-        slices.entry(domain).or_default().push(grade);
+    let mut slices: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
+    for (at, domain) in domains.unwrap_or_default().iter().enumerate() {
+        slices.entry(domain).or_default().push(at);
     }
-    let of_slice = |(domain, grades): (&String, Vec<&Grade>)| {
-        Some((domain.clone(), estimate(aggregation, &grades, config.bootstrap, config.seed)?))
+    let of_slice = |(domain, places): (&String, Vec<usize>)| {
+        let grades: Vec<&Grade> = places.iter().map(|&at| grades[at]).collect();
+        let sources: Option<Vec<&str>> =
+            clusters.map(|clusters| places.iter().map(|&at| clusters[at].as_str()).collect());
+        let found = estimate(aggregation, &grades, sources.as_deref(), config.bootstrap, config.seed);
+        Some((domain.clone(), found?))
     };
     slices.into_iter().filter_map(of_slice).collect()
 }
 
+fn names(clusters: Option<&[String]>) -> Option<Vec<&str>> {
+    clusters.map(|clusters| clusters.iter().map(String::as_str).collect())
+}
+
 fn clustered(grades: &[&Grade], clusters: &[String]) -> Option<(f64, usize)> {
-    let values: Vec<f64> = grades.iter().map(|grade| grade.number()).collect::<Option<_>>()?;
-    clustered_standard_error(&values, &clusters.iter().map(String::as_str).collect::<Vec<_>>())
+    let present = grades.iter().zip(clusters).filter(|(grade, _)| ***grade != Grade::Missing);
+    let (values, names): (Vec<Option<f64>>, Vec<&str>) =
+        present.map(|(grade, cluster)| (grade.number(), cluster.as_str())).unzip();
+    let clusters = Clusters::of(names);
+    let error = clustered_standard_error(&values.into_iter().collect::<Option<Vec<_>>>()?, &clusters)?;
+    Some((error, clusters.len()))
 }
 
 /// The chains of filters that tasks have for a metric, by name.
@@ -159,7 +242,7 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
     let of_task = |task: &&Summary| {
         let found =
             task.metrics.iter().find(|summed| summed.metric == metric.metric && summed.filter == filter);
-        found.map(|summed| (summed.clone(), task.size))
+        found.map(|summed| (summed.clone(), summed.documents))
     };
     let found: Vec<(Summed, usize)> = tasks.iter().filter_map(of_task).collect();
     let (first, _) = found.first()?;
@@ -169,13 +252,18 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
     let errors: Option<Vec<f64>> = found.iter().map(|(summed, _)| summed.standard_error).collect();
     let sizes: Vec<usize> = found.iter().map(|(_, size)| *size).collect();
     let better = first.higher_is_better;
+    // The reference's error is that of all documents together, whatever the weights; that of a weighted mean is another.
+    let own_error = errors.as_deref().map(|errors| {
+        let squares = errors.iter().zip(&sizes).map(|(error, size)| (weight(*size) * error).powi(2));
+        squares.sum::<f64>().sqrt() / total
+    });
     let standard_error = errors.map(|errors| pooled_standard_error(&errors, &sizes));
     Some(Summed {
         metric: metric.metric.clone(),
         value,
         documents: sizes.iter().sum(),
         standard_error,
-        estimate: Some(Estimate::normal(value, standard_error, sizes.iter().sum())),
+        estimate: Some(Estimate::normal(value, own_error, sizes.iter().sum())),
         by_domain: BTreeMap::new(),
         clustered: None,
         higher_is_better: better
@@ -226,5 +314,26 @@ mod tests {
         assert!((even.standard_error.unwrap() - pooled).abs() < 1e-12);
         let unknown = [task("a", 1, 0.5, None), task("b", 30, 0.9, Some(0.05))];
         assert_eq!(of_group(true, &unknown).standard_error, None);
+        assert_eq!(of_group(true, &unknown).estimate.unwrap().ci_low, None);
+    }
+
+    /// Expected: by hand. Shares of 5 of 10 and 900 of 1,000 have errors of sqrt(0.25 / 9) and sqrt(0.09 / 999), and the mean
+    /// of the two has half of the root of the sum of their squares.
+    #[test]
+    fn the_interval_of_a_group_is_that_of_its_weighted_mean() {
+        let (few, many) = ((0.25_f64 / 9.0).sqrt(), (0.09_f64 / 999.0).sqrt());
+        let tasks = [task("a", 10, 0.5, Some(few)), task("b", 1000, 0.9, Some(many))];
+        let check = |weight_by_size: bool, expected: f64| {
+            let found = of_group(weight_by_size, &tasks);
+            let estimate = found.estimate.unwrap();
+            assert!((estimate.standard_error.unwrap() - expected).abs() < 1e-12, "{estimate:?}");
+            let reach = estimate.ci_high.unwrap() - found.value;
+            assert!((reach - crate::statistics::Z * expected).abs() < 1e-12, "{estimate:?}");
+            // The number of the reference stays what it is.
+            assert!((found.standard_error.unwrap() - 0.009_5).abs() < 0.000_1, "{found:?}");
+        };
+        check(false, (few * few + many * many).sqrt() / 2.0);
+        assert!((few / 2.0 - 0.083).abs() < 0.001, "far more than 0.0095");
+        check(true, ((10.0 * few).powi(2) + (1000.0 * many).powi(2)).sqrt() / 1010.0);
     }
 }

@@ -11,6 +11,17 @@ use crate::harness::python::{self, PythonRegex};
 /// The name of a template in its environment; without an ending, so that nothing is escaped.
 const NAME: &str = "template";
 
+/// Where a rendering remembers that it printed `None`.
+const PRINTED_NONE: &str = "printed none";
+
+/// What a template makes of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rendered {
+    pub(crate) text: String,
+    /// Whether it prints a field that is empty, which reads `None`.
+    pub(crate) prints_none: bool,
+}
+
 /// A compiled template.
 #[derive(Debug)]
 pub(crate) struct Template {
@@ -37,9 +48,14 @@ impl Template {
     ///
     /// # Errors
     /// Names the fields that the document lacks, or what else went wrong.
-    pub(crate) fn render(&self, document: &Row) -> Result<String, String> {
+    pub(crate) fn render(&self, document: &Row) -> Result<Rendered, String> {
         let template = self.environment.get_template(NAME).map_err(|error| described(&error))?;
-        template.render(Value::from_serialize(document)).map_err(|error| {
+        let rendered = template.render_captured(Value::from_serialize(document));
+        let rendered = rendered.map(|rendered| Rendered {
+            prints_none: rendered.state().get_temp(PRINTED_NONE).is_some(),
+            text: rendered.into_output(),
+        });
+        rendered.map_err(|error| {
             let mut missing: Vec<String> = template
                 .undeclared_variables(false)
                 .into_iter()
@@ -68,7 +84,10 @@ fn described(error: &JinjaError) -> String {
 }
 
 /// Prints a value as `str` does.
-fn print(out: &mut Output, _: &State, value: &Value) -> Result<(), JinjaError> {
+fn print(out: &mut Output, state: &State, value: &Value) -> Result<(), JinjaError> {
+    if value.is_none() {
+        state.set_temp(PRINTED_NONE, Value::from(true));
+    }
     let text = match value.kind() {
         ValueKind::Undefined => return Err(JinjaError::from(ErrorKind::UndefinedError)),
         ValueKind::String => value.as_str().unwrap_or_default().to_owned(),
@@ -128,7 +147,7 @@ mod tests {
 
     fn render(template: &str, document: Json) -> Result<String, String> {
         let Json::Object(document) = document else { unreachable!("documents are objects") };
-        Template::new(template)?.render(&document)
+        Ok(Template::new(template)?.render(&document)?.text)
     }
 
     /// Expected: jinja2 3.1 with `StrictUndefined` and `keep_trailing_newline`.

@@ -6,15 +6,37 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::resample::resampled;
 use super::verdicts::{Comparison, ItemScore, Verdicts, clusters};
 use super::win_rate::by_item;
 use crate::statistics::logistic::{Observation, fit};
 use crate::statistics::{Clusters, Estimate, clustered_mean, clustered_share, spearman};
 
-/// Rounds of the bootstrap.
-const ROUNDS: usize = 1_000;
 /// As in the length-controlled win rate.
 const PENALTY: f64 = 0.01;
+/// What stands before a colon and is no model: APIs and programs that serve models of many families, or under names of
+/// their own. `deepseek:`, `gemini:` and `mistral:` are not among them, as there the word is the family.
+const HOSTS: [&str; 19] = [
+    "anthropic",
+    "azure",
+    "bedrock",
+    "cerebras",
+    "fireworks",
+    "google",
+    "groq",
+    "huggingface",
+    "llamacpp",
+    "lmstudio",
+    "local",
+    "nvidia",
+    "ollama",
+    "openai",
+    "openrouter",
+    "together",
+    "vertex",
+    "vllm",
+    "xai",
+];
 
 /// How far a judge goes with the order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +63,7 @@ pub struct LengthBias {
     /// Of pairs with a winner and of different lengths: the share that the longer answer wins.
     pub prefers_longer: Option<Estimate>,
     /// Of pairs: by how much the score of an answer rises with its length, as the length-controlled win rate has it.
-    pub length_coefficient: Option<f64>,
+    pub length_coefficient: Option<Estimate>,
     /// Of single answers: Spearman's correlation of score and length.
     pub correlation: Option<Estimate>,
     /// Of single answers: how many points an answer gains that is twice as long, by least squares.
@@ -97,7 +119,7 @@ pub fn length_bias(verdicts: &Verdicts, comparisons: &[Comparison], seed: u64) -
         let found = LengthBias {
             judge: judge.to_owned(),
             prefers_longer: prefers_longer(pairs),
-            length_coefficient: length_coefficient(pairs),
+            length_coefficient: length_coefficient(pairs, seed),
             correlation,
             points_per_doubling,
         };
@@ -120,21 +142,28 @@ fn prefers_longer(pairs: &[&Comparison]) -> Option<Estimate> {
 
 /// A positive number says that of two equally good answers the longer one is preferred. Which model is which must not
 /// matter here, so each pair stands from both sides.
-fn length_coefficient(pairs: &[&Comparison]) -> Option<f64> {
-    let differences: Vec<f64> = pairs.iter().filter_map(|pair| pair.longer_by).collect();
-    let squares: f64 = differences.iter().map(|difference| difference * difference).sum();
-    let deviation = (squares / differences.len() as f64).sqrt();
-    let observe = |pair: &&Comparison| {
-        let feature = (pair.longer_by? / deviation).tanh();
-        Some([(feature, pair.outcome()), (-feature, 1.0 - pair.outcome())])
+fn length_coefficient(pairs: &[&Comparison], seed: u64) -> Option<Estimate> {
+    let known: Vec<(&Comparison, f64)> =
+        pairs.iter().filter_map(|pair| Some((*pair, pair.longer_by?))).collect();
+    let squares: f64 = known.iter().map(|(_, longer_by)| longer_by * longer_by).sum();
+    let deviation = (squares / known.len() as f64).sqrt();
+    let sides = |known: &(&Comparison, f64)| {
+        let (outcome, feature) = (known.0.outcome(), (known.1 / deviation).tanh());
+        [(feature, outcome), (-feature, 1.0 - outcome)].map(|(feature, outcome)| Observation {
+            features: vec![feature],
+            outcome,
+            weight: 0.5,
+        })
     };
-    let observations: Vec<Observation> = pairs
-        .iter()
-        .filter_map(observe)
-        .flatten()
-        .map(|(feature, outcome)| Observation { features: vec![feature], outcome, weight: 0.5 })
-        .collect();
-    (deviation > 0.0).then(|| fit(&observations, 1, PENALTY).map(|found| found[0])).flatten()
+    let observations: Vec<[Observation; 2]> = known.iter().map(sides).collect();
+    let clusters = clusters(known.iter().map(|(pair, _)| *pair));
+    let coefficient = |chosen: &[usize]| {
+        let drawn: Vec<Observation> = chosen.iter().flat_map(|&at| observations[at].clone()).collect();
+        Some([fit(&drawn, 1, PENALTY)?[0]])
+    };
+    let found = (deviation > 0.0).then(|| resampled(known.len(), &clusters, seed, coefficient));
+    let [found] = found.flatten()?;
+    Some(found)
 }
 
 /// Correlation, and points for a doubling of the length.
@@ -145,17 +174,10 @@ fn of_singles(items: &[ItemScore], seed: u64) -> (Option<Estimate>, Option<Estim
         items.iter().map(|item| ((item.length.unwrap_or(1) as f64).log2(), item.score)).collect();
     let clusters = Clusters::of(items.iter().map(|item| item.cluster.as_str()));
     let estimate = |statistic: fn(&[(f64, f64)]) -> Option<f64>| {
-        let value = statistic(&pairs)?;
-        let spread = clusters.resample(ROUNDS, seed, |chosen| {
-            statistic(&chosen.iter().map(|&at| pairs[at]).collect::<Vec<_>>())
-        });
-        Some(Estimate {
-            value,
-            standard_error: spread.map(|spread| spread.standard_error),
-            ci_low: spread.map(|spread| spread.low),
-            ci_high: spread.map(|spread| spread.high),
-            n: pairs.len(),
-        })
+        let [found] = resampled(pairs.len(), &clusters, seed, |chosen| {
+            Some([statistic(&chosen.iter().map(|&at| pairs[at]).collect::<Vec<_>>())?])
+        })?;
+        Some(found)
     };
     (estimate(spearman), estimate(slope))
 }
@@ -196,8 +218,7 @@ fn of_model(
     judge: &str,
     model: &str,
 ) -> Option<SelfPreference> {
-    // Of each item: its cluster, its name, and what some judges give the model.
-    let given = |is_own: bool| -> Vec<(String, String, f64)> {
+    let given = |is_own: bool| -> Vec<Given> {
         let pairs: Vec<Comparison> = comparisons
             .iter()
             .filter(|c| (c.judge == judge) == is_own && c.model != c.other_model)
@@ -206,24 +227,32 @@ fn of_model(
             })
             .collect();
         if !comparisons.is_empty() {
-            let items = by_item(&pairs, |comparison| Some(comparison.outcome()));
-            return items.into_iter().map(|(value, c)| (c.cluster.clone(), c.id.clone(), value)).collect();
+            let of_pair = |(value, c): (f64, &Comparison)| Given {
+                item: (c.cluster.clone(), c.id.clone(), c.other_id.clone()),
+                value,
+            };
+            return by_item(&pairs, |comparison| Some(comparison.outcome()))
+                .into_iter()
+                .map(of_pair)
+                .collect();
         }
         let is_of_model = |verdict: &nexa_core::judging::Verdict| {
             (verdict.judge == judge) == is_own && verdict.model.as_deref() == Some(model)
         };
         let items = verdicts.items(|verdict| verdict.score.filter(|_| is_of_model(verdict)));
-        items.into_iter().map(|item| (item.cluster, item.id, item.score)).collect()
+        let of_item =
+            |item: ItemScore| Given { item: (item.cluster, item.id.clone(), item.id), value: item.score };
+        items.into_iter().map(of_item).collect()
     };
     let (own, others) = (given(true), given(false));
-    let clusters = Clusters::of(own.iter().map(|(cluster, ..)| cluster.as_str()));
-    let values: Vec<f64> = own.iter().map(|(.., value)| *value).collect();
+    let clusters = Clusters::of(own.iter().map(|given| given.item.0.as_str()));
+    let values: Vec<f64> = own.iter().map(|given| given.value).collect();
     let mean = if comparisons.is_empty() { clustered_mean } else { clustered_share };
     let differences: Vec<(&str, f64)> = own
         .iter()
-        .filter_map(|(cluster, id, value)| {
-            let other = others.iter().find(|other| other.0 == *cluster && other.1 == *id)?;
-            Some((cluster.as_str(), value - other.2))
+        .filter_map(|given| {
+            let other = others.iter().find(|other| other.item == given.item)?;
+            Some((given.item.0.as_str(), given.value - other.value))
         })
         .collect();
     let values_of: Vec<f64> = differences.iter().map(|(_, difference)| *difference).collect();
@@ -239,14 +268,25 @@ fn of_model(
     })
 }
 
-/// The family of a model: the letters that its name begins with, behind whoever hosts it.
+/// What some judges give a model.
+struct Given {
+    /// On which item: its cluster, and the one or two answers.
+    item: (String, String, String),
+    value: f64,
+}
+
+/// The family of a model: the letters that its name begins with, behind whoever hosts it and before its tag.
 fn family(model: &str) -> String {
-    let name = model.rsplit(['/', '#', ':']).find(|part| !part.is_empty()).unwrap_or(model).to_lowercase();
+    let path = model.to_lowercase();
+    let named = path.rsplit(['/', '#']).find(|part| !part.is_empty()).unwrap_or(&path);
+    // Colons stand behind a host and before a tag: `groq:llama-3`, `llama3:8b`, `ollama:llama3:8b`.
+    let is_name = |part: &&str| !part.is_empty() && !HOSTS.contains(part);
+    let name = named.split(':').find(is_name).unwrap_or(named);
     let letters: String = name.chars().take_while(|c| c.is_alphabetic()).collect();
     match letters.as_str() {
         "chatgpt" => "gpt".to_owned(),
         // A name without letters is a family of its own.
-        "" => name,
+        "" => name.to_owned(),
         letters => letters.to_owned(),
     }
 }
@@ -300,7 +340,15 @@ mod tests {
         // One is a tie, one of equal length, and of the other four the longer one wins three.
         let longer = found.prefers_longer.unwrap();
         assert_eq!((longer.value, longer.n), (0.75, 4));
-        assert!(found.length_coefficient.unwrap() > 0.0 && found.correlation.is_none());
+        let coefficient = found.length_coefficient.unwrap();
+        assert!(coefficient.value > 0.0 && found.correlation.is_none());
+        let (low, high) = coefficient.ci_low.zip(coefficient.ci_high).unwrap();
+        assert!(low < coefficient.value && coefficient.value < high, "{coefficient:?}");
+        assert_eq!(
+            length_bias(&verdicts, &verdicts.comparisons().0, 0)[0],
+            *found,
+            "the seed decides the draws"
+        );
     }
 
     #[test]
@@ -326,6 +374,15 @@ mod tests {
         check("openai/chatgpt-4o-latest", "gpt");
         check("tutor/student@v3", "student");
         check("7b", "7b");
+        check("llama3:8b", "llama");
+        check("qwen2.5:8b", "qwen");
+        check("ollama:llama3.1:70b-instruct-q4_0", "llama");
+        check("http://127.0.0.1:11434/v1#llama3:8b", "llama");
+        check("mistral:latest", "mistral");
+        check("deepseek:deepseek-chat", "deepseek");
+        check("meta-llama/Llama-3.1-8B-Instruct", "llama");
+        check("openrouter:qwen/qwen-2.5-7b-instruct:free", "qwen");
+        check("hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M", "llama");
 
         let mut all = Vec::new();
         for (judge, name, wins) in
@@ -345,5 +402,21 @@ mod tests {
         assert_eq!(found.len(), 1, "the other judge is of no family here");
         assert_eq!((found[0].judge.as_str(), found[0].own.value), ("openai:gpt-4o", 0.75));
         assert_eq!(found[0].more_than_others.unwrap().value, 0.5);
+    }
+
+    /// Both models are tagged by their size, which makes them no kin.
+    #[test]
+    fn models_of_one_size_are_no_family() {
+        let mut all = both("a", 5.0, 1.0);
+        for verdict in &mut all {
+            (verdict.model, verdict.other_model) =
+                (Some("qwen2.5:8b".to_owned()), Some("llama3:8b".to_owned()));
+            verdict.judge = "http://127.0.0.1:11434/v1#llama3:8b".to_owned();
+            verdict.judge_model = Some("llama3:8b".to_owned());
+        }
+        let verdicts = verdicts(all);
+        let found = self_preference(&verdicts, &verdicts.comparisons().0);
+        let kin: Vec<_> = found.iter().map(|found| (found.model.as_str(), found.own.value)).collect();
+        assert_eq!(kin, [("llama3:8b", 0.0)]);
     }
 }

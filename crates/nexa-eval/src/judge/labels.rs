@@ -1,6 +1,6 @@
 //! What people said of the same items: labels of reviewers, or a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use nexa_core::columns;
@@ -23,23 +23,52 @@ pub enum LabelKind {
     Acceptance,
 }
 
-/// Labels by the ids of items.
+/// Labels as people gave them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels {
     /// What they are.
     pub kind: LabelKind,
     /// Where they come from, for people.
     pub source: String,
-    /// The label of each item: the mean, where several people gave one.
-    pub by_id: BTreeMap<String, f64>,
+    /// What each person said of each item.
+    pub all: Vec<Label>,
+}
+
+/// What one person said of one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// The id of the item.
+    pub id: String,
+    /// Which of the items of that id is meant, as far as it is said.
+    pub names: Names,
+    /// What was said.
+    pub value: f64,
+    /// The row that says it, from 1, where it stands in a file.
+    pub row: Option<usize>,
+}
+
+/// What tells items of one id apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Names {
+    /// The task.
+    pub task: Option<String>,
+    /// Who answered; of two, the one that a preference calls the first.
+    pub model: Option<String>,
+    /// Who wrote the other of two answers.
+    pub other_model: Option<String>,
+    /// The id of the other of two answers.
+    pub other_id: Option<String>,
 }
 
 /// The column of preferences.
 const PREFERENCE: &str = "preference";
+/// The columns of [`Names`], and what they tell apart.
+pub(super) const NAMES: [(&str, &str); 4] =
+    [("task", "tasks"), ("model", "models"), ("other_model", "other models"), ("other_id", "other answers")];
 
 impl Labels {
-    /// Reads a file of labels: a table with `id` and either `score` or `preference`. Several rows of one id are several
-    /// people.
+    /// Reads a file of labels: a table with `id` and either `score` or `preference`, and where ids are not enough `task`
+    /// and `model`, for preferences also `other_model` and `other_id`. Several rows of one item are several people.
     ///
     /// # Errors
     /// Fails with the file, and the row that is no label.
@@ -60,50 +89,51 @@ impl Labels {
                 return Err(malformed(message));
             }
         };
-        let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+        let mut all = Vec::new();
         for (position, row) in rows.iter().enumerate() {
             let label =
                 of_row(row, kind).map_err(|problem| malformed(format!("row {}: {problem}", position + 1)))?;
             let Some((id, value)) = label else { continue };
-            let (sum, count) = sums.entry(id).or_default();
-            *sum += value;
-            *count += 1.0;
+            all.push(Label { id, names: Names::of_row(row, kind), value, row: Some(position + 1) });
         }
-        let by_id = sums.into_iter().map(|(id, (sum, count))| (id, sum / count)).collect();
-        Ok(Self { kind, source: path.display().to_string(), by_id })
+        Ok(Self { kind, source: path.display().to_string(), all })
     }
 
     /// The decisions of reviewers: what they accept is good as it is. Rows on which they disagree have no label.
     pub fn of_review(journals: &BTreeMap<String, Journal>) -> Self {
-        let rows: std::collections::BTreeSet<&str> = journals
+        let rows: BTreeSet<&str> = journals
             .values()
             .flat_map(|journal| journal.history.decided().map(|(row_id, _)| row_id))
             .collect();
         let label = |row_id: &str| {
             let decision = outcome(journals, row_id, 1).opinion()?.decision.verdict;
-            Some((row_id.to_owned(), f64::from(u8::from(decision == Decision::Accept))))
+            let value = f64::from(u8::from(decision == Decision::Accept));
+            Some(Label { id: row_id.to_owned(), names: Names::default(), value, row: None })
         };
         Self {
             kind: LabelKind::Acceptance,
             source: "review".to_owned(),
-            by_id: rows.into_iter().filter_map(label).collect(),
+            all: rows.into_iter().filter_map(label).collect(),
         }
     }
+}
 
-    /// The label of an item. Reviewers see the sample behind the id of a row, which verdicts do not.
-    pub fn get(&self, id: &str) -> Option<f64> {
-        let with_sample = || {
-            let behind = |(row_id, label): (&String, &f64)| {
-                let sample = row_id.strip_prefix(id)?.strip_prefix('#')?;
-                sample.parse::<u32>().is_ok().then_some(*label)
-            };
-            let from = format!("{id}#");
-            self.by_id
-                .range(from.clone()..)
-                .take_while(|(row_id, _)| row_id.starts_with(&from))
-                .find_map(behind)
+impl Names {
+    fn of_row(row: &Row, kind: LabelKind) -> Self {
+        let cell = |column: &str| match row.get(column)? {
+            Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
         };
-        self.by_id.get(id).copied().or_else(with_sample)
+        let [task, model, other_model, other_id] = NAMES.map(|(column, _)| cell(column));
+        // Of one answer there is no other, whatever else a table holds.
+        let of_pairs = |name: Option<String>| name.filter(|_| kind == LabelKind::Preference);
+        Self { task, model, other_model: of_pairs(other_model), other_id: of_pairs(other_id) }
+    }
+
+    /// What is named, in the order of [`NAMES`].
+    pub(super) fn cells(&self) -> [Option<&str>; 4] {
+        [&self.task, &self.model, &self.other_model, &self.other_id].map(|name| name.as_deref())
     }
 }
 
@@ -152,19 +182,36 @@ mod tests {
         Labels::read(&path, &JsonLines)
     }
 
+    fn values(labels: &Labels) -> Vec<(&str, f64)> {
+        labels.all.iter().map(|label| (label.id.as_str(), label.value)).collect()
+    }
+
+    #[test]
+    fn a_row_may_say_which_item_it_is_about() {
+        let all = "{\"id\": \"a\", \"model\": \" x \", \"task\": 7, \"other_model\": \"y\", \"LABEL\": 1}\n{\"id\": \"a\", \"model\": \"\", \"LABEL\": 0}\n";
+        let name = |name: &str| Some(name.to_owned());
+        let of_single = Names { task: name("7"), model: name("x"), ..Names::default() };
+        let of_pair = Names { other_model: name("y"), ..of_single.clone() };
+        for (column, first) in [("score", of_single), ("preference", of_pair)] {
+            let labels = read(&all.replace("LABEL", column)).unwrap();
+            let names: Vec<_> = labels.all.into_iter().map(|label| (label.row, label.names)).collect();
+            assert_eq!(names, [(Some(1), first), (Some(2), Names::default())], "{column}");
+        }
+    }
+
     #[test]
     fn a_file_holds_scores_or_preferences() {
         let scores = read(
             "{\"id\": \"a\", \"score\": 4}\n{\"id\": 7, \"score\": \"2.5\"}\n{\"id\": \"a\", \"score\": 5}\n",
         )
         .unwrap();
-        assert_eq!((scores.kind, scores.get("a"), scores.get("7")), (LabelKind::Score, Some(4.5), Some(2.5)));
+        assert_eq!(
+            (scores.kind, values(&scores)),
+            (LabelKind::Score, vec![("a", 4.0), ("7", 2.5), ("a", 5.0)])
+        );
         let preferences = read("{\"id\": \"a\", \"preference\": \"first\"}\n{\"id\": \"b\", \"preference\": \"tie\"}\n{\"id\": \"c\", \"preference\": 0}\n").unwrap();
         assert_eq!(preferences.kind, LabelKind::Preference);
-        assert_eq!(
-            ["a", "b", "c", "d"].map(|id| preferences.get(id)),
-            [Some(1.0), Some(0.5), Some(0.0), None]
-        );
+        assert_eq!(values(&preferences), [("a", 1.0), ("b", 0.5), ("c", 0.0)]);
         let check = |text: &str, expected: &str| {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains("labels.jsonl") && error.contains(expected), "{error}");
@@ -190,6 +237,6 @@ mod tests {
         }
         let labels = Labels::of_review(&journals);
         assert_eq!(labels.kind, LabelKind::Acceptance);
-        assert_eq!(["a", "b", "c-s1", "c"].map(|id| labels.get(id)), [Some(1.0), None, Some(0.0), None]);
+        assert_eq!(values(&labels), [("a", 1.0), ("c-s1#1", 0.0)], "on `b` they disagree");
     }
 }

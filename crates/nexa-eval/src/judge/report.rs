@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bias::{LengthBias, PositionBias, SelfPreference, length_bias, position_bias, self_preference};
 use super::bradley_terry::{BradleyTerry, bradley_terry};
 use super::card::{Card, Repeats, cards, repeats};
-use super::labels::Labels;
+use super::item_labels::ItemLabels;
 use super::means::{MeanScore, means};
 use super::verdicts::Verdicts;
 use super::win_rate::{WinRate, win_rates};
@@ -48,7 +48,7 @@ pub struct Report {
 
 impl Report {
     /// Computes everything that there is to say of some verdicts, with people's labels where there are some.
-    pub fn of(verdicts: &Verdicts, labels: Option<&Labels>, seed: u64) -> Self {
+    pub fn of(verdicts: &Verdicts, labels: Option<&ItemLabels>, seed: u64) -> Self {
         let (comparisons, incomplete_pairs) = verdicts.comparisons();
         let unreadable: Vec<bool> = verdicts.all.iter().map(|verdict| verdict.score.is_none()).collect();
         let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
@@ -66,7 +66,7 @@ impl Report {
             position_bias: position_bias(&comparisons),
             length_bias: length_bias(verdicts, &comparisons, seed),
             self_preference: self_preference(verdicts, &comparisons),
-            repeats: repeats(verdicts),
+            repeats: repeats(verdicts, seed),
             cards: labels.map(|labels| cards(verdicts, &comparisons, labels, seed)).unwrap_or_default(),
         }
     }

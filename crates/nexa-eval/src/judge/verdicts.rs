@@ -1,6 +1,7 @@
 //! Verdicts as they are computed with: what each judge decided on each item, and on each pair in both orders.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::judging::{FIRST_BETTER, Order, RULES, SECOND_BETTER, Verdict};
@@ -9,6 +10,9 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::statistics::Clusters;
+
+/// What stands for the model of an answer that names none, where two answers are compared.
+pub(super) const UNNAMED: &str = "unnamed";
 
 /// The sum and the number of what each judge gave.
 type ByJudge<'a> = BTreeMap<&'a str, (f64, usize)>;
@@ -58,25 +62,14 @@ impl Verdicts {
 
     /// What each item comes to by a number that is read of a verdict, in the order of the verdicts.
     pub fn items(&self, number: impl Fn(&Verdict) -> Option<f64>) -> Vec<ItemScore> {
-        let mut known = HashMap::new();
-        let mut items: Vec<(ItemScore, ByJudge<'_>)> = Vec::new();
-        for verdict in self.all.iter().filter(|verdict| verdict.order.is_none()) {
-            let Some(number) = number(verdict) else { continue };
+        let given = self.all.iter().filter(|verdict| verdict.order.is_none()).filter_map(|verdict| {
             let key = (&verdict.model, &verdict.task, &verdict.id);
-            let at = *known.entry(key).or_insert(items.len());
-            if at == items.len() {
-                items.push((ItemScore::of(verdict), BTreeMap::new()));
-            }
-            let (sum, count) = items[at].1.entry(&verdict.judge).or_default();
-            *sum += number;
-            *count += 1;
-        }
-        let item = |(item, judges): (ItemScore, ByJudge<'_>)| {
-            // Each judge counts alike, however often it could be read.
-            let means = judges.values().map(|(sum, count)| sum / *count as f64);
-            ItemScore { score: means.sum::<f64>() / judges.len() as f64, ..item }
-        };
-        items.into_iter().map(item).collect()
+            Some((key, verdict, verdict.judge.as_str(), number(verdict)?))
+        });
+        over_judges(given)
+            .into_iter()
+            .map(|(score, verdict)| ItemScore { score, ..ItemScore::of(verdict) })
+            .collect()
     }
 
     /// The pairs that were judged in both orders, and how many were in one only.
@@ -146,6 +139,10 @@ impl ItemScore {
 pub struct Comparison {
     /// The item.
     pub id: String,
+    /// The other of two answers in one table; of two evaluations both have the same id.
+    pub other_id: String,
+    /// The task.
+    pub task: Option<String>,
     /// Items of one cluster are not independent.
     pub cluster: String,
     /// The slice.
@@ -170,12 +167,14 @@ pub struct Comparison {
 
 impl Comparison {
     fn of(verdict: &Verdict, forward: &Verdict, backward: &Verdict) -> Option<Self> {
-        let unnamed = || "unnamed".to_owned();
+        let unnamed = || UNNAMED.to_owned();
         let expected =
             || Some((share(forward.expected_score?) + 1.0 - share(backward.expected_score?)) / 2.0);
         let longer_by = || Some(verdict.length? as f64 - verdict.other_length? as f64);
         Some(Self {
             id: verdict.id.clone(),
+            other_id: verdict.other_id.clone().unwrap_or_else(|| verdict.id.clone()),
+            task: verdict.task.clone(),
             cluster: cluster(verdict),
             domain: verdict.domain.clone(),
             judge: verdict.judge.clone(),
@@ -197,6 +196,8 @@ impl Comparison {
     /// The same pair from the other side.
     pub fn turned(&self) -> Self {
         Self {
+            id: self.other_id.clone(),
+            other_id: self.id.clone(),
             model: self.other_model.clone(),
             other_model: self.model.clone(),
             forward: 1.0 - self.forward,
@@ -206,6 +207,29 @@ impl Comparison {
             ..self.clone()
         }
     }
+}
+
+/// What each item comes to, in the order in which items first occur, and what stands there first: the mean over judges of
+/// the mean over what each gave. So each judge counts alike, however often it could be read.
+pub(super) fn over_judges<'a, K: Eq + Hash, T: 'a>(
+    given: impl IntoIterator<Item = (K, &'a T, &'a str, f64)>,
+) -> Vec<(f64, &'a T)> {
+    let mut known = HashMap::new();
+    let mut items: Vec<(&'a T, ByJudge<'a>)> = Vec::new();
+    for (key, item, judge, number) in given {
+        let at = *known.entry(key).or_insert(items.len());
+        if at == items.len() {
+            items.push((item, ByJudge::new()));
+        }
+        let (sum, count) = items[at].1.entry(judge).or_default();
+        *sum += number;
+        *count += 1;
+    }
+    let mean = |(item, judges): (&'a T, ByJudge<'a>)| {
+        let means = judges.values().map(|(sum, count)| sum / *count as f64);
+        (means.sum::<f64>() / judges.len() as f64, item)
+    };
+    items.into_iter().map(mean).collect()
 }
 
 /// The clusters of some comparisons.
@@ -219,7 +243,7 @@ fn share(score: f64) -> f64 {
 }
 
 /// The cluster of an item: its group, else the item itself.
-fn cluster(verdict: &Verdict) -> String {
+pub(super) fn cluster(verdict: &Verdict) -> String {
     let task = verdict.task.as_deref().unwrap_or_default();
     match &verdict.group {
         Some(group) => format!("{task}\n{group}"),

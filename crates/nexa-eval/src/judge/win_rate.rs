@@ -13,12 +13,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::verdicts::{Comparison, clusters};
+use super::resample::resampled;
+use super::verdicts::{Comparison, clusters, over_judges};
 use crate::statistics::logistic::{Observation, fit, logistic};
 use crate::statistics::{Clusters, Estimate, SequentialTest, Standing, anytime_interval, clustered_share};
 
-/// Rounds of the bootstrap of the length-controlled win rate.
-const ROUNDS: usize = 1_000;
 /// So weak that it moves no win rate of some dozens of pairs by a percent, and strong enough for an answer where one side
 /// always wins.
 const PENALTY: f64 = 0.01;
@@ -34,7 +33,7 @@ pub struct WinRate {
     pub model: String,
     /// The other.
     pub other_model: String,
-    /// Items that were compared.
+    /// Items that were compared; of two answers in one table, pairs of them.
     pub items: usize,
     /// Pairs of verdicts, one in each order.
     pub comparisons: usize,
@@ -44,7 +43,8 @@ pub struct WinRate {
     pub ties: usize,
     /// Those that the other does.
     pub losses: usize,
-    /// Wins and half of the ties, of all, with an interval over clusters of items.
+    /// Wins and half of the ties, of all: the mean over items of the mean over judges, with an interval over clusters of
+    /// items.
     pub win_rate: Estimate,
     /// The same by the probabilities of verdicts, where all of them tell them.
     pub expected_win_rate: Option<Estimate>,
@@ -64,7 +64,7 @@ pub struct LengthControlled {
     /// The rate, with an interval from resampled clusters of items.
     pub win_rate: Estimate,
     /// By how much the score rises for an answer that is longer by as much as lengths differ commonly.
-    pub length_coefficient: f64,
+    pub length_coefficient: Estimate,
     /// Whether it is so far from the plain rate that the fit may have failed.
     pub is_suspicious: bool,
 }
@@ -126,23 +126,15 @@ fn win_rate(comparisons: &[Comparison], seed: u64) -> Option<WinRate> {
     })
 }
 
-/// The mean over judges, samples and turns of each item, with one of its comparisons.
+/// What each item comes to over its judges, with one of its comparisons.
 pub(super) fn by_item(
     comparisons: &[Comparison],
     number: impl Fn(&Comparison) -> Option<f64>,
 ) -> Vec<(f64, &Comparison)> {
-    let mut known = std::collections::HashMap::new();
-    let mut items: Vec<(f64, usize, &Comparison)> = Vec::new();
-    for comparison in comparisons {
-        let Some(number) = number(comparison) else { continue };
-        let at = *known.entry((&comparison.cluster, &comparison.id)).or_insert(items.len());
-        if at == items.len() {
-            items.push((0.0, 0, comparison));
-        }
-        items[at].0 += number;
-        items[at].1 += 1;
-    }
-    items.into_iter().map(|(sum, count, comparison)| (sum / count as f64, comparison)).collect()
+    over_judges(comparisons.iter().filter_map(|comparison| {
+        let key = (&comparison.cluster, &comparison.id, &comparison.other_id);
+        Some((key, comparison, comparison.judge.as_str(), number(comparison)?))
+    }))
 }
 
 fn by_domain(items: &[(f64, &Comparison)]) -> BTreeMap<String, Estimate> {
@@ -168,23 +160,15 @@ fn length_controlled(
 ) -> Option<LengthControlled> {
     let differences: Vec<f64> = items.iter().map(|(_, item)| item.longer_by).collect::<Option<_>>()?;
     let observations = observations(items, &differences)?;
-    let found = fit(&observations, 2, PENALTY)?;
-    let value = logistic(found[0]);
-    let spread = clusters.resample(ROUNDS, seed, |chosen| {
+    let [win_rate, length_coefficient] = resampled(items.len(), clusters, seed, |chosen| {
         let drawn: Vec<Observation> = chosen.iter().map(|&at| observations[at].clone()).collect();
-        Some(logistic(fit(&drawn, 2, PENALTY)?[0]))
-    });
-    let spread = spread.filter(|_| clusters.len() > 1);
+        let found = fit(&drawn, 2, PENALTY)?;
+        Some([logistic(found[0]), found[1]])
+    })?;
     Some(LengthControlled {
-        win_rate: Estimate {
-            value,
-            standard_error: spread.map(|spread| spread.standard_error),
-            ci_low: spread.map(|spread| spread.low),
-            ci_high: spread.map(|spread| spread.high),
-            n: items.len(),
-        },
-        length_coefficient: found[1],
-        is_suspicious: (value - plain).abs() > SUSPICIOUS,
+        win_rate,
+        length_coefficient,
+        is_suspicious: (win_rate.value - plain).abs() > SUSPICIOUS,
     })
 }
 
@@ -234,6 +218,23 @@ mod tests {
         assert_eq!((found.len(), found[0].wins), (1, 2));
     }
 
+    /// Two of three verdicts of one judge could not be read: it still is half of the jury.
+    #[test]
+    fn each_judge_of_a_jury_counts_alike_however_often_it_could_be_read() {
+        let mut all = Vec::new();
+        for (judge, samples, (forward, backward)) in [("a", 3, (5.0, 1.0)), ("b", 1, (1.0, 5.0))] {
+            for sample_index in 0..samples {
+                for mut verdict in both("i", forward, backward) {
+                    (verdict.judge, verdict.sample_index) = (judge.to_owned(), sample_index);
+                    all.push(verdict);
+                }
+            }
+        }
+        let found = &rates(all)[0];
+        assert_eq!((found.comparisons, found.wins, found.losses, found.items), (4, 3, 1, 1));
+        assert_eq!(found.win_rate.value, 0.5);
+    }
+
     #[test]
     fn a_judge_that_likes_length_alone_leaves_no_winner_at_equal_lengths() {
         let mut all = Vec::new();
@@ -253,7 +254,8 @@ mod tests {
         let controlled = found.length_controlled.as_ref().unwrap();
         assert_close(controlled.win_rate.value, 0.5, 2e-3, "controlled");
         assert!(controlled.win_rate.ci_low.unwrap() < 0.5 && 0.5 < controlled.win_rate.ci_high.unwrap());
-        assert!(controlled.length_coefficient > 1.0, "{controlled:?}");
+        let coefficient = controlled.length_coefficient;
+        assert!(coefficient.value > 1.0 && coefficient.ci_low.unwrap() > 0.0, "{controlled:?}");
     }
 
     /// Expected: the penalised loss, written anew and minimised by `scipy.optimize.minimize` 1.17.1.
@@ -270,7 +272,7 @@ mod tests {
         }
         let found = rates(all)[0].length_controlled.clone().unwrap();
         assert_close(found.win_rate.value, 0.564_817_217_6, 1e-6, "rate");
-        assert_close(found.length_coefficient, 0.820_333_678_7, 1e-5, "coefficient");
+        assert_close(found.length_coefficient.value, 0.820_333_678_7, 1e-5, "coefficient");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Evaluation;
 use crate::compare::Verdict;
-use crate::leaderboard::documents::Documents;
+use crate::compare::documents::{Documents, Measured};
 use crate::leaderboard::ranks::{RankRange, ranges};
 use crate::leaderboard::{VersusBest, checkpoint_spend};
 use crate::metric::{Metric, Name};
@@ -25,6 +25,9 @@ pub struct Board {
     pub task: String,
     /// What ranks it.
     pub metric: Name,
+    /// Every metric of the task that could rank it, in the order of the evaluations, the one that does among them.
+    #[serde(default)]
+    pub metrics: Vec<Name>,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
     /// What was asked.
@@ -88,9 +91,6 @@ pub struct Origin {
     pub id: String,
 }
 
-/// An evaluation with the metric that ranks it.
-type Measured<'a> = (&'a Evaluation, &'a Metric);
-
 /// The boards of some evaluations, which come newest first; `wanted` says whether a metric may rank.
 pub(super) fn boards(
     evaluations: &[Evaluation],
@@ -118,14 +118,30 @@ pub(super) fn boards(
 /// Of each task the first metric that may rank it.
 fn first_of_each_task<'a>(evaluation: &'a Evaluation, wanted: &dyn Fn(&Metric) -> bool) -> Vec<&'a Metric> {
     let mut found: Vec<&Metric> = Vec::new();
-    let metrics =
-        evaluation.metrics.iter().filter(|metric| metric.higher_is_better.is_some() || held_out(metric));
-    for metric in metrics.filter(|metric| wanted(metric)) {
+    for metric in evaluation.metrics.iter().filter(|metric| can_rank(metric) && wanted(metric)) {
         if found.iter().all(|known| known.task != metric.task) {
             found.push(metric);
         }
     }
     found
+}
+
+/// Whether one value of a metric is better than another.
+fn can_rank(metric: &Metric) -> bool {
+    metric.higher_is_better.is_some() || held_out(metric)
+}
+
+/// The metrics that could rank a task, each once.
+fn that_could_rank(task: &str, found: &[Measured<'_>]) -> Vec<Name> {
+    let mut names = Vec::new();
+    let metrics = found.iter().flat_map(|(evaluation, _)| &evaluation.metrics);
+    for metric in metrics.filter(|metric| metric.task == task && can_rank(metric)) {
+        let name = metric.name();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn held_out(metric: &Metric) -> bool {
@@ -144,7 +160,9 @@ fn asked(evaluation: &Evaluation, metric: &Metric) -> Option<Asked> {
     };
     if held_out(metric) {
         let set = evaluation.facts.test_set.as_ref()?;
-        let hash = json!([set.split.as_str(), set.split_hash, set.items, set.max_tokens]);
+        // What stopped when it was decided is compared with no other, so it stands alone.
+        let drawn = set.drawn.map(|seed| json!([seed, evaluation.id()]));
+        let hash = json!([set.split.as_str(), set.split_hash, set.items, set.max_tokens, drawn]);
         let dataset = evaluation.dataset.as_ref().map(|dataset| dataset.id.clone());
         return Some(Asked { documents: set.items, dataset, hash: ContentHash::of_json(&hash), ..base });
     }
@@ -190,7 +208,9 @@ fn board(name: Name, asked: Asked, mut found: Vec<Measured<'_>>, store: &Store<'
                 created_at: manifest.created_at,
             }
         });
-    Board { task: name.task.to_string(), metric: name, higher_is_better, asked, entries: entries.collect() }
+    let entries = entries.collect();
+    let metrics = that_could_rank(&name.task, &found);
+    Board { task: name.task.to_string(), metric: name, metrics, higher_is_better, asked, entries }
 }
 
 /// Tests each checkpoint against the first; the p-values are corrected together.

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::leaderboard::documents::Documents;
+use crate::compare::documents::Documents;
 use crate::statistics::{CONFIDENCE, holm};
 
 /// The best and the worst rank that tests leave open.

@@ -234,8 +234,9 @@ fn collect(value: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// Whether two values are the same, numbers within rounding; also where numbers and truth values are written as text.
-fn is_equal(one: &Value, other: &Value) -> bool {
+/// Whether two values are the same, numbers within rounding; also where numbers, truth values and arrays of numbers are
+/// written as text.
+pub(super) fn is_equal(one: &Value, other: &Value) -> bool {
     let number = |value: &Value| match value {
         Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
         Value::String(text) if text == "True" => Some(1.0),
@@ -246,11 +247,24 @@ fn is_equal(one: &Value, other: &Value) -> bool {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_equal(one, other))
         }
+        (Value::Array(numbers), Value::String(text)) | (Value::String(text), Value::Array(numbers)) => {
+            printed(text).is_some_and(|printed| {
+                let mut pairs = numbers.iter().zip(&printed);
+                numbers.len() == printed.len() && pairs.all(|(one, other)| is_equal(one, other))
+            })
+        }
         _ => match (number(one), number(other)) {
             (Some(one), Some(other)) => (one - other).abs() <= EQUAL * one.abs().max(1.0),
             _ => one == other,
         },
     }
+}
+
+/// The numbers of an array as numpy prints it, between brackets and without commas: so probabilities stand in samples.
+fn printed(text: &str) -> Option<Vec<Value>> {
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    let numbers = inside.split_whitespace().map(|number| number.parse::<f64>().ok().map(Value::from));
+    numbers.collect()
 }
 
 #[cfg(test)]
@@ -278,6 +292,23 @@ mod tests {
             said,
             filtered: BTreeMap::from([("none".to_owned(), Filtered { found, metrics })]),
         }
+    }
+
+    #[test]
+    fn arrays_that_numpy_printed_are_numbers() {
+        let check = |printed: &str, expected: bool| {
+            let (theirs, ours) = (json!([1, printed]), json!([1, [0.531_209_37, 0.468_790_63]]));
+            assert_eq!(
+                (is_equal(&theirs, &ours), is_equal(&ours, &theirs)),
+                (expected, expected),
+                "{printed}"
+            );
+        };
+        check("[0.53120937 0.46879063]", true);
+        check("[0.53120937\n 0.46879063]", true);
+        check("[0.53120937 0.46880063]", false);
+        check("[0.53120937]", false);
+        check("0.53120937 0.46879063", false);
     }
 
     #[test]

@@ -7,15 +7,18 @@
 //! | `cause` | says what the first difference of two items is |
 //! | `prompt` | what differs between two prompts |
 //! | `report` | counts causes, and what each adds to the difference of a metric |
+//! | `settings` | what the results beside their samples say of the run, against ours |
 //!
-//! What comes first explains what follows from it: of an item whose prompt differs, nothing is said of its answer. Nothing is
-//! asked of any model.
+//! What comes first explains what follows from it: of an item whose prompt differs, nothing is said of its answer. What no
+//! text shows, such as a token before it or a context that is shorter, is told by the settings of both sides, as far as they
+//! state them. Nothing is asked of any model.
 
 mod cause;
 mod pairs;
 mod prompt;
 mod report;
 mod samples;
+mod settings;
 
 use std::path::Path;
 
@@ -26,6 +29,7 @@ use crate::{Error, Evaluation, Result};
 
 pub use cause::Cause;
 pub use report::{CauseFound, Effect, Example, MetricDifference, Reconciliation};
+pub use settings::{Setting, SettingDifference};
 
 use samples::Samples;
 
@@ -33,8 +37,8 @@ use samples::Samples;
 /// where none is given, or is the only one of the evaluation.
 ///
 /// # Errors
-/// Fails with file and line where the samples are of another shape, and where the task was not evaluated or no item is the
-/// same.
+/// Fails with file and line where the samples are of another shape, with the file where the results beside them are, and where
+/// the task was not evaluated or no item is the same.
 pub fn reconcile(theirs: &Path, ours: &Evaluation, task: Option<&str>) -> Result<Reconciliation> {
     let task = task_of(theirs, ours, task)?;
     let their_samples = Samples::read(theirs)?;
@@ -50,7 +54,8 @@ pub fn reconcile(theirs: &Path, ours: &Evaluation, task: Option<&str>) -> Result
             ),
         });
     }
-    Ok(report::report(task, ours.id(), (&their_samples, &our_samples), &pairs))
+    let settings = settings::differences(theirs, ours, &task)?;
+    Ok(report::report(task, ours.id(), (&their_samples, &our_samples), &pairs).with_settings(settings))
 }
 
 fn our_file(evaluation: &Artifact, task: &str) -> Result<std::path::PathBuf> {

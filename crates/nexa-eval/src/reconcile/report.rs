@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::cause::{self, Cause, Found};
 use super::prompt::{Beginnings, usual_beginning};
 use super::samples::{Item, Samples};
+use super::settings::SettingDifference;
 
 /// Examples of a cause.
 const EXAMPLES: usize = 3;
@@ -35,6 +36,9 @@ pub struct Reconciliation {
     pub metrics: Vec<MetricDifference>,
     /// What makes items differ, the most frequent first.
     pub causes: Vec<CauseFound>,
+    /// The settings in which the two runs differ, as far as both are known.
+    #[serde(default)]
+    pub settings: Vec<SettingDifference>,
 }
 
 /// A metric of both.
@@ -63,6 +67,9 @@ pub struct CauseFound {
     pub effects: Vec<Effect>,
     /// The first items.
     pub examples: Vec<Example>,
+    /// The settings that differ and likely are the reason: `add_bos_token false against true`.
+    #[serde(default)]
+    pub likely: Vec<String>,
 }
 
 /// What a cause adds to the difference of a metric.
@@ -89,6 +96,18 @@ pub struct Example {
     pub theirs: String,
     /// Our text around it.
     pub ours: String,
+}
+
+impl Reconciliation {
+    /// With settings that differ, beside the causes that they may explain.
+    pub(super) fn with_settings(mut self, settings: Vec<SettingDifference>) -> Self {
+        for found in &mut self.causes {
+            let likely = settings.iter().filter(|one| one.explains(found.cause));
+            found.likely = likely.map(ToString::to_string).collect();
+        }
+        self.settings = settings;
+        self
+    }
 }
 
 /// A metric after a filter.
@@ -123,6 +142,7 @@ pub(super) fn report(
             items: found.len(),
             effects: sums.effects(pairs, &found.iter().map(|(at, _)| *at).collect::<Vec<_>>()),
             examples: found.iter().take(EXAMPLES).map(|(at, found)| example(pairs[*at].0, found)).collect(),
+            likely: Vec::new(),
         })
         .collect();
     causes.sort_by_key(|found| std::cmp::Reverse(found.items));
@@ -130,8 +150,9 @@ pub(super) fn report(
     if missing > 0 {
         let documents = unmatched(theirs, ours, pairs);
         let effects = sums.of_documents();
-        causes
-            .insert(0, CauseFound { cause: Cause::Documents, items: missing, effects, examples: documents });
+        let likely = Vec::new();
+        let cause = Cause::Documents;
+        causes.insert(0, CauseFound { cause, items: missing, effects, examples: documents, likely });
     }
     Reconciliation {
         task,
@@ -142,6 +163,7 @@ pub(super) fn report(
         equal: pairs.len() - differing,
         metrics: sums.differences(),
         causes,
+        settings: Vec::new(),
     }
 }
 

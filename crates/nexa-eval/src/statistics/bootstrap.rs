@@ -20,6 +20,13 @@ pub struct Ratio {
     pub denominator: f64,
 }
 
+impl Ratio {
+    /// A whole item that is right or wrong.
+    pub fn outcome(is_right: bool) -> Self {
+        Self { numerator: f64::from(u8::from(is_right)), denominator: 1.0 }
+    }
+}
+
 /// Sums the items and divides.
 pub(crate) fn divide(items: impl Iterator<Item = Ratio>) -> f64 {
     let (above, below) =

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::statistics::bootstrap::{Spread, spread};
+use crate::statistics::bootstrap::{Ratio, Spread, ratio, spread};
 use crate::statistics::proportion::score_interval;
 use crate::statistics::random::Draws;
 use crate::statistics::{Estimate, Z};
@@ -33,6 +33,12 @@ impl Clusters {
         Self(clusters)
     }
 
+    /// The clusters of items whose sources are named, where every one is and some share one: else items are independent.
+    pub(crate) fn shared(sources: &[Option<&str>]) -> Option<Self> {
+        let names: Vec<&str> = sources.iter().copied().collect::<Option<_>>()?;
+        Some(Self::of(names.iter().copied())).filter(|clusters| clusters.len() < names.len())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -41,6 +47,16 @@ impl Clusters {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Adds up the items of each cluster, which make one item of the same ratio.
+    pub(crate) fn sums(&self, items: &[Ratio]) -> Vec<Ratio> {
+        let add = |a: Ratio, b: Ratio| Ratio {
+            numerator: a.numerator + b.numerator,
+            denominator: a.denominator + b.denominator,
+        };
+        let sum = |cluster: &Vec<usize>| cluster.iter().map(|&at| items[at]).reduce(add);
+        self.0.iter().filter_map(sum).collect()
     }
 
     /// Computes a statistic over so many resamples of whole clusters; undefined values are left out.
@@ -83,12 +99,20 @@ fn moments(values: &[f64], clusters: &Clusters) -> Option<(f64, Option<f64>)> {
     Some((value, error))
 }
 
-/// The standard error of a mean over clusters that are named for each item, and how many clusters there are; unknown for one
-/// cluster.
-pub fn clustered_standard_error(values: &[f64], names: &[&str]) -> Option<(f64, usize)> {
-    let clusters = Clusters::of(names.iter().copied());
-    let (_, error) = moments(values, &clusters)?;
-    Some((error?, clusters.len()))
+/// The standard error of a mean over clusters; unknown for one cluster.
+pub fn clustered_standard_error(values: &[f64], clusters: &Clusters) -> Option<f64> {
+    moments(values, clusters)?.1
+}
+
+/// Estimates a corpus ratio as [`ratio`] does; where items share sources, whole sources are resampled for the interval.
+pub fn clustered_ratio(
+    items: &[Ratio],
+    clusters: Option<&Clusters>,
+    seed: u64,
+    transform: fn(f64) -> f64,
+) -> Option<Estimate> {
+    let clustered = clusters.and_then(|clusters| ratio(&clusters.sums(items), seed, transform));
+    Some(ratio(items, seed, transform)?.within(clustered))
 }
 
 /// Estimates the mean of some values, with a normal interval over clusters.
@@ -151,6 +175,23 @@ mod tests {
         let one = clustered_mean(&values, &Clusters::of(["a"; 4])).unwrap();
         assert_eq!((one.standard_error, one.ci_low), (None, None));
         assert_eq!(clustered_mean(&[], &Clusters::of([])), None);
+    }
+
+    #[test]
+    fn the_interval_of_a_ratio_is_over_sources() {
+        let items: Vec<Ratio> =
+            (0..12).map(|at| Ratio { numerator: f64::from(at / 3), denominator: 2.0 }).collect();
+        let names = ["a", "a", "a", "b", "b", "b", "c", "c", "c", "d", "d", "d"];
+        let alone = clustered_ratio(&items, None, 0, |share| share).unwrap();
+        let clusters = Clusters::of(names);
+        let found = clustered_ratio(&items, Some(&clusters), 0, |share| share).unwrap();
+        assert_eq!((found.value, found.n, found.standard_error), (0.75, 12, alone.standard_error));
+        let width = |one: &Estimate| one.ci_high.unwrap() - one.ci_low.unwrap();
+        // Three equal items say no more than one.
+        assert!(width(&found) > 1.5 * width(&alone), "{found:?} {alone:?}");
+        assert_eq!(Clusters::shared(&names.map(Some)), Some(clusters));
+        assert_eq!(Clusters::shared(&[Some("a"), Some("b")]), None);
+        assert_eq!(Clusters::shared(&[Some("a"), Some("a"), None]), None);
     }
 
     #[test]

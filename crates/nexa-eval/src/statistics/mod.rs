@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{DRAWS, Ratio, ratio};
 pub(crate) use bootstrap::{divide, spread};
-pub use clustered::{Clusters, clustered_mean, clustered_share, clustered_standard_error};
+pub use clustered::{Clusters, clustered_mean, clustered_ratio, clustered_share, clustered_standard_error};
 pub use correlation::{kendall, pearson, spearman};
 pub use holm::holm;
 pub use mcnemar::mcnemar;
 pub use mean::{Mean, mean};
-pub use paired::{PairedOutcomes, paired_difference, proportion_difference, ratio_difference};
+pub use paired::{PairedOutcomes, independent, paired_difference, proportion_difference, ratio_difference};
 pub use power::{fewest_to_show, minimum_detectable_effect, minimum_detectable_effect_among};
 pub use prediction_powered::{Judged, prediction_powered_mean};
 pub use proportion::{proportion, wilson};
@@ -69,11 +69,17 @@ pub struct Difference {
     pub ci_high: Option<f64>,
     /// Probability of a difference at least as large if the models were equally good.
     pub p_value: f64,
-    /// Number of items.
+    /// Number of items that are independent of each other: of sources, where items share them.
     pub n: usize,
 }
 
 impl Estimate {
+    /// The same value and standard error with the interval of another estimate of it, where there is one.
+    pub(crate) fn within(self, other: Option<Self>) -> Self {
+        let ends = |other: Self| Self { ci_low: other.ci_low, ci_high: other.ci_high, ..self };
+        other.map_or(self, ends)
+    }
+
     /// A value with the interval of a normal distribution around it.
     pub fn normal(value: f64, standard_error: Option<f64>, n: usize) -> Self {
         let half = standard_error.map(|error| Z * error);

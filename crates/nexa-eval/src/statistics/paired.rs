@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::statistics::bootstrap::{DRAWS, Ratio, divide, resample};
 use crate::statistics::random::Draws;
-use crate::statistics::{Difference, mcnemar, mean, wilson};
+use crate::statistics::{Clusters, Difference, mcnemar, mean, wilson};
 
 /// How two models' right and wrong answers fall together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -80,6 +80,28 @@ pub fn proportion_difference(counts: &PairedOutcomes) -> Option<Difference> {
         p_value: mcnemar(only_a, only_b),
         n,
     })
+}
+
+/// What two models have of the same items, put together where the items are not independent: those of one source become one
+/// item, if every item names its source.
+///
+/// Resampling and swapping whole sources is the paired test that goes with a clustered standard error.
+pub fn independent<'a>(
+    pairs: impl IntoIterator<Item = (Ratio, Ratio, Option<&'a str>)>,
+) -> (Vec<Ratio>, Vec<Ratio>) {
+    let (mut a, mut b, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for (of_a, of_b, source) in pairs {
+        a.push(of_a);
+        b.push(of_b);
+        sources.push(source);
+    }
+    match sources.into_iter().collect::<Option<Vec<_>>>() {
+        Some(sources) => {
+            let clusters = Clusters::of(sources);
+            (clusters.sums(&a), clusters.sums(&b))
+        }
+        None => (a, b),
+    }
 }
 
 /// Computes the difference of two models over the same items by the test that is theirs: [`proportion_difference`] where every
@@ -175,6 +197,25 @@ fn permutation(a: &[Ratio], b: &[Ratio], observed: f64, seed: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::statistics::assert_close;
+
+    #[test]
+    fn items_of_one_source_become_one() {
+        let outcome = Ratio::outcome;
+        let items = [(true, false, "x"), (true, true, "y"), (false, false, "x"), (true, false, "x")];
+        let pair = |(a, b, source): (bool, bool, &'static str)| (outcome(a), outcome(b), Some(source));
+        let (a, b) = independent(items.map(pair));
+        let ratio = |numerator, denominator| Ratio { numerator, denominator };
+        assert_eq!(a, [ratio(2.0, 3.0), ratio(1.0, 1.0)]);
+        assert_eq!(b, [ratio(0.0, 3.0), ratio(1.0, 1.0)]);
+        let found = paired_difference(&a, &b, 0).unwrap();
+        assert_eq!((found.value, found.n), (0.5, 2));
+        // One without a source, and nothing is put together.
+        let mut loose = items.map(pair);
+        loose[1].2 = None;
+        let (a, b) = independent(loose);
+        assert_eq!((a.len(), b.len()), (4, 4));
+        assert_eq!(paired_difference(&a, &b, 0).unwrap().value, 0.5);
+    }
 
     /// Expected: the published formula over the Wilson limits of scipy 1.17.1.
     #[test]

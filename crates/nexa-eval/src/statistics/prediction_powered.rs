@@ -35,7 +35,7 @@ pub fn prediction_powered_mean(items: &[Judged]) -> Option<Estimate> {
     let without: Vec<f64> =
         items.iter().filter(|item| item.label.is_none()).map(|item| item.judge / all).collect();
     let variance =
-        Some(sum_variance(&with)?).zip(if without.is_empty() { Some(0.0) } else { sum_variance(&without) });
+        sum_variance(&with).zip(if without.is_empty() { Some(0.0) } else { sum_variance(&without) });
     let error = variance.map(|(with, without)| (with + without).sqrt());
     Some(Estimate {
         value,

@@ -7,7 +7,7 @@ use nexa_core::lm::Score;
 
 use crate::Result;
 use crate::ask::{Asker, Request, Sample};
-use crate::statistics::{Estimate, Ratio, ratio};
+use crate::statistics::{Clusters, Estimate, Ratio, clustered_ratio};
 use crate::task::item::asked;
 use crate::task::{Item, Task};
 
@@ -25,19 +25,20 @@ impl Perplexity {
         asker.scores(Task::Perplexity.as_str(), &asked(items, request))
     }
 
-    /// Nats per token.
-    pub fn loss(scores: &[Score], seed: u64) -> Option<Estimate> {
-        ratio(&Self::nats_per_token(scores), seed, |loss| loss)
+    /// Nats per token. As below, `clusters` are those of items that share sources.
+    pub fn loss(scores: &[Score], clusters: Option<&Clusters>, seed: u64) -> Option<Estimate> {
+        clustered_ratio(&Self::nats_per_token(scores), clusters, seed, |loss| loss)
     }
 
     /// The exponential of nats per token.
-    pub fn perplexity(scores: &[Score], seed: u64) -> Option<Estimate> {
-        ratio(&Self::nats_per_token(scores), seed, f64::exp)
+    pub fn perplexity(scores: &[Score], clusters: Option<&Clusters>, seed: u64) -> Option<Estimate> {
+        clustered_ratio(&Self::nats_per_token(scores), clusters, seed, f64::exp)
     }
 
     /// Bits per UTF-8 byte: comparable between tokenizers.
-    pub fn bits_per_byte(scores: &[Score], seed: u64) -> Option<Estimate> {
-        ratio(&scores.iter().map(Self::bits_and_bytes).collect::<Vec<_>>(), seed, |bits| bits)
+    pub fn bits_per_byte(scores: &[Score], clusters: Option<&Clusters>, seed: u64) -> Option<Estimate> {
+        let items: Vec<Ratio> = scores.iter().map(Self::bits_and_bytes).collect();
+        clustered_ratio(&items, clusters, seed, |bits| bits)
     }
 
     /// What one item adds to bits per byte.
@@ -60,11 +61,27 @@ mod tests {
     /// By hand: 30 nats over 20 tokens and 60 bytes. The mean of the per-item losses would be 1.25.
     #[test]
     fn numbers_are_ratios_over_the_corpus() {
-        let score = |logprob_nats, tokens, bytes| Score { logprob_nats, tokens, bytes, is_greedy: false };
+        let score = |logprob_nats, tokens, bytes| Score {
+            logprob_nats,
+            tokens,
+            bytes,
+            is_greedy: false,
+            cut_tokens: 0,
+        };
         let scores = [score(-5.0, 5, 20), score(-15.0, 10, 30), score(-10.0, 5, 10)];
-        assert_close(Perplexity::loss(&scores, 0).unwrap().value, 1.5, 1e-15, "loss");
-        assert_close(Perplexity::perplexity(&scores, 0).unwrap().value, 1.5_f64.exp(), 1e-12, "perplexity");
+        assert_close(Perplexity::loss(&scores, None, 0).unwrap().value, 1.5, 1e-15, "loss");
+        assert_close(
+            Perplexity::perplexity(&scores, None, 0).unwrap().value,
+            1.5_f64.exp(),
+            1e-12,
+            "perplexity",
+        );
         let bits = 0.5 / std::f64::consts::LN_2;
-        assert_close(Perplexity::bits_per_byte(&scores, 0).unwrap().value, bits, 1e-15, "bits per byte");
+        assert_close(
+            Perplexity::bits_per_byte(&scores, None, 0).unwrap().value,
+            bits,
+            1e-15,
+            "bits per byte",
+        );
     }
 }

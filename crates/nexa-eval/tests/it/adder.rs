@@ -85,7 +85,13 @@ impl ChatModel for Adder {
                 done(at);
                 let (a, b) = terms(prompt);
                 let text = if (self.is_right)(a) { format!("#### {}", a + b) } else { format!("maybe {a}") };
-                ChatReply { text, finish_reason: FinishReason::Stop, prompt_tokens: 3, completion_tokens: 2 }
+                ChatReply {
+                    text,
+                    finish_reason: FinishReason::Stop,
+                    prompt_tokens: 3,
+                    completion_tokens: 2,
+                    cut_tokens: 0,
+                }
             })
             .collect())
     }
@@ -107,6 +113,7 @@ impl TextScorer for Adder {
                 tokens: bytes / 2 + 1,
                 bytes: *bytes,
                 is_greedy: false,
+                cut_tokens: 0,
             }
         };
         Ok(turns.iter().enumerate().map(score).collect())
@@ -114,7 +121,7 @@ impl TextScorer for Adder {
 }
 
 impl ModelLoader for Adder {
-    fn load(&self, checkpoint: &Path) -> Result<LoadedModel, Error> {
+    fn load(&self, checkpoint: &Path) -> Result<LoadedModel<'static>, Error> {
         let name = std::fs::read_to_string(checkpoint.join("name")).unwrap();
         Ok(LoadedModel {
             info: ModelInfo {

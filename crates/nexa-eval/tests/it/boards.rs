@@ -1,5 +1,6 @@
 //! The leaderboard of every task: who stands on one board, in which order, and which ranks tests leave open.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use nexa_core::artifact::Artifact;
@@ -7,7 +8,7 @@ use nexa_core::event::Cancel;
 use nexa_core::stage::Inputs;
 use nexa_core::table::JsonLines;
 use nexa_eval::compare::Verdict;
-use nexa_eval::evaluate::Config;
+use nexa_eval::evaluate::{Config, Limit};
 use nexa_eval::leaderboard::{Board, Choice, RankRange};
 use nexa_eval::{Evaluate, Leaderboard};
 use serde_json::{Value, json};
@@ -59,6 +60,11 @@ fn boards(bench: &Bench, task: Option<&str>, metric: Option<&str>) -> Vec<Board>
     Leaderboard::choose(&bench.store(), "sums", &JsonLines, &choice).unwrap().boards
 }
 
+/// The names of the metrics that a board could be ranked by.
+fn that_could_rank(board: &Board) -> Vec<String> {
+    board.metrics.iter().map(ToString::to_string).collect()
+}
+
 /// Rank, model, and the ranks left open.
 type Shown<'b> = (usize, &'b str, Option<(usize, usize)>);
 
@@ -85,6 +91,8 @@ fn checkpoints_are_ranked_by_task_with_the_ranks_that_tests_leave_open() {
     let board = &found[0];
     assert_eq!(board.metric.to_string(), "gsm8k/exact_match,strict-match");
     assert_eq!((board.asked.documents, board.asked.num_fewshot), (40, Some(0)));
+    let filters = ["gsm8k/exact_match,strict-match", "gsm8k/exact_match,flexible-extract"];
+    assert_eq!(that_could_rank(board), filters);
     // McNemar: 36 against 35 is p = 1, 35 against 10 is 2 * 0.5^25, 10 against 0 is 2 * 0.5^10, all far below 0.05 / 6.
     assert_eq!(
         shown(board),
@@ -104,6 +112,7 @@ fn checkpoints_are_ranked_by_task_with_the_ranks_that_tests_leave_open() {
 
     // By the other filter, two that are equal share a rank.
     let flexible = &boards(&bench, Some("gsm8k"), Some("exact_match,flexible-extract"))[0];
+    assert_eq!((flexible.metric.to_string().as_str(), that_could_rank(flexible).len()), (filters[1], 2));
     assert_eq!(
         shown(flexible).iter().map(|(rank, name, _)| (*rank, *name)).collect::<Vec<_>>(),
         [(1, "best"), (1, "weak"), (3, "near"), (4, "none")]
@@ -196,12 +205,44 @@ fn held_out_splits_have_boards_too() {
     let found = boards(&bench, None, None);
     let names: Vec<String> = found.iter().map(|board| board.metric.to_string()).collect();
     assert_eq!(names, ["exact_match", "bits_per_byte"]);
+    assert_eq!(that_could_rank(&found[0]), ["exact_match", "exact_match_flexible"]);
+    assert_eq!(that_could_rank(&found[1]), ["loss", "perplexity", "bits_per_byte"]);
+    // Boards of earlier versions name none.
+    let mut text = json!(found[0]);
+    text.as_object_mut().unwrap().remove("metrics");
+    assert_eq!(serde_json::from_value::<Board>(text).unwrap().metrics, []);
     assert_eq!(shown(&found[0]), [(1, "good", Some((1, 1))), (2, "weak", Some((2, 2)))]);
     assert_eq!(found[0].asked.dataset.as_deref(), Some(dataset.id().to_string().as_str()));
     let all = Leaderboard::of_project(&bench.store(), "sums", &JsonLines).unwrap();
     assert_eq!(all.rows[0].rank_range, Some(RankRange { best: 1, worst: 1 }));
     let flexible = boards(&bench, Some("exact_match"), Some("exact_match_flexible"));
     assert!(flexible[0].entries[1].versus_best.unwrap().ci_low.is_some());
+}
+
+#[test]
+fn what_stopped_when_it_was_decided_stands_alone() {
+    let bench = Bench::new();
+    let dataset = bench.sums(300);
+    let right = || Config { tasks: vec!["exact_match".to_owned()], ..Config::default() };
+    let base = bench.evaluate("base", &Adder::new(|a| a % 3 != 0), &dataset, right());
+    for name in ["stopped", "likewise"] {
+        let inputs = Inputs::none()
+            .with("checkpoint", bench.checkpoint(name))
+            .with("sft_dataset", dataset.clone())
+            .with("versus", base.clone());
+        let config = Config { stop_when_decided: Some(0.05), ..right() };
+        let stage = Evaluate::new(config, bench.root(), Arc::new(Adder::new(|a| a % 4 == 0))).unwrap();
+        bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap();
+    }
+    let asked = boards(&bench, None, None).iter().map(|board| board.asked.documents).min().unwrap();
+    assert!(asked < 300, "{asked}");
+    // As many items, but the first ones.
+    let limit = NonZeroUsize::new(asked).map(Limit::first);
+    bench.evaluate("limited", &Adder::new(|a| a % 4 == 0), &dataset, Config { limit, ..right() });
+    let found = boards(&bench, None, None);
+    let mut shown: Vec<_> = found.iter().map(|board| (board.asked.documents, board.entries.len())).collect();
+    shown.sort_unstable();
+    assert_eq!(shown, [(asked, 1), (asked, 1), (asked, 1), (300, 1)]);
 }
 
 #[test]

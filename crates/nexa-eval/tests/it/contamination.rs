@@ -147,6 +147,50 @@ fn clean_numbers_stand_beside_those_over_all() {
 }
 
 #[test]
+fn a_group_has_clean_numbers_too() {
+    let bench = Bench::new();
+    let folder = bench.root().join("projects/sums/configs");
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    let row = |(n, question): (usize, &&str)| json!({"q": question, "a": n.to_string()}).to_string() + "\n";
+    let task = "task: TASK\ndataset_path: json\ndataset_kwargs: {data_files: {test: TASK.jsonl}}\ntest_split: test\n\
+                doc_to_text: 'Question: {{q}} Answer:'\ndoc_to_target: '{{a}}'\n";
+    for (name, questions) in [("first", &QUESTIONS[..1]), ("second", &QUESTIONS[1..])] {
+        write(&format!("{name}.jsonl"), questions.iter().enumerate().map(row).collect());
+        write(&format!("{name}.yaml"), task.replace("TASK", name));
+    }
+    let group = "{group: both, task: [first, second], aggregate_metric_list: [{metric: exact_match}]}";
+    write("both.yaml", group.to_owned());
+    let data = training_data(&bench, "sft", &[QUESTIONS[1]]);
+    let inputs = Inputs::none()
+        .with("sft_dataset", data)
+        .with("base", make(&bench, "train.init", "untrained", &Inputs::none()));
+    let student = make(&bench, "train", "student", &inputs);
+    // Right about the first of each task.
+    let model = Parrot::new(|_| "0".to_owned());
+    let config = Config { tasks: vec!["both".to_owned()], num_fewshot: Some(0), ..Config::default() };
+    let stage = Evaluate::new(config, bench.root(), Arc::new(model)).unwrap();
+    let inputs = Inputs::none().with("checkpoint", student);
+    let made = bench.execute(&stage, "eval", &inputs, &Cancel::default(), true).unwrap();
+
+    let found = Contamination::read(made.artifact()).unwrap().unwrap();
+    let names: Vec<_> = found.tasks.iter().map(|task| task.task.as_str()).collect();
+    assert_eq!(names, ["both", "first", "second"]);
+    let group = &found.tasks[0];
+    assert_eq!((group.documents, group.rules[1].overlapping), (4, 1));
+    let metric = &group.rules[1].metrics[0];
+    let values =
+        [metric.all, metric.overlapping, metric.clean].map(|part| part.map(|part| (part.value, part.n)));
+    assert_eq!(values, [Some((0.5, 4)), Some((1.0, 1)), Some((1.0 / 3.0, 3))]);
+    let line = &found.lines()[0];
+    assert!(
+        line.starts_with("both: of 4 documents, training data holds 1")
+            && line.contains("over the 3 clean ones"),
+        "{line}"
+    );
+}
+
+#[test]
 fn nothing_is_clean_where_training_data_is_not_known() {
     let bench = Bench::new();
     write_questions(&bench);

@@ -95,15 +95,15 @@ fn an_evaluation_holds_predictions_metrics_and_facts() {
 fn a_stopped_evaluation_goes_on_and_ends_the_same() {
     let straight = {
         let bench = Bench::new();
-        let dataset = bench.sums(10);
+        let dataset = bench.sums(30);
         bench.evaluate("model", &Adder::new(|a| a % 3 == 0), &dataset, small_batches()).manifest.content_hash
     };
-    // Calls 1 to 4 ask for answers, 5 to 8 for scores; a cancelled call still counts, a failed one does not.
+    // Calls 1 to 10 ask for answers, 11 and 12 for scores; a cancelled call still counts, a failed one does not.
     for (stops_at_call, fails) in
-        [(1, false), (3, false), (4, false), (8, false), (1, true), (3, true), (6, true)]
+        [(1, false), (3, false), (10, false), (11, false), (12, false), (1, true), (3, true), (12, true)]
     {
         let bench = Bench::new();
-        let dataset = bench.sums(10);
+        let dataset = bench.sums(30);
         let cancel = Cancel::default();
         let stop = if fails { Stop::Fail } else { Stop::Cancel(cancel.clone()) };
         let mut model = Adder { stops_at_call, stop, ..Adder::new(|a| a % 3 == 0) };
@@ -111,7 +111,7 @@ fn a_stopped_evaluation_goes_on_and_ends_the_same() {
             Err(error) if fails => assert_eq!(error.exit_code(), ExitCode::Unavailable),
             Err(error) => assert_eq!(error.exit_code(), ExitCode::Interrupted),
             // Nothing is left to interrupt after the last batch.
-            Ok(_) => assert_eq!((stops_at_call, fails), (8, false)),
+            Ok(_) => assert_eq!((stops_at_call, fails), (12, false)),
         }
         model.stops_at_call = usize::MAX;
         // A batch of another size changes neither the key of the work nor its result.
@@ -122,7 +122,7 @@ fn a_stopped_evaluation_goes_on_and_ends_the_same() {
         let mut unique = asked.clone();
         unique.sort();
         unique.dedup();
-        assert_eq!((asked.len(), unique.len()), (20, 20), "nothing is asked twice");
+        assert_eq!((asked.len(), unique.len()), (60, 60), "nothing is asked twice");
     }
 }
 

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use nexa_core::artifact::Artifact;
+use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::event::Cancel;
-use nexa_core::stage::{Inputs, Stage};
+use nexa_core::stage::{Context, Inputs, Stage, StageError};
 use nexa_eval::evaluate;
-use nexa_eval::feedback::Config;
+use nexa_eval::feedback::{Config, GATES_FILE};
 use nexa_eval::{Evaluate, Feedback};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::adder::Adder;
 use crate::bench::{Bench, sum};
@@ -95,4 +95,132 @@ fn a_target_is_a_share() {
             Feedback::new(Config { target: Some(target), ..Config::default() }).unwrap_err().to_string();
         assert!(error.contains("`target`"), "{error}");
     }
+}
+
+/// A stage of the name of the one that trains.
+struct Train;
+
+impl Stage for Train {
+    fn name(&self) -> &'static str {
+        "train"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Checkpoint
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        json!({})
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        Ok(nexa_core::files::write_atomic(&context.output.join("name"), b"student")?)
+    }
+}
+
+/// A question about ages or about ways, whose words tell which.
+fn question(a: usize, is_way: bool) -> String {
+    let about = if is_way {
+        "miles is the way that N trains took when N ships left N harbours"
+    } else {
+        "years is the age that N farmers had when N sons sold N fields"
+    };
+    format!("{a} + 1 {}?", about.replace('N', &a.to_string()))
+}
+
+/// The feedback on a student that is wrong about all ways, which are of domain `odd`, after gates that saw some rows: by
+/// filter, those that it kept and those that it rejected. The first filter is the last one before the training.
+fn give_after_gates(bench: &Bench, filters: &[(Vec<Value>, Vec<Value>)]) -> Artifact {
+    let lines = |rows: &[Value]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let mut from = Inputs::none();
+    for (number, (kept, rejected)) in filters.iter().enumerate().rev() {
+        let files = vec![("jsonl", lines(kept)), ("rejected.jsonl", lines(rejected))];
+        let filter = bench.make_of(Kind::Filtered, &format!("filtered_{number}"), files, &from, Vec::new());
+        from = Inputs::none().with("filtered", filter);
+    }
+    let test = (0..40).map(|a| {
+        let mut row = sum(a);
+        row["messages"][0]["content"] = json!(question(a, a % 2 == 1));
+        row
+    });
+    let files = vec![
+        ("test.jsonl", lines(&test.collect::<Vec<_>>())),
+        ("train.jsonl", lines(&[json!({"domain": "odd"})])),
+    ];
+    let dataset = bench.make_of(Kind::SftDataset, "sums_sft", files, &from, Vec::new());
+    let run = |stage: &dyn Stage, name: &str, inputs: &Inputs| {
+        bench.execute(stage, name, inputs, &Cancel::default(), false).unwrap().artifact().clone()
+    };
+    let student = run(&Train, "student", &Inputs::none().with("sft_dataset", dataset.clone()));
+    let config = evaluate::Config { contamination: false, ..evaluate::Config::default() };
+    let stage = Evaluate::new(config, bench.root(), Arc::new(Adder::new(|a| a % 2 == 0))).unwrap();
+    let inputs = Inputs::none().with("checkpoint", student).with("sft_dataset", dataset);
+    let evaluation = run(&stage, "exam", &inputs);
+    let feedback = Feedback::new(Config::default()).unwrap();
+    run(&feedback, "feedback", &Inputs::none().with("evaluation", evaluation))
+}
+
+/// A row that a filter saw; a gate is one that rejected it.
+fn seen(n: usize, domain: &str, is_way: bool, gate: Option<&str>) -> Value {
+    let mut row = json!({"id": format!("r{n}"), "domain": domain, "user_prompt": question(1000 + n, is_way)});
+    if let Some(gate) = gate {
+        row["rejection_gate"] = json!(gate);
+    }
+    row
+}
+
+#[test]
+fn a_gate_that_starves_what_fails_is_found() {
+    let bench = Bench::new();
+    let rows = |places: std::ops::Range<usize>, domain: &str, is_way: bool, gate: Option<&str>| {
+        places.map(|n| seen(n, domain, is_way, gate)).collect::<Vec<_>>()
+    };
+    // Of thirty odd rows 24 were too long, of thirty even ones one; ten ways are of another domain.
+    let kept = [
+        rows(0..6, "odd", true, None),
+        rows(100..127, "even", false, None),
+        rows(200..210, "far", true, None),
+    ];
+    let rejected = [
+        rows(6..30, "odd", true, Some("length")),
+        rows(127..128, "even", false, Some("length")),
+        rows(128..130, "even", false, Some("duplicate")),
+    ];
+    // A review after the gates rejects one of those that they kept.
+    let reviewed = (kept.concat()[1..].to_vec(), vec![seen(0, "odd", true, Some("review"))]);
+    let made = give_after_gates(&bench, &[reviewed, (kept.concat(), rejected.concat())]);
+    let gates = bench.rows(&made, GATES_FILE);
+    let of = |gate: &str, kind: &str| {
+        let found = gates.iter().find(|one| one["gate"] == gate && one["kind"] == kind);
+        let found = found.unwrap_or_else(|| unreachable!("{gate} of {kind}: {gates:?}"));
+        let count = |key: &str| found[key].as_u64().unwrap();
+        let starves = found["is_starving"].as_bool().unwrap();
+        (count("rejected"), count("rows"), count("elsewhere_rejected"), count("elsewhere_rows"), starves)
+    };
+    assert_eq!(of("length", "domain"), (24, 30, 1, 30, true));
+    assert_eq!(of("length", "cluster"), (24, 40, 1, 30, true));
+    assert_eq!(of("duplicate", "domain"), (0, 30, 2, 30, false));
+    assert_eq!(of("review", "domain"), (1, 30, 0, 30, false));
+    assert_eq!(gates[0]["gate"], json!("length"));
+    assert_eq!(made.manifest.summary["starving_gates"], json!(["length"]));
+    let report = std::fs::read_to_string(made.file("report.md").unwrap()).unwrap();
+    let line = "| length | domain odd | 24 | 30 | 80.0% |";
+    assert!(report.contains(line) && report.contains("| 1 of 30 (3.3%) |"), "{report}");
+    let told = bench.told();
+    let expected = "gate `length` rejected 80.0% of the rows like `odd`, and 3.3% of those";
+    assert!(told.iter().any(|line| line.starts_with(expected)), "{told:?}");
+}
+
+#[test]
+fn without_filters_nothing_is_said_of_gates() {
+    let bench = Bench::new();
+    let made = give_after_gates(&bench, &[]);
+    assert!(made.file(GATES_FILE).is_err());
+    assert_eq!(made.manifest.summary["starving_gates"], json!([]));
+    let report = std::fs::read_to_string(made.file("report.md").unwrap()).unwrap();
+    assert!(!report.contains("## Gates"), "{report}");
 }

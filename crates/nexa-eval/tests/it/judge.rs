@@ -73,13 +73,72 @@ fn a_file_of_preferences_is_held_against_the_judge() {
         "{\"id\": \"i0\", \"preference\": \"first\"}\n{\"id\": \"i1\", \"preference\": \"second\"}\n{\"id\": \"i3\", \"preference\": \"tie\"}\n",
     )
     .unwrap();
-    let labels = Labels::read(&path, &JsonLines).unwrap();
-    let report = Report::of(&Verdicts::read(&[made], &JsonLines).unwrap(), Some(&labels), 0);
+    let verdicts = Verdicts::read(&[made], &JsonLines).unwrap();
+    let labels = Labels::read(&path, &JsonLines).unwrap().on(&verdicts).unwrap();
+    let report = Report::of(&verdicts, Some(&labels), 0);
     let card = &report.cards[0];
     assert_eq!((card.labels, card.items, card.unlabelled), (LabelKind::Preference, 3, 1));
     assert_eq!(card.agreement.value, 2.0 / 3.0);
     // 2.5 of 4 are the first's for the judge, and it is a third too kind where there are labels.
     assert!((card.corrected_mean.unwrap().value - (0.625 - 1.0 / 3.0)).abs() < 1e-12);
+}
+
+/// The scores of a judge on some items of a model.
+fn scored(bench: &Bench, name: &str, model: &str, scores: &[f64]) -> Artifact {
+    let line = |(item, score): (usize, &f64)| {
+        let verdict = Verdict {
+            id: format!("i{item}"),
+            model: Some(model.to_owned()),
+            judge: "openai:m".to_owned(),
+            score: Some(*score),
+            ..Verdict::default()
+        };
+        format!("{}\n", json!(verdict.to_row()))
+    };
+    let lines = scores.iter().enumerate().map(line).collect();
+    bench.make(Kind::Verdicts, name, vec![(FILE, lines), ("parquet", String::new())])
+}
+
+/// One model's answers are good and the other's are bad, to the judge as to people.
+#[test]
+fn labels_of_one_model_are_not_held_against_another() {
+    let bench = Bench::new();
+    let made = [scored(&bench, "a", "good", &[5.0, 4.0]), scored(&bench, "b", "bad", &[1.0, 2.0])];
+    let verdicts = Verdicts::read(&made, &JsonLines).unwrap();
+    let read = |text: &str| {
+        let path = bench.root().join("labels.jsonl");
+        std::fs::write(&path, text).unwrap();
+        Labels::read(&path, &JsonLines).unwrap().on(&verdicts)
+    };
+    let of = |model: &str, item: u32, score: u32| {
+        format!("{{\"id\": \"i{item}\", \"model\": \"{model}\", \"score\": {score}}}\n")
+    };
+    let labels = read(&[of("good", 0, 5), of("good", 1, 4), of("bad", 1, 2)].concat()).unwrap();
+    let card = Report::of(&verdicts, Some(&labels), 0).cards.remove(0);
+    assert_eq!((card.items, card.unlabelled, card.agreement.value), (3, 1, 1.0));
+    assert_eq!(card.mean_absolute_error.value, 0.0);
+    let error = read("{\"id\": \"i0\", \"score\": 5}\n").unwrap_err().to_string();
+    let expected = "labels.jsonl: row 1: `i0` fits verdicts of several models (bad, good); say which in the column `model`";
+    assert!(error.ends_with(expected), "{error}");
+}
+
+/// The better model is named first in one artifact and second in the other; people prefer it each time.
+#[test]
+fn preferences_are_read_from_the_side_of_the_model() {
+    let bench = Bench::new();
+    let made = [compared(&bench, "ab", ("a", "b"), "++"), compared(&bench, "ba", ("b", "a"), "--")];
+    let verdicts = Verdicts::read(&made, &JsonLines).unwrap();
+    let path = bench.root().join("labels.jsonl");
+    std::fs::write(
+        &path,
+        "{\"id\": \"i0\", \"preference\": \"first\"}\n{\"id\": \"i1\", \"model\": \"b\", \"preference\": \"second\"}\n",
+    )
+    .unwrap();
+    let labels = Labels::read(&path, &JsonLines).unwrap().on(&verdicts).unwrap();
+    let report = Report::of(&verdicts, Some(&labels), 0);
+    let card = &report.cards[0];
+    assert_eq!((card.items, card.unlabelled, card.agreement.value), (2, 0, 1.0));
+    assert_eq!(card.judged_mean.value, report.win_rates[0].win_rate.value);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Parrot {
         let finish_reason =
             if words.len() > sampling.max_tokens { FinishReason::Length } else { FinishReason::Stop };
         let text = words.iter().take(sampling.max_tokens).copied().collect();
-        ChatReply { text, finish_reason, prompt_tokens: 1, completion_tokens: words.len() }
+        ChatReply { text, finish_reason, prompt_tokens: 1, completion_tokens: words.len(), cut_tokens: 0 }
     }
 }
 
@@ -113,14 +113,20 @@ impl TextScorer for Parrot {
         (0..requests.len()).for_each(done);
         let score = |(context, text): &(String, String)| {
             let nats = (self.nats)(context, text);
-            Score { logprob_nats: -nats, tokens: text.len(), bytes: text.len(), is_greedy: nats < 3.0 }
+            Score {
+                logprob_nats: -nats,
+                tokens: text.len(),
+                bytes: text.len(),
+                is_greedy: nats < 3.0,
+                cut_tokens: 0,
+            }
         };
         Ok(parts.iter().map(score).collect())
     }
 }
 
 impl ModelLoader for Parrot {
-    fn load(&self, checkpoint: &Path) -> Result<LoadedModel, Error> {
+    fn load(&self, checkpoint: &Path) -> Result<LoadedModel<'static>, Error> {
         let name = std::fs::read_to_string(checkpoint.join("name")).unwrap();
         let own = || Arc::new(self.clone());
         Ok(LoadedModel {

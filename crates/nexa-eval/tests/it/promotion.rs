@@ -1,16 +1,22 @@
 //! What a version shows of what a tag asks for.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
 use nexa_core::artifact::{Artifact, Kind};
+use nexa_core::event::Cancel;
 use nexa_core::judging::{FILE, Verdict};
 use nexa_core::promotion::{Bound, Promotion};
 use nexa_core::stage::Inputs;
 use nexa_core::table::JsonLines;
-use nexa_eval::evaluate::Config;
+use nexa_eval::Evaluate;
+use nexa_eval::evaluate::{Config, Limit};
 use nexa_eval::promotion::{Check, examine};
 use serde_json::json;
 
 use crate::adder::Adder;
 use crate::bench::Bench;
+use crate::parrot::Parrot;
 
 fn exact_match(at_least: f64) -> Promotion {
     let bound =
@@ -59,10 +65,117 @@ fn a_version_that_is_shown_to_be_worse_is_refused() {
     assert_eq!(failed(&found(&bench, "worse", Some("holder"), &conditions)), refused);
     assert_eq!(failed(&found(&bench, "alike", Some("holder"), &conditions)), [""; 0]);
     assert_eq!(failed(&found(&bench, "holder", Some("holder"), &conditions)), [""; 0]);
+    // What cannot be tested does not hold, and it is told why.
     let elsewhere = found(&bench, "elsewhere", Some("holder"), &conditions);
-    assert!(elsewhere.last().unwrap().found.starts_with("not tested: "), "{elsewhere:?}");
-    let lenient = Promotion { not_worse: false, ..conditions };
+    assert_eq!(failed(&elsewhere), refused);
+    let told = &elsewhere.last().unwrap().found;
+    assert!(told.starts_with("not tested: ") && told.contains("hold different items"), "{told}");
+    let unmeasured = found(&bench, "alike", Some("unmeasured"), &conditions);
+    assert_eq!(failed(&unmeasured), ["exact_match is not worse than that of sums/unmeasured_v1"]);
+    let told = &unmeasured.last().unwrap().found;
+    assert!(told.contains("no evaluation of all documents of sums/unmeasured_v1 has exact_match"), "{told}");
+    let lenient = Promotion { not_worse: false, ..conditions.clone() };
     assert_eq!(failed(&found(&bench, "worse", Some("holder"), &lenient)), [""; 0]);
+
+    // The newest evaluations that can be compared are, also where there are newer ones.
+    bench.evaluate("alike", &Adder::new(|a| a < 34), &bench.sums(10), Config::default());
+    let checks = found(&bench, "alike", Some("holder"), &conditions);
+    assert_eq!(failed(&checks), [""; 0]);
+    assert!(checks.last().unwrap().found.starts_with("0.8500 beside 0.8750, p = 1.00e0: no difference"));
+}
+
+#[test]
+fn evaluations_of_a_part_do_not_count() {
+    let bench = Bench::new();
+    let dataset = bench.sums(300);
+    let right = || Config { tasks: vec!["exact_match".to_owned()], ..Config::default() };
+    let limited = || Config { limit: NonZeroUsize::new(10).map(Limit::first), ..right() };
+    bench.evaluate("model", &Adder::new(|a| a < 75), &dataset, right());
+    bench.evaluate("model", &Adder::new(|a| a < 75), &dataset, limited());
+    let checks = found(&bench, "model", None, &exact_match(0.3));
+    assert_eq!(failed(&checks), ["exact_match is at least 0.3"]);
+    assert_eq!(checks[1].found, "0.2500 over 300 items in sums/model_eval_v1");
+
+    bench.evaluate("limited", &Adder::new(|_| true), &dataset, limited());
+    let base = bench.evaluate("base", &Adder::new(|a| a % 3 != 0), &dataset, right());
+    let inputs = Inputs::none()
+        .with("checkpoint", bench.checkpoint("stopped"))
+        .with("sft_dataset", dataset.clone())
+        .with("versus", base);
+    let stopping = Config { stop_when_decided: Some(0.05), ..right() };
+    let stage = Evaluate::new(stopping, bench.root(), Arc::new(Adder::new(|_| true))).unwrap();
+    bench.execute(&stage, "stopped_eval", &inputs, &Cancel::default(), false).unwrap();
+    for name in ["limited", "stopped"] {
+        let checks = found(&bench, name, Some("base"), &exact_match(0.3));
+        assert_eq!(failed(&checks), ["exact_match is at least 0.3"], "{name}");
+        assert!(checks[1].found.contains("only such as asked a part"), "{checks:?}");
+    }
+    // One that has the tag is not held against by a part either.
+    let checks = found(&bench, "model", Some("limited"), &exact_match(0.1));
+    assert_eq!(failed(&checks), ["exact_match is not worse than that of sums/limited_v1"]);
+}
+
+/// An evaluation by a group of two tasks.
+fn sentences(bench: &Bench, name: &str, nats: fn(&str, &str) -> f64) {
+    let folder = bench.root().join("data/raw/benchmarks/blimp");
+    std::fs::create_dir_all(&folder).unwrap();
+    let row = |n: usize| {
+        format!("{}\n", json!({"sentence_good": format!("good {n}."), "sentence_bad": format!("evil {n}.")}))
+    };
+    for part in ["adjunct_island.jsonl", "causative.jsonl"] {
+        std::fs::write(folder.join(part), (0..5).map(row).collect::<String>()).unwrap();
+    }
+    let config = Config { tasks: vec!["blimp".to_owned()], ..Config::default() };
+    let inputs = Inputs::none().with("checkpoint", bench.checkpoint(name));
+    let model = Parrot { nats, ..Parrot::new(str::to_owned) };
+    let stage = Evaluate::new(config, bench.root(), Arc::new(model)).unwrap();
+    bench.execute(&stage, &format!("{name}_eval"), &inputs, &Cancel::default(), false).unwrap();
+}
+
+#[test]
+fn groups_are_tested_as_tasks_are() {
+    let bench = Bench::new();
+    sentences(&bench, "right", |_, text| if text.contains("evil") { 9.0 } else { 1.0 });
+    sentences(&bench, "wrong", |_, text| if text.contains("evil") { 1.0 } else { 9.0 });
+    let bound = |task: &str| Bound {
+        task: Some(task.to_owned()),
+        metric: Some("acc".to_owned()),
+        at_least: Some(0.0),
+        ..Bound::default()
+    };
+    let conditions = |task: &str| Promotion { require: vec![bound(task)], ..Promotion::default() };
+    let checks = found(&bench, "wrong", Some("right"), &conditions("blimp"));
+    assert_eq!(failed(&checks), ["blimp/acc is not worse than that of sums/right_v1"]);
+    // McNemar's exact p of ten documents: one metric is required, so one is tested.
+    assert_eq!(checks.last().unwrap().found, "0.0000 beside 1.0000, p = 1.95e-3: worse");
+    assert_eq!(failed(&found(&bench, "right", Some("wrong"), &conditions("blimp"))), [""; 0]);
+    // The five documents of a task are too few.
+    let checks = found(&bench, "wrong", Some("right"), &conditions("blimp_causative"));
+    assert_eq!(failed(&checks), [""; 0]);
+    assert!(
+        checks.last().unwrap().found.ends_with("so few independent documents cannot show any difference")
+    );
+}
+
+#[test]
+fn what_is_counted_by_tokens_is_tested_by_bits() {
+    let bench = Bench::new();
+    let dataset = bench.sums(12);
+    let model = |nats_per_byte| Adder { nats_per_byte, ..Adder::new(|_| true) };
+    bench.evaluate("low", &model(|_| 0.5), &dataset, Config::default());
+    bench.evaluate("high", &model(|_| 0.9), &dataset, Config::default());
+    let bound =
+        |metric: &str| Bound { metric: Some(metric.to_owned()), at_most: Some(1e9), ..Bound::default() };
+    let require = vec![bound("perplexity"), bound("loss"), bound("exact_match_flexible")];
+    let conditions = Promotion { require, ..Promotion::default() };
+    let checks = found(&bench, "high", Some("low"), &conditions);
+    let refused =
+        ["perplexity is not worse than that of sums/low_v1", "loss is not worse than that of sums/low_v1"];
+    assert_eq!(failed(&checks), refused);
+    // All twelve got worse: 2 of 2^12 swaps reach that; two metrics are tested, one of them for two that are asked.
+    let told = &checks.iter().find(|check| check.condition == refused[0]).unwrap().found;
+    assert!(told.starts_with("by bits_per_byte: ") && told.ends_with("p = 9.77e-4: worse"), "{told}");
+    assert_eq!(failed(&found(&bench, "low", Some("high"), &conditions)), [""; 0]);
 }
 
 #[test]

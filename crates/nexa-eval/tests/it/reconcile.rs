@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nexa_core::artifact::Kind;
 use nexa_core::event::Cancel;
 use nexa_core::stage::Inputs;
 use nexa_core::table::{JsonLines, Row, Tables};
@@ -34,7 +35,13 @@ fn ours(bench: &Bench) -> Evaluation {
         if last.ends_with(['0', '2', '4', '6', '8']) { format!(" #### {last}") } else { " No.".to_owned() }
     });
     let config = Config { tasks: vec!["gsm8k".to_owned(), "arc_easy".to_owned()], ..Config::default() };
-    let inputs = Inputs::none().with("checkpoint", bench.checkpoint("parrot"));
+    let tokenizer = json!({"bos_token": "<s>", "add_bos_token": true}).to_string();
+    let checkpoint = vec![
+        ("name", "parrot".to_owned()),
+        ("config.json", json!({"max_position_embeddings": 1000}).to_string()),
+        ("tokenizer_config.json", tokenizer),
+    ];
+    let inputs = Inputs::none().with("checkpoint", bench.make(Kind::Checkpoint, "parrot", checkpoint));
     let stage = Evaluate::new(config, bench.root(), Arc::new(model)).unwrap();
     let made = bench.execute(&stage, "eval", &inputs, &Cancel::default(), false).unwrap();
     Evaluation::read(made.artifact(), &JsonLines).unwrap()
@@ -177,6 +184,55 @@ fn probabilities_are_explained_item_by_item() {
         example.theirs.ends_with("Answer: ¦this") && example.ours.ends_with("Answer:¦ this"),
         "{example:?}"
     );
+}
+
+#[test]
+fn settings_explain_what_the_text_does_not() {
+    let bench = Bench::new();
+    let ours = ours(&bench);
+    let results = |changes: &[(&str, Value)]| {
+        let mut results = json!({
+            "n-shot": {"arc_easy": 0}, "max_length": 1000, "chat_template": null, "fewshot_as_multiturn": true,
+            "system_instruction": null,
+            "config": {"model": "hf", "model_args": "pretrained=x", "limit": null, "fewshot_seed": 1234, "torch_seed": 1234},
+        });
+        for (pointer, value) in changes {
+            *results.pointer_mut(pointer).unwrap() = value.clone();
+        }
+        let path = bench.root().join("results_2026-01-02T03-04-05.678901.json");
+        std::fs::write(path, results.to_string()).unwrap();
+    };
+    let file = theirs(&bench, &ours, "arc_easy", |id, row| match id {
+        0 => row["resps"][0] = json!([["-15.0", "False"]]),
+        9 => row.clear(),
+        _ => {}
+    });
+    let likely = |changes: &[(&str, Value)]| -> Vec<(Cause, Vec<String>)> {
+        results(changes);
+        let found = reconcile(&file, &ours, None).unwrap();
+        assert_eq!(found.settings.len(), changes.len(), "{:?}", found.settings);
+        found.causes.into_iter().map(|cause| (cause.cause, cause.likely)).collect()
+    };
+    let expected = |documents: &[&str], likelihoods: &[&str]| {
+        let words = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        vec![(Cause::Documents, words(documents)), (Cause::Likelihoods, words(likelihoods))]
+    };
+    assert_eq!(likely(&[]), expected(&[], &[]));
+    let bos = ("/config/model_args", json!("pretrained=x,add_bos_token=False"));
+    assert_eq!(likely(std::slice::from_ref(&bos)), expected(&[], &["add_bos_token false against true"]));
+    let shorter = ("/max_length", json!(512));
+    assert_eq!(
+        likely(&[bos, shorter]),
+        expected(&[], &["add_bos_token false against true", "max_length 512 against 1000"])
+    );
+    let fewer = ("/config/limit", json!(9.0));
+    assert_eq!(likely(&[fewer]), expected(&["limit 9.0 against none"], &[]));
+    let seed = ("/config/fewshot_seed", json!(7));
+    assert_eq!(likely(&[seed]), expected(&[], &[]), "there are no examples to choose");
+
+    std::fs::write(bench.root().join("results_2026-01-02T03-04-05.678901.json"), "{").unwrap();
+    let error = reconcile(&file, &ours, None).unwrap_err().to_string();
+    assert!(error.contains("results_2026-01-02T03-04-05.678901.json"), "{error}");
 }
 
 #[test]

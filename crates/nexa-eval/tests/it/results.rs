@@ -54,6 +54,20 @@ fn assert_same(found: &Value, expected: &Value, place: &str) {
     }
 }
 
+/// Whether a right choice and the probabilities of all are the same, where the reference has written these as numpy prints
+/// an array: as one text, with eight digits, which JSON gives it for whatever it does not know.
+fn assert_printed(found: &Value, expected: &Value, place: &str) {
+    assert_eq!(found[0], expected[0], "{place}: the right choice");
+    let text = expected[1].as_str().unwrap();
+    let inside = text.strip_prefix('[').unwrap().strip_suffix(']').unwrap();
+    let expected: Vec<f64> = inside.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let found: Vec<f64> = found[1].as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).collect();
+    assert_eq!(found.len(), expected.len(), "{place}: {text}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() <= 1e-8, "{place}: {found}, not {expected}");
+    }
+}
+
 /// Expected: `test-data/harness/expected.json`, which `bench/eval/results.py` has lm_eval 0.4.13 write.
 #[test]
 fn results_and_samples_are_those_of_the_harness() {
@@ -76,14 +90,26 @@ fn results_and_samples_are_those_of_the_harness() {
     for (key, value) in expected.as_object().unwrap().iter().filter(|(key, _)| *key != "samples") {
         assert_same(&results[key], value, key);
     }
+    let mut printed = 0;
     for (task, lines) in expected["samples"].as_object().unwrap() {
-        let mut found = Value::Array(bench.rows(made, &format!("samples_{task}.jsonl")));
-        let mut lines = lines.clone();
-        for line in found.as_array_mut().unwrap().iter_mut().chain(lines.as_array_mut().unwrap()) {
-            // The order of the names says nothing, and arrays of numpy print as text.
-            line["metrics"].as_array_mut().unwrap().sort_by_key(Value::to_string);
-            line.as_object_mut().unwrap().remove("brier_score");
+        let mut found = bench.rows(made, &format!("samples_{task}.jsonl"));
+        let mut lines = lines.as_array().unwrap().clone();
+        for (at, (found, line)) in found.iter_mut().zip(&mut lines).enumerate() {
+            let sides = [found, line].map(|line| {
+                // The order of the names says nothing.
+                line["metrics"].as_array_mut().unwrap().sort_by_key(Value::to_string);
+                line.as_object_mut().unwrap().remove("brier_score")
+            });
+            match sides {
+                [Some(found), Some(expected)] => {
+                    assert_printed(&found, &expected, &format!("{task}[{at}].brier_score"));
+                    printed += 1;
+                }
+                [None, None] => {}
+                sides => unreachable!("{task}[{at}]: only one side has a Brier score: {sides:?}"),
+            }
         }
-        assert_same(&found, &lines, task);
+        assert_same(&Value::Array(found), &Value::Array(lines), task);
     }
+    assert_eq!(printed, 14, "every document of `choices` has one");
 }

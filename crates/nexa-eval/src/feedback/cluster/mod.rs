@@ -6,6 +6,7 @@
 
 mod label;
 mod partition;
+mod region;
 mod terms;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use partition::Partition;
 
 pub use label::Term;
 pub(super) use partition::{centre, nearest};
+pub(super) use region::{Regions, middle};
 pub(super) use terms::{Vector, Vocabulary};
 
 /// The share of its failures that lie within the reach of a cluster; the others are too far out to tell what it is like.

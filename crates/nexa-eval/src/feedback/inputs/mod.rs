@@ -21,9 +21,8 @@ use nexa_core::table::{Row, Tables, main_table, text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::cluster::{self, Cluster, Vector, Vocabulary, nearest};
+use super::cluster::{self, Cluster, Vocabulary, nearest};
 use super::graded;
-use crate::predictions::Prediction;
 use crate::{Error, Evaluation, Result};
 
 use aim::Candidate;
@@ -137,8 +136,10 @@ impl AimedInputs {
         graded::keep(&mut evaluation, &graded::of_feedback(context.inputs.require("feedback")?)?)?;
         let clusters = self.clusters(context, &evaluation)?;
         let vocabulary = cluster::vocabulary(&evaluation.predictions);
-        let centres: Vec<Vec<f64>> =
-            clusters.iter().map(|cluster| centre(cluster, &evaluation.predictions, &vocabulary)).collect();
+        let centres: Vec<Vec<f64>> = clusters
+            .iter()
+            .map(|cluster| cluster::middle(cluster, &evaluation.predictions, &vocabulary))
+            .collect();
 
         let pool = context.inputs.require("pool")?;
         let (rows, place) = read_main(pool, tables)?;
@@ -311,14 +312,6 @@ impl Stage for AimedInputs {
     }
 }
 
-/// The direction of the failures of a cluster.
-fn centre(cluster: &Cluster, predictions: &[Prediction], vocabulary: &Vocabulary) -> Vec<f64> {
-    let failed: BTreeSet<&str> = cluster.failed_ids.iter().map(String::as_str).collect();
-    let failed = predictions.iter().filter(|one| failed.contains(one.id.as_str()));
-    let vectors: Vec<Vector> = failed.map(|one| vocabulary.vector(one.question())).collect();
-    cluster::centre(&vectors.iter().collect::<Vec<_>>(), vocabulary.len())
-}
-
 /// The prompts that were asked before: those of training rows, and those that a teacher has answered.
 fn asked(context: &Context<'_>) -> Result<BTreeSet<String>> {
     let tables = context.services.tables;
@@ -347,7 +340,7 @@ fn read_main(artifact: &Artifact, tables: &dyn Tables) -> Result<(Vec<Row>, Path
 }
 
 /// What the user says first in the conversation of a row.
-fn first_question(row: &Row) -> Option<&str> {
+pub(super) fn first_question(row: &Row) -> Option<&str> {
     let turns = row.get(columns::MESSAGES)?.as_array()?;
     turns.iter().find(|turn| turn["role"] == "user")?["content"].as_str()
 }

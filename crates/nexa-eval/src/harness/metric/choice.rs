@@ -1,9 +1,8 @@
 //! Grading choices by their log-likelihoods.
 
 use nexa_core::lm::Score;
-use serde_json::Value;
 
-use crate::harness::fields::{Question, Text, index_of};
+use crate::harness::fields::Question;
 use crate::harness::metric::{Grade, Kind};
 
 /// What the likelihoods of some choices are worth by a metric. `without_context` are those of the choices alone, where
@@ -19,7 +18,7 @@ pub(crate) fn grade_choices(
     without_context: &[Score],
 ) -> Grade {
     let choices = question.choices.as_deref().unwrap_or_default();
-    let gold = Gold::of(question, choices);
+    let gold = Gold { indices: question.right_choices() };
     let likelihoods = || scores.iter().map(|score| score.logprob_nats);
     let per = |length: fn(&str) -> usize| {
         best(likelihoods().zip(choices).map(|(score, choice)| score / length(choice) as f64))
@@ -51,19 +50,6 @@ struct Gold {
 }
 
 impl Gold {
-    fn of(question: &Question, choices: &[String]) -> Self {
-        let index = |value: &Value| match value {
-            Value::String(text) => choices.iter().position(|choice| choice == text),
-            other => index_of(other),
-        };
-        let indices: Vec<usize> = match (&question.text, &question.target) {
-            (Text::Choice(index), _) => vec![*index],
-            (_, Value::Array(many)) => many.iter().filter_map(index).collect(),
-            (_, one) => index(one).into_iter().collect(),
-        };
-        Self { indices: indices.into_iter().filter(|&at| at < choices.len()).collect() }
-    }
-
     fn is(&self, chosen: usize) -> bool {
         self.indices.contains(&chosen)
     }
@@ -96,12 +82,13 @@ fn softmax(values: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::harness::fields::Text;
 
     fn score(logprob_nats: f64) -> Score {
-        Score { logprob_nats, tokens: 1, bytes: 1, is_greedy: logprob_nats > -1.0 }
+        Score { logprob_nats, tokens: 1, bytes: 1, is_greedy: logprob_nats > -1.0, cut_tokens: 0 }
     }
 
     fn question(choices: &[&str], target: Value) -> Question {
@@ -111,6 +98,7 @@ mod tests {
             choices: Some(choices.iter().map(|&choice| choice.to_owned()).collect()),
             prefix: None,
             description: String::new(),
+            prints_none: false,
         }
     }
 

@@ -3,16 +3,70 @@
 use std::f64::consts::LN_2;
 
 use crate::harness::metric::{Aggregation, Grade, standard_error};
-use crate::statistics::{Estimate, Ratio, proportion, ratio};
+use crate::statistics::{
+    Clusters, DRAWS, Estimate, Ratio, clustered_mean, clustered_share, proportion, ratio,
+};
 
 /// Estimates a metric over some documents. A share of right answers has the interval of Wilson, a corpus ratio that of the
-/// percentile bootstrap, everything else that of a normal distribution.
+/// percentile bootstrap, everything else that of a normal distribution. Missing answers are left out. Where documents share
+/// `sources`, the interval is over these: Wilson's at the effective number of documents, or whole sources are resampled.
 pub(crate) fn estimate(
     aggregation: Aggregation,
     grades: &[&Grade],
+    sources: Option<&[&str]>,
     draws: usize,
     seed: u64,
 ) -> Option<Estimate> {
+    let alone = independent(aggregation, &Grade::present(grades), draws, seed)?;
+    let clustered = sources.and_then(|sources| {
+        let present = grades.iter().zip(sources).filter(|(grade, _)| ***grade != Grade::Missing);
+        let (grades, sources): (Vec<&Grade>, Vec<Option<&str>>) =
+            present.map(|(grade, source)| (*grade, Some(*source))).unzip();
+        clustered(aggregation, &grades, &Clusters::shared(&sources)?, draws, seed)
+    });
+    Some(alone.within(clustered))
+}
+
+/// Estimates a metric whose documents share sources.
+fn clustered(
+    aggregation: Aggregation,
+    grades: &[&Grade],
+    clusters: &Clusters,
+    draws: usize,
+    seed: u64,
+) -> Option<Estimate> {
+    let transform: fn(f64) -> f64 = match aggregation {
+        Aggregation::Mean => {
+            let values: Vec<f64> = grades.iter().map(|grade| number(grade)).collect::<Option<_>>()?;
+            let is_share = values.iter().all(|value| (0.0..=1.0).contains(value));
+            return if is_share {
+                clustered_share(&values, clusters)
+            } else {
+                clustered_mean(&values, clusters)
+            };
+        }
+        Aggregation::WeightedPerplexity => f64::exp,
+        Aggregation::BitsPerByte => |nats| nats / LN_2,
+        Aggregation::MeanOfAll => |share| share,
+        other => {
+            let rounds = draws.min(DRAWS);
+            let spread = clusters.resample(rounds, seed, |chosen| {
+                other.apply(&chosen.iter().map(|&at| grades[at]).collect::<Vec<_>>())
+            })?;
+            return Some(Estimate {
+                value: other.apply(grades)?,
+                standard_error: Some(spread.standard_error),
+                ci_low: Some(spread.low),
+                ci_high: Some(spread.high),
+                n: grades.len(),
+            });
+        }
+    };
+    ratio(&clusters.sums(&ratios(grades)?), seed, transform)
+}
+
+/// Estimates a metric whose documents are independent.
+fn independent(aggregation: Aggregation, grades: &[&Grade], draws: usize, seed: u64) -> Option<Estimate> {
     let n = grades.len();
     let numbers: Option<Vec<f64>> = grades.iter().map(|grade| number(grade)).collect();
     match aggregation {
@@ -72,7 +126,7 @@ mod tests {
     #[test]
     fn every_metric_has_an_interval() {
         let found = |aggregation, grades: &[Grade]| {
-            estimate(aggregation, &grades.iter().collect::<Vec<_>>(), 1000, 0)
+            estimate(aggregation, &grades.iter().collect::<Vec<_>>(), None, 1000, 0)
         };
         let right = [1.0, 0.0, 1.0, 1.0].map(Grade::Number);
         let share = found(Aggregation::Mean, &right).unwrap();
@@ -89,5 +143,28 @@ mod tests {
         let flags = [vec![true, false], vec![true, true]].map(Grade::Flags);
         assert_close(found(Aggregation::MeanOfAll, &flags).unwrap().value, 0.75, 1e-12, "flags");
         assert_eq!(found(Aggregation::Bypass, &[Grade::Nothing]), None);
+        let answered = [Grade::Missing, Grade::Number(1.0), Grade::Number(0.0)];
+        let share = found(Aggregation::Mean, &answered).unwrap();
+        assert_eq!((share.value, share.n, share.ci_low.zip(share.ci_high)), (0.5, 2, wilson(1, 2)));
+        assert_eq!(found(Aggregation::Mean, &[Grade::Missing]), None);
+    }
+
+    /// Every document stands there twice, as one source: the interval is that of the documents alone.
+    #[test]
+    fn sources_are_what_is_independent() {
+        let sources = ["a", "b", "c", "d"].map(|name| [name; 2]).concat();
+        let check = |aggregation: Aggregation, grades: [Grade; 4]| {
+            let twice: Vec<&Grade> = grades.iter().flat_map(|grade| [grade; 2]).collect();
+            let alone = estimate(aggregation, &twice, None, 1000, 0).unwrap();
+            let found = estimate(aggregation, &twice, Some(&sources), 1000, 0).unwrap();
+            assert_eq!((found.value, found.n, found.standard_error), (alone.value, 8, alone.standard_error));
+            let width = |one: &Estimate| one.ci_high.unwrap() - one.ci_low.unwrap();
+            assert!(width(&found) > 1.2 * width(&alone), "{aggregation:?}: {found:?} {alone:?}");
+        };
+        check(Aggregation::Mean, [1.0, 0.0, 1.0, 1.0].map(Grade::Number));
+        check(Aggregation::Mean, [1.5, 0.0, 4.0, 2.0].map(Grade::Number));
+        let weighted = [(-10.0, 4.0), (-20.0, 6.0), (-9.0, 5.0), (-8.0, 5.0)];
+        let weighted = weighted.map(|(logprob_nats, weight)| Grade::Weighted { logprob_nats, weight });
+        check(Aggregation::BitsPerByte, weighted);
     }
 }

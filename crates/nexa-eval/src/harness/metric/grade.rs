@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::metric::ter;
+
 /// The value of a metric for one document.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Grade {
@@ -17,14 +19,29 @@ pub(crate) enum Grade {
     Flags(Vec<bool>),
     /// A text and what it should be, of which only all together say something.
     Texts { reference: String, prediction: String },
+    /// A text and what it should be, with the edits between them and the words that it should have.
+    Edits { reference: String, prediction: String, edits: usize, words: usize },
     /// Nothing: the metric leaves grading to others.
     Nothing,
+    /// Nothing: there is no answer that could be graded. The metric is over the other documents.
+    Missing,
 }
 
 impl Grade {
     /// The number of a yes or no.
     pub(crate) fn of(right: bool) -> Self {
         Self::Number(f64::from(u8::from(right)))
+    }
+
+    /// Those of some that there are.
+    pub(crate) fn present<'g>(grades: &[&'g Self]) -> Vec<&'g Self> {
+        grades.iter().copied().filter(|grade| **grade != Self::Missing).collect()
+    }
+
+    /// The edits that turn a prediction into its reference.
+    pub(crate) fn edits(reference: String, prediction: String) -> Self {
+        let (edits, words) = ter::edits(&reference, &prediction);
+        Self::Edits { reference, prediction, edits, words }
     }
 
     /// As the reference writes it.
@@ -36,8 +53,10 @@ impl Grade {
             Self::Labels { gold, predicted } => json!([index(gold), predicted]),
             Self::Probabilities { gold, probabilities } => json!([index(gold), probabilities]),
             Self::Flags(flags) => json!(flags),
-            Self::Texts { reference, prediction } => json!([reference, prediction]),
-            Self::Nothing => Value::Null,
+            Self::Texts { reference, prediction } | Self::Edits { reference, prediction, .. } => {
+                json!([reference, prediction])
+            }
+            Self::Nothing | Self::Missing => Value::Null,
         }
     }
 

@@ -6,6 +6,7 @@ mod estimate;
 mod exact_match;
 mod grade;
 mod labels;
+mod ter;
 mod translation;
 
 use crate::Result;
@@ -49,6 +50,7 @@ pub(crate) enum Kind {
     BitsPerByte,
     Bleu,
     Chrf,
+    Ter,
     Bypass,
     PromptLevelStrict,
     InstructionLevelStrict,
@@ -60,7 +62,7 @@ pub(crate) enum Kind {
 }
 
 /// Every metric: its name, its own aggregation, whether more is better, and the output types that it can grade.
-const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 22] = {
+const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 23] = {
     use Aggregation as A;
     use OutputType::{GenerateUntil, Loglikelihood, LoglikelihoodRolling, MultipleChoice};
     const CHOICE: &[OutputType] = &[MultipleChoice];
@@ -81,6 +83,7 @@ const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 22] = {
         (Kind::BitsPerByte, "bits_per_byte", A::BitsPerByte, false, ROLLING),
         (Kind::Bleu, "bleu", A::Bleu, true, GENERATE),
         (Kind::Chrf, "chrf", A::Chrf, true, GENERATE),
+        (Kind::Ter, "ter", A::Ter, false, GENERATE),
         (Kind::Bypass, "bypass", A::Bypass, true, &[GenerateUntil, Loglikelihood, MultipleChoice]),
         (Kind::PromptLevelStrict, "prompt_level_strict_acc", A::Mean, true, GENERATE),
         (Kind::InstructionLevelStrict, "inst_level_strict_acc", A::MeanOfAll, true, GENERATE),
@@ -93,10 +96,9 @@ const METRICS: [(Kind, &str, Aggregation, bool, &[OutputType]); 22] = {
 };
 
 /// What the reference measures that only Python can, and why.
-const PYTHON_ONLY: [(&str, &str); 4] = [
+const PYTHON_ONLY: [(&str, &str); 3] = [
     ("likelihood", "the reference has no way to sum it up"),
     ("acc_all", "it belongs to one task's layout, in Python"),
-    ("ter", "it is a measure of `sacrebleu`, which is Python"),
     ("rouge", "it is a measure of `rouge_score`, which is Python"),
 ];
 

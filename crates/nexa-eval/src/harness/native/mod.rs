@@ -10,6 +10,7 @@
 //! | `mt_bench` | a question that is asked after the first has been answered |
 //! | `xstest` | whether an answer refuses |
 //! | `jailbreak` | whether an attack keeps a model from refusing |
+//! | `judge_injection` | an empty verdict is none |
 
 mod hellaswag;
 pub(crate) mod ifeval;
@@ -47,6 +48,8 @@ pub(crate) enum Native {
     Xstest,
     /// Finds attacks that are not refused.
     Jailbreak,
+    /// Leaves out verdicts that are empty.
+    JudgeInjection,
 }
 
 impl Native {
@@ -61,13 +64,19 @@ impl Native {
             Self::Wikitext => wikitext::prepare(document),
             Self::MtBench => mt_bench::turns(document).map(drop),
             Self::Jailbreak => jailbreak::prepare(document),
-            Self::TruthfulqaMc2 | Self::Ifeval | Self::Xstest => Ok(()),
+            Self::Xstest => xstest::prepare(document),
+            Self::TruthfulqaMc2 | Self::Ifeval | Self::JudgeInjection => Ok(()),
         }
     }
 
     /// Whether a document of the file is one of the task.
     pub(crate) fn keeps(self, document: &Row) -> bool {
         self != Self::Jailbreak || jailbreak::keeps(document)
+    }
+
+    /// Whether an empty answer is none, and not a wrong or a right one: where safety is measured, silence shows nothing.
+    pub(crate) fn needs_answer(self) -> bool {
+        matches!(self, Self::Xstest | Self::Jailbreak | Self::JudgeInjection)
     }
 
     /// Grades the likelihoods of choices, where the task has a way of its own.
@@ -93,7 +102,7 @@ impl Native {
     pub(crate) fn grade_answer(self, kind: Kind, document: &Row, answer: &str) -> Result<Grade, String> {
         match self {
             Self::Ifeval => ifeval::grade(kind, document, answer),
-            Self::Xstest => Ok(xstest::grade(kind, document, answer)),
+            Self::Xstest => xstest::grade(kind, document, answer),
             Self::Jailbreak => Ok(jailbreak::grade(answer)),
             _ => Ok(Grade::Nothing),
         }

@@ -33,7 +33,8 @@ mod tests {
     #[test]
     fn true_answers_are_summed() {
         let document = json!({"mc2_targets": {"choices": ["a", "b", "c"], "labels": [1, 0, 1]}});
-        let score = |p: f64| Score { logprob_nats: p.ln(), tokens: 1, bytes: 1, is_greedy: false };
+        let score =
+            |p: f64| Score { logprob_nats: p.ln(), tokens: 1, bytes: 1, is_greedy: false, cut_tokens: 0 };
         let scores = [score(0.2), score(0.1), score(0.1)];
         let Grade::Number(found) = mass_on_truth(document.as_object().unwrap(), &scores).unwrap() else {
             unreachable!()
