@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// Makes the leaderboard of a project.
 pub trait LeaderboardSource: Send + Sync {
-    /// The leaderboard as it stands now. It is asked for at each request.
+    /// The leaderboard as it stands now, ranked by each task's first metric or by one that is named; tasks without that one
+    /// are left out. It is asked for at each request.
     ///
     /// # Errors
     /// Fails with a message for the page when it cannot be made.
-    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String>;
+    fn leaderboard(&self, project: &str, metric: Option<&str>) -> Result<LeaderboardView, String>;
 }
 
 /// The evaluations of a project, those on equal data together.
@@ -30,6 +31,9 @@ pub struct Board {
     pub task: String,
     /// What ranks it, with its filter.
     pub metric: String,
+    /// What could rank it, this one included.
+    #[serde(default)]
+    pub metrics: Vec<String>,
     /// Whether a larger value is better.
     pub higher_is_better: bool,
     /// Documents that each checkpoint was asked.

@@ -22,7 +22,7 @@ use nexa_ui::{
 struct Invented(Lab);
 
 impl LeaderboardSource for Invented {
-    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
+    fn leaderboard(&self, project: &str, _: Option<&str>) -> Result<LeaderboardView, String> {
         let evaluations =
             Store::new(&self.0).of_kind(project, Kind::Evaluation).map_err(|e| e.to_string())?;
         let rows: Vec<_> = evaluations
@@ -104,6 +104,7 @@ fn board(task: &str, evaluations: &[&Artifact]) -> Board {
     Board {
         task: task.to_owned(),
         metric: "exact_match,strict-match".to_owned(),
+        metrics: vec!["exact_match,strict-match".to_owned()],
         higher_is_better: true,
         documents: 60,
         num_fewshot: Some(2),

@@ -24,6 +24,9 @@ pub(crate) struct Data {
     task: Option<String>,
     /// The tasks that can be chosen, of all projects that are shown.
     tasks: Vec<String>,
+    metric: Option<String>,
+    /// The metrics that can rank the tasks that are shown.
+    metrics: Vec<String>,
     boards: Vec<ProjectBoard>,
 }
 
@@ -38,8 +41,8 @@ pub(crate) struct ProjectBoard {
 }
 
 /// The leaderboard of a project; a failure is part of the answer.
-pub(crate) fn of_project(ui: &Ui, project: &str) -> ProjectBoard {
-    let (view, error) = match ui.leaderboard.leaderboard(project) {
+pub(crate) fn of_project(ui: &Ui, project: &str, metric: Option<&str>) -> ProjectBoard {
+    let (view, error) = match ui.leaderboard.leaderboard(project, metric) {
         Ok(view) => (view, None),
         Err(message) => {
             let error = Error::Leaderboard { project: project.to_owned(), message };
@@ -50,14 +53,13 @@ pub(crate) fn of_project(ui: &Ui, project: &str) -> ProjectBoard {
 }
 
 impl ProjectBoard {
-    /// Keeps the boards of one task; without one, held-out splits stand in tables that show both their metrics.
-    fn choose(&mut self, task: Option<&str>) {
-        match task {
-            Some(task) => {
-                self.groups.clear();
-                self.tasks.retain(|board| board.task == task);
-            }
-            None => self.tasks.retain(|board| board.dataset.is_none()),
+    /// Keeps the boards of one task; where nothing is chosen, held-out splits stand in tables that show both their metrics.
+    fn choose(&mut self, task: Option<&str>, metric: Option<&str>) {
+        if let Some(task) = task {
+            self.groups.clear();
+            self.tasks.retain(|board| board.task == task);
+        } else if metric.is_none() {
+            self.tasks.retain(|board| board.dataset.is_none());
         }
     }
 
@@ -66,18 +68,28 @@ impl ProjectBoard {
     }
 }
 
+impl Data {
+    fn is_chosen(&self) -> bool {
+        self.task.is_some() || self.metric.is_some()
+    }
+}
+
 /// Gathers it.
 pub(crate) fn gather(ui: &Ui, params: &Params) -> Result<Data> {
     let projects = ui.lab.projects()?;
-    let (project, task) = (params.get("project").map(str::to_owned), params.get("task").map(str::to_owned));
+    let chosen = |name: &str| params.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    let (project, task, metric) = (chosen("project"), chosen("task"), chosen("metric"));
     let wanted = |name: &&String| project.as_ref().is_none_or(|project| project == *name);
     let mut boards: Vec<ProjectBoard> =
-        projects.iter().filter(wanted).map(|name| of_project(ui, name)).collect();
+        projects.iter().filter(wanted).map(|name| of_project(ui, name, metric.as_deref())).collect();
     let names: BTreeSet<&String> =
         boards.iter().flat_map(|board| &board.tasks).map(|board| &board.task).collect();
     let tasks = names.into_iter().cloned().collect();
-    boards.iter_mut().for_each(|board| board.choose(task.as_deref()));
-    Ok(Data { boards, project, projects, task, tasks })
+    boards.iter_mut().for_each(|board| board.choose(task.as_deref(), metric.as_deref()));
+    let shown = boards.iter().flat_map(|board| &board.tasks);
+    let names: BTreeSet<&String> = shown.flat_map(|board| &board.metrics).collect();
+    let metrics = names.into_iter().cloned().collect();
+    Ok(Data { boards, project, projects, task, tasks, metric, metrics })
 }
 
 /// Shows it.
@@ -85,15 +97,16 @@ pub(crate) fn page(data: &Data) -> Page {
     let is_empty = data.boards.iter().all(ProjectBoard::is_empty);
     let body = html! {
         h1 { "Leaderboard" }
-        @if data.projects.len() > 1 || data.tasks.len() > 1 || data.task.is_some() {
+        @if data.projects.len() > 1 || data.tasks.len() > 1 || data.is_chosen() {
             form.filter method="get" action="/leaderboard" {
                 @if data.projects.len() > 1 { (select("project", "every project", &data.projects, data.project.as_deref())) }
                 (select("task", "every task", &data.tasks, data.task.as_deref()))
+                (select("metric", "each task's first metric", &data.metrics, data.metric.as_deref()))
                 button { "filter" }
-                @if data.project.is_some() || data.task.is_some() { a href="/leaderboard" { "show all" } }
+                @if data.project.is_some() || data.is_chosen() { a href="/leaderboard" { "show all" } }
             }
         }
-        @if is_empty && data.task.is_some() { p.muted { "Nothing has been evaluated by this task." } }
+        @if is_empty && data.is_chosen() { p.muted { "Nothing has been evaluated by this task and metric." } }
         @else if is_empty { p.muted { "Nothing has been evaluated yet. " code { "nexa evaluate" } " does that." } }
         @for board in &data.boards {
             @if let Some(error) = &board.error { section.problems role="alert" { p { "error: " (error) } } }

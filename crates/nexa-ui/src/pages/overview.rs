@@ -61,7 +61,7 @@ pub(crate) fn gather(ui: &Ui) -> Result<Data> {
         total.merge(&spend);
     }
     let mut leaders: Vec<_> =
-        projects.iter().map(|project| leaderboard::of_project(ui, &project.name)).collect();
+        projects.iter().map(|project| leaderboard::of_project(ui, &project.name, None)).collect();
     leaders.retain(|board| !board.groups.is_empty());
     leaders.iter_mut().flat_map(|board| &mut board.groups).for_each(|group| group.rows.truncate(LEADERS));
     Ok(Data {

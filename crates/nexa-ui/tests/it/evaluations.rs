@@ -53,6 +53,7 @@ fn board(project: &str) -> Result<LeaderboardView, String> {
     let board = |task: &str, dataset: Option<&str>| Board {
         task: task.to_owned(),
         metric: "exact_match,strict-match".to_owned(),
+        metrics: ["exact_match,strict-match", "exact_match,flexible-extract"].map(str::to_owned).into(),
         higher_is_better: true,
         documents: 60,
         num_fewshot: Some(2),
@@ -90,6 +91,13 @@ fn the_leaderboard_has_a_table_for_each_task_and_leads_on() {
     );
     check("/leaderboard?task=exact_match", &["held/out_v1"], &["task=sums&amp;judged"]);
     check("/leaderboard?task=none", &["Nothing has been evaluated by this task"], &[]);
+    let flexible = "/leaderboard?metric=exact_match%2Cflexible-extract";
+    check(
+        flexible,
+        &["<th>exact_match,flexible-extract</th>", "held/out_v1"],
+        &["<th>exact_match,strict-match"],
+    );
+    check("/leaderboard?metric=none", &["Nothing has been evaluated by this task and metric"], &["<table"]);
     let twin = site().server.json("/leaderboard.json?task=sums");
     assert_eq!(twin["boards"][0]["tasks"].as_array().unwrap().len(), 1);
 }

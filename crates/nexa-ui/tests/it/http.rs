@@ -25,8 +25,15 @@ fn encode(text: &str) -> String {
 pub(crate) struct Board(pub(crate) fn(&str) -> Result<LeaderboardView, String>);
 
 impl LeaderboardSource for Board {
-    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
-        (self.0)(project)
+    /// Keeps the boards that could be ranked by the metric, as if they were.
+    fn leaderboard(&self, project: &str, metric: Option<&str>) -> Result<LeaderboardView, String> {
+        let mut view = (self.0)(project)?;
+        if let Some(metric) = metric {
+            view.groups.clear();
+            view.boards.retain(|board| board.metrics.iter().any(|known| known == metric));
+            view.boards.iter_mut().for_each(|board| metric.clone_into(&mut board.metric));
+        }
+        Ok(view)
     }
 }
 
