@@ -739,6 +739,10 @@ pub(crate) struct EvaluateArgs {
     /// The checkpoint: an artifact by id, name or path.
     #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Option<String>,
+    /// A model behind an API instead: openai:gpt-4o-mini, http://host:port/v1#model, … Only tasks that generate can be
+    /// asked. `calls.max_cost_usd=5` bounds what it may cost.
+    #[arg(long, value_name = "PROVIDER:MODEL", conflicts_with_all = ["checkpoint", "compare", "evaluation"])]
+    pub(crate) model: Option<String>,
     /// Compares evaluations by paired tests instead: artifacts, or checkpoints that were evaluated. Of two, item by item; of
     /// more, all others against the first, corrected over everything that is tested.
     #[arg(long, num_args = 2.., value_names = ["A", "B"], conflicts_with = "checkpoint")]

@@ -74,6 +74,16 @@ pub(crate) fn import(app: &App, named: &str, name: Option<String>, force: bool) 
     stage::execute(app, kind, json!({ "source": source }), "command line", &args)
 }
 
+/// Finds a model behind an API, which the stage `model.api` names; it is up to date the second time.
+pub(crate) fn api(app: &App, named: &str) -> Result<Artifact> {
+    let kind = stages::find("model.api").context("the stage of the command exists")?;
+    // Of a URL the model's name is enough; a provider may have models of the same name as another.
+    let name = named.split_once('#').map_or(named, |(_, model)| model);
+    let args = StageArgs { output: Some(letters(name)), ..StageArgs::default() };
+    let outcome = stage::execute(app, kind, json!({ "model": named }), "command line", &args)?;
+    Ok(outcome.artifact().clone())
+}
+
 /// The name of a file, a folder or a repository, in the letters that artifacts may have.
 pub(crate) fn artifact_name(source: &str) -> String {
     let path = Path::new(source);
@@ -82,13 +92,13 @@ pub(crate) fn artifact_name(source: &str) -> String {
         None if path.is_dir() => path.file_name().map(ToOwned::to_owned),
         None => path.file_stem().map(ToOwned::to_owned),
     };
-    let name: String = name
-        .unwrap_or_default()
-        .to_string_lossy()
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' })
-        .collect();
-    name.trim_matches('_').to_owned()
+    letters(&name.unwrap_or_default().to_string_lossy())
+}
+
+fn letters(name: &str) -> String {
+    let letter =
+        |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '_' };
+    name.chars().map(letter).collect::<String>().trim_matches('_').to_owned()
 }
 
 /// Takes `base_model` out of a training configuration: it names an input, and inputs are known by their content.

@@ -268,6 +268,17 @@ pub(crate) static STAGES: &[StageKind] = &[
         },
     },
     StageKind {
+        uses: "model.api",
+        makes: Kind::ApiModel,
+        name: "api_model",
+        roles: &[],
+        seeded: false,
+        build: |value, place, lab| {
+            let environment = Environment::load(lab.root())?;
+            boxed(nexa_distill::api::ApiModel::new(parse(value, place)?, &environment)?)
+        },
+    },
+    StageKind {
         uses: "model.merge",
         makes: Kind::Checkpoint,
         name: "merged",
@@ -301,7 +312,7 @@ pub(crate) static STAGES: &[StageKind] = &[
         makes: Kind::Evaluation,
         name: "evaluation",
         roles: &[
-            required("checkpoint", Kind::Checkpoint),
+            required("checkpoint", Kind::Checkpoint).or(Kind::ApiModel),
             default("sft_dataset", Kind::SftDataset),
             optional("versus", Kind::Evaluation),
         ],

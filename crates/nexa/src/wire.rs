@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nexa_core::artifact::{Artifact, Kind, Store};
 use nexa_core::lab::Lab;
-use nexa_core::lm::{self, LoadedModel, ModelLoader, TokenizerLoader};
+use nexa_core::lm::{self, Calls, LoadedModel, ModelLoader, TokenizerLoader};
+use nexa_core::stage::Context;
 use nexa_core::table::Tables;
 use nexa_eval::Leaderboard;
 use nexa_eval::compare::Verdict;
+use nexa_eval::leaderboard::Choice;
+use nexa_eval::metric::Name;
 use nexa_eval::statistics::Estimate;
 use nexa_model::LocalModel;
 use nexa_model::device::{self, DeviceName};
 use nexa_serve::{Engine, EngineConfig};
 use nexa_ui::{self as view, LeaderboardSource, LeaderboardView};
 
-/// Opens checkpoints for evaluation.
+/// Opens checkpoints and models behind APIs for evaluation.
 pub(crate) fn loader() -> Arc<dyn ModelLoader> {
     Arc::new(LocalLoader)
 }
@@ -25,12 +28,25 @@ pub(crate) fn loader() -> Arc<dyn ModelLoader> {
 struct LocalLoader;
 
 impl ModelLoader for LocalLoader {
-    fn load(&self, checkpoint: &Path) -> Result<LoadedModel, lm::Error> {
+    fn load(&self, checkpoint: &Path) -> Result<LoadedModel<'static>, lm::Error> {
         let failed = |message: String| lm::Error::Failed { model: checkpoint.display().to_string(), message };
         let model = LocalModel::load(checkpoint).map_err(|error| failed(error.to_string()))?;
         let engine = Engine::start(Box::new(model), EngineConfig::default())
             .map_err(|error| failed(error.to_string()))?;
         Ok(engine.into())
+    }
+
+    fn open<'a>(
+        &self,
+        model: &Artifact,
+        context: &'a Context<'a>,
+        calls: &Calls,
+    ) -> Result<LoadedModel<'a>, lm::Error> {
+        if model.manifest.kind == Kind::ApiModel {
+            return nexa_distill::api::open(model, context, calls)
+                .map_err(|error| lm::Error::Calls(Box::new(error)));
+        }
+        self.load(&model.path())
     }
 }
 
@@ -60,9 +76,12 @@ pub(crate) fn devices() -> String {
 pub(crate) struct Leaderboards {
     lab: Lab,
     tables: Arc<dyn Tables>,
-    /// The last one of each project, with what it was made from: reading every evaluation takes long.
-    kept: Mutex<HashMap<String, (Vec<String>, LeaderboardView)>>,
+    /// The last one of each project and metric, with what it was made from: reading every evaluation takes long.
+    kept: Mutex<HashMap<(String, Option<String>), Kept>>,
 }
+
+/// A leaderboard with what it was made from.
+type Kept = (Vec<String>, LeaderboardView);
 
 impl Leaderboards {
     /// The leaderboards of a lab.
@@ -81,34 +100,40 @@ impl Leaderboards {
 }
 
 impl LeaderboardSource for Leaderboards {
-    fn leaderboard(&self, project: &str) -> Result<LeaderboardView, String> {
+    fn leaderboard(&self, project: &str, metric: Option<&str>) -> Result<LeaderboardView, String> {
+        let key = (project.to_owned(), metric.map(str::to_owned));
         let sources = self.sources(project).map_err(|e| e.to_string())?;
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, view)) = kept().get(project)
+        if let Some((of, view)) = kept().get(&key)
             && *of == sources
         {
             return Ok(view.clone());
         }
         let store = Store::new(&self.lab);
-        let found =
-            Leaderboard::of_project(&store, project, self.tables.as_ref()).map_err(|e| e.to_string())?;
-        let view = LeaderboardView {
-            groups: found.by_test_set().filter_map(group).collect(),
-            boards: found.boards.iter().map(board).collect(),
+        let choice = Choice { task: None, metric: key.1.clone() };
+        let view = match Leaderboard::choose(&store, project, self.tables.as_ref(), &choice) {
+            Ok(found) => LeaderboardView {
+                groups: found.by_test_set().filter_map(group).collect(),
+                boards: found.boards.iter().map(board).collect(),
+            },
+            // Another project may have the metric.
+            Err(nexa_eval::Error::Core(nexa_core::Error::NotFound { .. })) => LeaderboardView::default(),
+            Err(error) => return Err(error.to_string()),
         };
-        kept().insert(project.to_owned(), (sources, view.clone()));
+        kept().insert(key, (sources, view.clone()));
         Ok(view)
     }
 }
 
 fn board(board: &nexa_eval::leaderboard::Board) -> view::Board {
-    let filter = match board.metric.filter.as_ref() {
-        nexa_eval::metric::NO_FILTER => String::new(),
-        filter => format!(",{filter}"),
+    let named = |name: &Name| match name.filter.as_ref() {
+        nexa_eval::metric::NO_FILTER => name.metric.to_string(),
+        filter => format!("{},{filter}", name.metric),
     };
     view::Board {
         task: board.task.clone(),
-        metric: format!("{}{filter}", board.metric.metric),
+        metric: named(&board.metric),
+        metrics: board.metrics.iter().map(named).collect(),
         higher_is_better: board.higher_is_better,
         documents: board.asked.documents as u64,
         num_fewshot: board.asked.num_fewshot.map(|count| count as u64),

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::args::{EvaluateArgs, EvaluateCommand, Global};
 use crate::commands::stage;
+use crate::models;
 use crate::render::{self, error::reported, table};
 use crate::stages;
 
@@ -60,6 +61,9 @@ fn evaluate(app: &App, args: EvaluateArgs) -> Result<Outcome> {
     let mut typed = args.stage;
     if let Some(checkpoint) = args.checkpoint {
         typed.inputs.push(format!("checkpoint={checkpoint}"));
+    }
+    if let Some(model) = &args.model {
+        typed.inputs.push(format!("checkpoint={}", models::api(app, model)?.id()));
     }
     if let Some(name) = args.versus {
         typed.inputs.push(format!("versus={}", whole(app, &name)?.id()));
@@ -130,12 +134,16 @@ fn evaluation(app: &App, name: &str) -> Result<Artifact> {
     Ok(evaluations(app, name)?.remove(0))
 }
 
-/// The evaluation that was named, or the newest one of the checkpoint that was named that asked all documents.
+/// The evaluation that was named, or the newest one of the checkpoint that was named, of those that did not stop when something
+/// was decided.
 fn whole(app: &App, name: &str) -> Result<Artifact> {
-    let mut found = evaluations(app, name)?;
     let is_whole = |one: &Artifact| !one.manifest.summary.contains_key("versus");
-    let place = found.iter().position(is_whole).unwrap_or_default();
-    Ok(found.swap_remove(place))
+    evaluations(app, name)?.into_iter().find(is_whole).ok_or_else(|| {
+        let hint = "those that there are stopped when it was decided, and so tell nothing to decide against; make one \
+                    without `--stop-when-decided`";
+        let name = format!("of {name} that asked all documents");
+        Error::NotFound { what: "evaluation", name, hint: Some(hint.to_owned()) }.into()
+    })
 }
 
 /// The evaluation that was named, or those of the checkpoint that was named, the newest first; there is one at least.

@@ -9,6 +9,7 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::guard::Guard;
 use nexa_core::{Error, ExitCode, files, lineage};
 use nexa_data::guard::Rules;
+use nexa_eval::evaluation::of_checkpoint;
 use nexa_model::{CacheConfig, CacheNumber, Checkpoint, LocalModel, Quantisation};
 use nexa_serve::{About, Engine, EngineConfig, Evaluation, Life, Loaded, ServerConfig, VllmConfig};
 
@@ -21,6 +22,10 @@ use crate::render::{self, error::reported};
 const CONFIG: &str = "config.json";
 /// The engine that is not ours.
 const VLLM: &str = "vllm";
+/// The memory for keys and values where nothing is said of it, in bytes.
+const KV_CACHE: u64 = 2 << 30;
+/// How exactly they are kept where nothing is said of it.
+const KV_CACHE_TYPE: &str = "f32";
 
 /// Serves the checkpoint that was named, else the project's newest.
 pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
@@ -75,8 +80,14 @@ fn tell(name: &str) -> impl Fn(Life) {
 
 /// Starts vLLM on a checkpoint, and serves what it answers.
 fn serve_vllm(app: &App, args: &InferenceArgs, found: &Found, about: About) -> Result<ExitCode> {
+    let usual = EngineConfig::default();
     let own = [
         ("--quantize", args.model.quantize.is_some()),
+        ("--kv-cache", args.model.kv_cache != KV_CACHE),
+        ("--kv-cache-type", args.model.kv_cache_type != KV_CACHE_TYPE),
+        ("--no-prefix-cache", args.model.no_prefix_cache),
+        ("--prefill-chunk", args.prefill_chunk != usual.prefill_chunk),
+        ("--max-queued-tokens", args.max_queued_tokens != usual.max_queued_tokens),
         ("--lora", !args.lora.is_empty()),
         ("--lora-folder", args.lora_folder.is_some()),
         ("--speculate", args.speculate > 0),
@@ -186,14 +197,7 @@ fn told<T>(what: &str, read: Result<T>) -> Option<T> {
 
 /// What a checkpoint was measured at, newest first.
 fn evaluations(app: &App, checkpoint: &Artifact) -> Result<Vec<Evaluation>> {
-    let mut artifacts = app.store().of_kind(&checkpoint.id().project, Kind::Evaluation)?;
-    artifacts.retain(|artifact| {
-        let mut parents = artifact.manifest.parents.iter();
-        parents.any(|parent| {
-            parent.role == "checkpoint" && parent.content_hash == checkpoint.manifest.content_hash
-        })
-    });
-    artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.manifest.created_at));
+    let artifacts = of_checkpoint(&app.store(), &checkpoint.id().project, checkpoint).map_err(reported)?;
     let read = |artifact: &Artifact| {
         let evaluation = nexa_eval::Evaluation::read(artifact, &app.tables).map_err(reported)?;
         let metrics = evaluation.metrics.iter();

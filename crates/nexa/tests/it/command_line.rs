@@ -152,6 +152,18 @@ fn a_server_that_would_be_open_or_has_no_keys_is_refused_before_it_loads_anythin
     check(&shell, &serve(&["--cors-origin", "lab.example"]), 2, "`lab.example` is no origin");
     check(&shell, &serve(&["--max-queued-tokens", "0"]), 3, "`max_queued_tokens` must be at least 1");
     check(&shell, &["inference", "gone"], 4, "gone");
+    // What vLLM would not be told of.
+    for option in [
+        &["--kv-cache", "1GiB"][..],
+        &["--kv-cache-type", "f16"],
+        &["--no-prefix-cache"],
+        &["--prefill-chunk", "64"],
+        &["--max-queued-tokens", "9"],
+    ] {
+        let ran = shell.run(&serve(&[&["--engine", "vllm"], option].concat()));
+        let refused = format!("`{}` is for our own engine", option[0]);
+        assert!(ran.code != 0 && ran.stderr.contains(&refused), "{}", ran.stderr);
+    }
     // The port is open by then, and closed again.
     let ran = shell.run(&serve(&[]));
     assert!(ran.code != 0 && ran.stderr.contains("model.gguf"), "{}", ran.stderr);

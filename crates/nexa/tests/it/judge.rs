@@ -62,25 +62,46 @@ fn a_report_holds_a_judge_against_people() {
     ]);
     let found: serde_json::Value = serde_json::from_str(&made.stdout).unwrap();
     assert_eq!(found["report"]["unreadable"], 0, "{}", made.stderr);
-    let score = |id: &str, score: u8| format!("{{\"id\": \"{id}\", \"score\": {score}}}\n");
-    let rows = shell.run(&["data", "show", "outputs", "--limit", "3", "--json"]);
+    let rows = shell.run(&["data", "show", "verdicts", "--limit", "3", "--json"]);
     let rows: serde_json::Value = serde_json::from_str(&rows.stdout).unwrap();
-    let ids = rows["rows"]
+    let rows: Vec<(&str, f64)> = rows
         .as_array()
-        .or(rows.as_array())
         .unwrap()
         .iter()
-        .map(|row| row["id"].as_str().unwrap().to_owned());
-    let labels: String = ids.zip([5, 4, 5]).map(|(id, label)| score(&id, label)).collect();
+        .map(|row| (row["id"].as_str().unwrap(), row["score"].as_f64().unwrap()))
+        .collect();
+    // People say what the judge says of two answers, and something else of the third.
+    let labels: String = rows
+        .iter()
+        .enumerate()
+        .map(|(position, (id, score))| {
+            let own = score.round();
+            let label = if position < 2 { own } else { [5.0, 1.0][usize::from(own > 1.0)] };
+            format!("{{\"id\": \"{id}\", \"score\": {label}}}\n")
+        })
+        .collect();
     shell.write("labels.jsonl", &labels);
     let report = shell.run(&["judge", "report", "verdicts", "--labels", "labels.jsonl"]);
     assert_eq!(report.code, 0, "{}", report.stderr);
-    assert!(
-        report.stdout.contains("Krippendorff's alpha, ordinal") || report.stdout.contains("agreement"),
-        "{}",
-        report.stdout
-    );
-    assert!(report.stdout.contains("corrected by people, all items"), "{}", report.stdout);
+    let shown = |measure: &str| {
+        let cells =
+            report.stdout.lines().find_map(|line| line.strip_prefix(measure)?.split_whitespace().next());
+        cells.map(str::to_owned)
+    };
+    assert_eq!(shown("agreement").as_deref(), Some("0.67"), "{}", report.stdout);
+    let found = shell.run(&["judge", "report", "verdicts", "--labels", "labels.jsonl", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found.stdout).unwrap();
+    let card = &found["cards"][0];
+    assert_eq!((card["items"].as_u64(), card["agreement"]["value"].as_f64()), (Some(3), Some(2.0 / 3.0)));
+    for (measure, key) in [
+        ("Krippendorff's alpha, ordinal", "alpha_ordinal"),
+        ("judge off people", "mean_absolute_error"),
+        ("corrected by people, all items", "corrected_mean"),
+    ] {
+        let value = card[key]["value"].as_f64().map(|value| format!("{value:.2}"));
+        assert!(value.is_some(), "{key}: {card}");
+        assert_eq!(shown(measure), value, "{measure}: {}", report.stdout);
+    }
 
     let check = |arguments: &[&str], code: i32, message: &str| {
         let ran = shell.run(arguments);
@@ -90,6 +111,13 @@ fn a_report_holds_a_judge_against_people() {
     shell.write("bad.jsonl", "{\"id\": \"a\", \"score\": \"good\"}\n");
     check(&["judge", "report", "--labels", "bad.jsonl"], 4, "row 1: `score` is `good`");
     check(&["judge", "report", "--labels", "none.jsonl"], 4, "none.jsonl");
+    let of_nobody = format!("{{\"id\": \"{}\", \"model\": \"nobody\", \"score\": 4}}\n", rows[0].0);
+    shell.write("nobody.jsonl", &of_nobody);
+    check(
+        &["judge", "report", "verdicts", "--labels", "nobody.jsonl"],
+        0,
+        "no item that was judged has a label of nobody.jsonl",
+    );
     check(&["judge", "report", "outputs"], 3, "verdicts");
     check(&["judge", "--outputs", "outputs"], 3, "`judges` is empty");
     check(&["judge", "--judges", "embedded", "--mt-bench"], 4, "evaluation");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api_model;
 mod architecture;
 mod boards;
 mod clean;
@@ -10,6 +11,7 @@ mod distill;
 mod docker;
 mod evaluate;
 mod feedback;
+mod guard;
 mod judge;
 mod listings;
 mod models;
@@ -17,6 +19,7 @@ mod pipeline;
 mod query;
 mod registry;
 mod review;
+mod serving;
 mod sift;
 mod support;
 mod train;

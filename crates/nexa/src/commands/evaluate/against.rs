@@ -7,6 +7,7 @@ use nexa_eval::Error;
 use nexa_eval::compare::{Against, AgainstBase, Contender};
 use serde_json::json;
 
+use super::compare::held_out_is_left_out;
 use super::evaluations;
 use crate::app::App;
 use crate::args::Global;
@@ -97,7 +98,7 @@ fn row(contender: &Contender, metric: &AgainstBase) -> Vec<String> {
         decimal(comparison.b.value),
         decimal(difference.value),
         interval,
-        p_value(metric.task.p_adjusted),
+        p_value(comparison.p_adjusted),
         could_show(metric),
         comparison.verdict.as_str().to_owned(),
     ]
@@ -121,9 +122,10 @@ fn tell(found: &Against, worse: &[String]) {
         if !contender.not_compared.is_empty() {
             render::note(&format!("not compared: {}", contender.not_compared.join(", ")));
         }
+        held_out_is_left_out(contender.held_out_not_compared.as_deref());
         for metric in contender.metrics.iter().filter(|metric| metric.is_blind) {
             render::note(&format!(
-                "{}: {} documents are too few to show any difference",
+                "{}: {} independent documents are too few to show any difference",
                 metric.task.name, metric.task.comparison.difference.n
             ));
         }
@@ -142,6 +144,6 @@ fn in_words(metric: &AgainstBase) -> String {
         metric.task.name,
         decimal(comparison.a.value),
         decimal(comparison.b.value),
-        p_value(metric.task.p_adjusted)
+        p_value(comparison.p_adjusted)
     )
 }

@@ -25,7 +25,14 @@ pub(super) fn run(global: &Global, names: &[String]) -> Result<ExitCode> {
         }
         [first, others @ ..] => {
             let found = Against::base(first, others, &app.tables).map_err(reported)?;
-            if global.json { render::json(&found)? } else { render::out(&against::table(&found)) }
+            if global.json {
+                render::json(&found)?;
+            } else {
+                render::out(&against::table(&found));
+                for contender in &found.contenders {
+                    held_out_is_left_out(contender.held_out_not_compared.as_deref());
+                }
+            }
         }
         [] => {}
     }
@@ -41,16 +48,12 @@ fn show(comparison: &Comparison) {
     if let Some(metric) = &comparison.bits_per_byte {
         rows.push(row("bits per byte", metric, decimal));
     }
-    for task in &comparison.tasks {
-        let mut cells = row(&task.name.to_string(), &task.comparison, decimal);
-        // Several metrics are tested at once, and the verdict goes by what that makes of the p-value.
-        cells[5] = p_value(task.p_adjusted);
-        rows.push(cells);
-    }
+    rows.extend(comparison.tasks.iter().map(|task| row(&task.name.to_string(), &task.comparison, decimal)));
     render::out(&table::table(
-        &["metric", a, b, "difference", "95 % interval", "p", &format!("{a} is")],
+        &["metric", a, b, "difference", "95 % interval", "p, corrected", &format!("{a} is")],
         &rows,
     ));
+    held_out_is_left_out(comparison.held_out_not_compared.as_deref());
     if let Some(outcomes) = &comparison.outcomes {
         render::out(&format!(
             "both right {}, only {a} {}, only {b} {}, neither {}",
@@ -61,6 +64,13 @@ fn show(comparison: &Comparison) {
         for item in items.iter().take(SHOWN_ITEMS) {
             render::out(&format!("only {name}: {}  {}", item.id, render::error::one_line(&item.prompt)));
         }
+    }
+}
+
+/// Tells why what was asked of held-out splits is not compared, where it is not.
+pub(super) fn held_out_is_left_out(reason: Option<&str>) {
+    if let Some(reason) = reason {
+        render::note(&format!("held-out splits are not compared: {reason}"));
     }
 }
 
@@ -76,7 +86,7 @@ fn row(name: &str, metric: &MetricComparison, format: fn(f64) -> String) -> Vec<
         format(metric.b.value),
         format(difference.value),
         interval,
-        p_value(difference.p_value),
+        p_value(metric.p_adjusted),
         metric.verdict.as_str().to_owned(),
     ]
 }

@@ -53,8 +53,15 @@ fn show(found: &Reconciliation) {
     let mut head = vec!["cause", "items"];
     head.extend(names.iter().map(String::as_str));
     render::out(&format!("\n{}", table::table(&head, &causes)));
+    if !found.settings.is_empty() {
+        let settings: Vec<String> = found.settings.iter().map(ToString::to_string).collect();
+        render::out(&format!("\nsettings differ: {}", settings.join("; ")));
+    }
     for cause in &found.causes {
         render::out(&format!("\n{}:", cause.cause.as_str()));
+        if !cause.likely.is_empty() {
+            render::out(&format!("  likely because settings differ: {}", cause.likely.join("; ")));
+        }
         cause.examples.iter().for_each(|example| render::out(&in_words(cause.cause, example)));
     }
 }

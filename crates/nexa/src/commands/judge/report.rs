@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, args: &JudgeReportArgs) -> Result<ExitCode> {
     }
     if let Some(labels) = labels.filter(|_| report.cards.is_empty()) {
         render::note(&format!(
-            "no item that was judged has a label of {}: ids must be the same",
+            "no item that was judged has a label of {}: ids must be the same, and models and tasks where labels name them",
             labels.source
         ));
     }
@@ -44,7 +44,8 @@ pub(super) fn run(global: &Global, args: &JudgeReportArgs) -> Result<ExitCode> {
 /// The report on some artifacts.
 pub(super) fn of(app: &App, artifacts: &[Artifact], labels: Option<&Labels>, seed: u64) -> Result<Report> {
     let verdicts = Verdicts::read(artifacts, &app.tables).map_err(reported)?;
-    Ok(Report::of(&verdicts, labels, seed))
+    let labels = labels.map(|labels| labels.on(&verdicts)).transpose().map_err(reported)?;
+    Ok(Report::of(&verdicts, labels.as_ref(), seed))
 }
 
 fn named(app: &App, args: &JudgeReportArgs) -> Result<Vec<Artifact>> {

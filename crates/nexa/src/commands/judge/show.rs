@@ -34,6 +34,7 @@ pub(super) fn report(report: &Report) {
             "win rate",
             "95 % interval",
             "by probabilities",
+            "95 % interval",
             "wins",
             "ties",
             "losses",
@@ -64,8 +65,11 @@ pub(super) fn report(report: &Report) {
             "judge",
             "pairs",
             "same in both orders",
+            "95 % interval",
             "first twice",
+            "95 % interval",
             "second twice",
+            "95 % interval",
             "prefers first",
             "95 % interval",
         ],
@@ -78,7 +82,9 @@ pub(super) fn report(report: &Report) {
             "prefers the longer",
             "95 % interval",
             "coefficient",
+            "95 % interval",
             "correlation",
+            "95 % interval",
             "points for a doubling",
             "95 % interval",
         ],
@@ -86,12 +92,20 @@ pub(super) fn report(report: &Report) {
     );
     section(
         "self-preference",
-        &["judge", "model of its family", "items", "gives it", "more than other judges", "95 % interval"],
+        &[
+            "judge",
+            "model of its family",
+            "items",
+            "gives it",
+            "95 % interval",
+            "more than other judges",
+            "95 % interval",
+        ],
         report.self_preference.iter().map(own),
     );
     section(
         "repeats",
-        &["judge", "questions", "same each time", "95 % interval", "standard deviation"],
+        &["judge", "questions", "same each time", "95 % interval", "standard deviation", "95 % interval"],
         report.repeats.iter().map(repeat),
     );
     report.cards.iter().for_each(card);
@@ -179,6 +193,7 @@ fn win_rate(rate: &WinRate) -> Vec<String> {
         percent(rate.win_rate.value),
         interval(&rate.win_rate, percent),
         rate.expected_win_rate.map(|expected| percent(expected.value)).unwrap_or_default(),
+        rate.expected_win_rate.map(|expected| interval(&expected, percent)).unwrap_or_default(),
         rate.wins.to_string(),
         rate.ties.to_string(),
         rate.losses.to_string(),
@@ -229,8 +244,11 @@ fn position(bias: &PositionBias) -> Vec<String> {
         bias.judge.clone(),
         bias.pairs.to_string(),
         percent(bias.consistent.value),
+        interval(&bias.consistent, percent),
         percent(bias.follows_first.value),
+        interval(&bias.follows_first, percent),
         percent(bias.follows_second.value),
+        interval(&bias.follows_second, percent),
         percent(bias.prefers_first.value),
         interval(&bias.prefers_first, percent),
     ]
@@ -244,8 +262,10 @@ fn length(bias: &LengthBias) -> Vec<String> {
         bias.judge.clone(),
         bias.prefers_longer.map(|longer| percent(longer.value)).unwrap_or_default(),
         ends(bias.prefers_longer, percent),
-        bias.length_coefficient.map(two).unwrap_or_default(),
+        bias.length_coefficient.map(|coefficient| two(coefficient.value)).unwrap_or_default(),
+        ends(bias.length_coefficient, two),
         bias.correlation.map(|correlation| two(correlation.value)).unwrap_or_default(),
+        ends(bias.correlation, two),
         bias.points_per_doubling.map(|points| two(points.value)).unwrap_or_default(),
         ends(bias.points_per_doubling, two),
     ]
@@ -257,6 +277,7 @@ fn own(found: &SelfPreference) -> Vec<String> {
         found.model.clone(),
         found.items.to_string(),
         two(found.own.value),
+        interval(&found.own, two),
         found.more_than_others.map_or_else(|| "no other judge".to_owned(), |more| two(more.value)),
         found.more_than_others.map(|more| interval(&more, two)).unwrap_or_default(),
     ]
@@ -268,7 +289,8 @@ fn repeat(repeats: &Repeats) -> Vec<String> {
         repeats.questions.to_string(),
         percent(repeats.same.value),
         interval(&repeats.same, percent),
-        two(repeats.standard_deviation),
+        two(repeats.standard_deviation.value),
+        interval(&repeats.standard_deviation, two),
     ]
 }
 
@@ -293,6 +315,7 @@ fn card(card: &Card) {
         line("Spearman", card.spearman),
         line("Kendall", card.kendall),
         line("judge above people", Some(card.bias)),
+        line("judge off people", Some(card.mean_absolute_error)),
         line("mean of the judge, all items", Some(card.judged_mean)),
         line("corrected by people, all items", card.corrected_mean),
     ];
