@@ -240,6 +240,18 @@ pub trait ChatModel: Send + Sync {
     /// # Errors
     /// Fails when the model fails; a request that the model refuses is an error of the whole call.
     fn chat(&self, requests: &[ChatRequest], done: &mut dyn FnMut(usize)) -> Result<Vec<ChatReply>, Error>;
+
+    /// As [`Self::chat`], where single requests may fail for good: each has its reply, or the reason why there will be none.
+    ///
+    /// # Errors
+    /// Fails when the model fails.
+    fn chat_each(
+        &self,
+        requests: &[ChatRequest],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Result<ChatReply, String>>, Error> {
+        Ok(self.chat(requests, done)?.into_iter().map(Ok).collect())
+    }
 }
 
 /// A text whose probability is asked for.
@@ -599,7 +611,8 @@ pub struct LoadedModel<'a> {
     pub completer: Option<Arc<dyn TextCompleter + 'a>>,
 }
 
-/// How a model behind an API is called. Nothing of it changes an answer.
+/// How a model behind an API is called. Nothing of it changes an answer; what may fail and cost decides whether there is a
+/// result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Calls {
@@ -617,8 +630,8 @@ pub struct Calls {
     pub max_retries: u32,
     /// Seconds after which a call counts as failed. Default 120.
     pub timeout_s: u64,
-    /// The share of requests that may fail for good, as the provider does not accept them; they count as empty answers.
-    /// Default 0.05.
+    /// The share of a task's requests that may fail for good, as the provider does not accept them; they count as empty
+    /// answers. Default 0.05.
     pub max_failed_share: f64,
 }
 

@@ -3,15 +3,13 @@
 //! The artifact holds a name and a place and never a key. Whoever asks the model does it by the means of a collection: the
 //! same client, limits, log of answers, budget and ledger. What was answered once is not paid for again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::env::Environment;
-use nexa_core::event::Event;
 use nexa_core::files;
 use nexa_core::lm::{
-    self, AnswerForm, Calls, ChatModel, ChatReply, ChatRequest, Factor, FinishReason, LoadedModel, ModelInfo,
+    self, AnswerForm, Calls, ChatModel, ChatReply, ChatRequest, Factor, LoadedModel, ModelInfo,
 };
 use nexa_core::stage::{Context, Stage, StageError};
 use serde::{Deserialize, Serialize};
@@ -26,7 +24,7 @@ use crate::{Error, Result};
 const STAGE: &str = "model.api";
 /// The file of the artifact.
 const FILE: &str = "api.json";
-/// The largest seed that is sent: providers take those that a double holds exactly.
+/// How many seeds there are; far fewer than a double holds exactly.
 const SEEDS: u64 = 1 << 32;
 
 /// Which model is meant.
@@ -161,40 +159,30 @@ impl ChatModel for ApiChat<'_> {
         requests: &[ChatRequest],
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<ChatReply>, lm::Error> {
+        let failed = |message| lm::Error::Failed { model: self.name.clone(), message };
+        self.chat_each(requests, done)?.into_iter().map(|reply| reply.map_err(failed)).collect()
+    }
+
+    fn chat_each(
+        &self,
+        requests: &[ChatRequest],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Result<ChatReply, String>>, lm::Error> {
         let requests = requests.iter().map(request).collect::<Result<Vec<_>, _>>()?;
         let failed = |error: Error| lm::Error::Calls(Box::new(error));
         let asked = self.collect.ask_each(self.context, requests).map_err(failed)?;
-        let mut problems: BTreeMap<&'static str, usize> = BTreeMap::new();
-        let reply = |(at, asked): (usize, Asked)| {
+        let reply = |(at, asked): (usize, Asked)| -> Result<ChatReply, String> {
             done(at);
-            match asked.answer {
-                Ok(answer) => ChatReply {
-                    text: answer.text,
-                    finish_reason: answer.finish_reason,
-                    prompt_tokens: tokens(answer.usage.prompt_tokens),
-                    completion_tokens: tokens(answer.usage.completion_tokens),
-                    cut_tokens: 0,
-                },
-                Err(problem) => {
-                    *problems.entry(problem).or_default() += 1;
-                    ChatReply {
-                        text: String::new(),
-                        finish_reason: FinishReason::ContentFilter,
-                        prompt_tokens: 0,
-                        completion_tokens: 0,
-                        cut_tokens: 0,
-                    }
-                }
-            }
+            let answer = asked.answer.map_err(|(kind, message)| format!("{kind}: {message}"))?;
+            Ok(ChatReply {
+                text: answer.text,
+                finish_reason: answer.finish_reason,
+                prompt_tokens: tokens(answer.usage.prompt_tokens),
+                completion_tokens: tokens(answer.usage.completion_tokens),
+                cut_tokens: 0,
+            })
         };
-        let replies: Vec<ChatReply> = asked.into_iter().enumerate().map(reply).collect();
-        for (problem, count) in problems {
-            let (model, total) = (&self.name, replies.len());
-            self.context.emit(Event::warning(format!(
-                "{model}: {count} of {total} requests have no answer ({problem}); they count as empty answers"
-            )));
-        }
-        Ok(replies)
+        Ok(asked.into_iter().enumerate().map(reply).collect())
     }
 }
 

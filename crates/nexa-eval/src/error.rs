@@ -205,6 +205,25 @@ pub enum Error {
         /// Those of them that are longer than the model's context, with the answer that they ask for.
         too_long: usize,
     },
+    /// More requests failed than may.
+    #[error(
+        "{task}: {failed} of {total} requests to `{model}` failed, more than the share of {max_share} that may; the first: \
+         {first}"
+    )]
+    TooManyFailed {
+        /// The model.
+        model: String,
+        /// The task.
+        task: String,
+        /// Requests that failed.
+        failed: usize,
+        /// Requests in all.
+        total: usize,
+        /// The share that may fail.
+        max_share: f64,
+        /// Why the first one did.
+        first: String,
+    },
     /// An evaluation whose answers to a task are neither right nor wrong.
     #[error("{evaluation} says of no answer to {task} whether it is right")]
     NotGraded {
@@ -342,6 +361,10 @@ impl Diagnose for Error {
                 _ => "evaluate a model with a longer context, or ask for shorter answers: `gen_kwargs.max_gen_toks=64`"
                     .to_owned(),
             }),
+            Self::TooManyFailed { .. } => Some(
+                "fix the cause or raise `calls.max_failed_share`, then run the same command again; what was answered is kept"
+                    .to_owned(),
+            ),
             Self::Incomparable { .. } => Some(
                 "evaluate both checkpoints with the same tasks, data set, split, limit and settings"
                     .to_owned(),
@@ -395,6 +418,7 @@ impl Diagnose for Error {
             | Self::TooNew { .. }
             | Self::Reconcile { .. }
             | Self::Incomparable { .. } => ExitCode::Input,
+            Self::TooManyFailed { .. } => ExitCode::Unavailable,
             Self::WrongCount { .. } => ExitCode::Failure,
         }
     }

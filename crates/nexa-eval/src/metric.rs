@@ -218,7 +218,7 @@ pub fn measure(predictions: &[Prediction], too_long: &BTreeMap<Task, usize>, see
     Name::HELD_OUT.into_iter().filter_map(metric).collect()
 }
 
-/// The clustered error of a share of right answers, where every item names its group and some share one.
+/// The clustered error of a share of right answers, where some items share a group.
 fn clustered(name: &Name, predictions: &[&Prediction]) -> Option<(f64, usize)> {
     let is_right =
         if *name == Name::EXACT_MATCH { |one: &Prediction| one.correct } else { is_flexibly_right };

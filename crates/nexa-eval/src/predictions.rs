@@ -21,6 +21,9 @@ pub const FILE: &str = "predictions.parquet";
 /// The finish reason of an item that was never answered because it is longer than the model's context.
 pub const TOO_LONG: &str = "too_long";
 
+/// The finish reason of an item that whoever answers for the model did not accept.
+pub const FAILED: &str = "failed";
+
 const TASK: &str = "task";
 const PROMPT: &str = "prompt";
 const QUESTION: &str = "question";
@@ -58,7 +61,7 @@ pub struct Prediction {
     pub prediction: Option<String>,
     /// Whether that is right, by the task's first metric.
     pub correct: Option<bool>,
-    /// `stop`, `length`, `content_filter` or [`TOO_LONG`].
+    /// `stop`, `length`, `content_filter`, [`TOO_LONG`] or [`FAILED`].
     pub finish_reason: Option<String>,
     /// The probability of the target: of a conversation's assistant turns, of a text, of a continuation.
     pub score: Option<Score>,
@@ -95,6 +98,7 @@ impl Prediction {
                 row.finish_reason = Some(reply.finish_reason.as_str().to_owned());
             }
             Sample::TooLong { .. } => row.finish_reason = Some(TOO_LONG.to_owned()),
+            Sample::Failed { .. } => row.finish_reason = Some(FAILED.to_owned()),
         }
         row.correct = item
             .reference

@@ -3,7 +3,7 @@
 //!
 //! Measured values are those of the newest evaluation of the version that has them and asked all documents; of a rubric, those
 //! of the newest verdicts on one of its evaluations. What was never measured does not hold, and neither does what could not be
-//! tested. Bounds are for checkpoints: of other kinds only the descent is asked.
+//! tested. Bounds are for models, checkpoints and those behind an API: of other kinds only the descent is asked.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ pub fn examine(
     if conditions.provenance {
         checks.push(provenance(candidate, store)?);
     }
-    if candidate.manifest.kind != Kind::Checkpoint {
+    if !matches!(candidate.manifest.kind, Kind::Checkpoint | Kind::ApiModel) {
         return Ok(checks);
     }
     let measured = Measured::of(candidate, store, tables)?;

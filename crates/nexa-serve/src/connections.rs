@@ -63,7 +63,7 @@ impl Connections {
     async fn answer(mut self, stream: TcpStream) {
         // Every piece of a stream is worth a packet of its own.
         let _ = stream.set_nodelay(true);
-        let stream = Patient { stream, patience: self.write_timeout, stalled: None };
+        let stream = WriteTimeout { stream, timeout: self.write_timeout, stalled: None };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
@@ -78,14 +78,14 @@ impl Connections {
 }
 
 /// A connection that fails once nothing could be written to it for some time.
-struct Patient {
+struct WriteTimeout {
     stream: TcpStream,
-    patience: Duration,
+    timeout: Duration,
     /// Runs out while there is something to write, but no room for it.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
+impl WriteTimeout {
     /// What comes of a try to write.
     fn tried(
         &mut self,
@@ -96,13 +96,13 @@ impl Patient {
             self.stalled = None;
             return tried;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        let timeout = self.timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         stalled.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for WriteTimeout {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -112,7 +112,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for WriteTimeout {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -7,6 +7,8 @@
 
 mod about;
 pub mod api;
+#[cfg(test)]
+mod byte_tokenizer;
 mod connections;
 pub mod engine;
 mod error;

@@ -926,8 +926,9 @@ pub(crate) struct JudgeReportArgs {
     /// All verdicts of the project.
     #[arg(long, conflicts_with = "verdicts")]
     pub(crate) all: bool,
-    /// What people said of the same items: a table with `id` and `score` or `preference` (`first`, `second`, `tie`), or
-    /// `review` for the decisions of reviewers.
+    /// What people said of the same items: a table with `id` and `score` or `preference` (`first`, `second`, `tie`), and
+    /// `task`, `model`, `other_model` and `other_id` where an id alone fits several items; or `review` for the decisions of
+    /// reviewers.
     #[arg(long, value_name = "FILE|review")]
     pub(crate) labels: Option<PathBuf>,
     /// As in `nexa judge`.
@@ -955,12 +956,12 @@ pub(crate) struct ServedModelArgs {
     /// Rounds the weights of a checkpoint to few bits as it is loaded: q8_0 or q4_0. A .gguf file is served in its own.
     #[arg(long, value_name = "FORMAT", value_parser = ["q8_0", "q4_0"])]
     pub(crate) quantize: Option<String>,
-    /// The memory for keys and values of all requests together.
-    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = crate::size::parse)]
-    pub(crate) kv_cache: u64,
-    /// How exactly keys and values are kept.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16"])]
-    pub(crate) kv_cache_type: String,
+    /// The memory for keys and values of all requests together. Default 2GiB.
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    pub(crate) kv_cache: Option<u64>,
+    /// How exactly keys and values are kept. Default f32.
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "f16"])]
+    pub(crate) kv_cache_type: Option<String>,
     /// Does not keep the keys and values of prompts for those that begin the same.
     #[arg(long)]
     pub(crate) no_prefix_cache: bool,
@@ -990,7 +991,7 @@ pub(crate) struct InferenceArgs {
     /// Guesses so many tokens at a time from those before them; answers stay the same.
     #[arg(long, value_name = "TOKENS", default_value_t = 0)]
     pub(crate) speculate: usize,
-    /// Tokens of prompts that are read in one step.
+    /// Tokens of prompts that are read in one step, at most.
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]
     pub(crate) prefill_chunk: usize,
     /// Requests that are worked on at the same time.

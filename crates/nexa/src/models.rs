@@ -77,9 +77,9 @@ pub(crate) fn import(app: &App, named: &str, name: Option<String>, force: bool) 
 /// Finds a model behind an API, which the stage `model.api` names; it is up to date the second time.
 pub(crate) fn api(app: &App, named: &str) -> Result<Artifact> {
     let kind = stages::find("model.api").context("the stage of the command exists")?;
-    // Of a URL the model's name is enough; a provider may have models of the same name as another.
+    // Of a URL the model's name is enough; a provider may have models of the same name as another, and the lab a checkpoint.
     let name = named.split_once('#').map_or(named, |(_, model)| model);
-    let args = StageArgs { output: Some(letters(name)), ..StageArgs::default() };
+    let args = StageArgs { output: Some(format!("api_{}", letters(name))), ..StageArgs::default() };
     let outcome = stage::execute(app, kind, json!({ "model": named }), "command line", &args)?;
     Ok(outcome.artifact().clone())
 }

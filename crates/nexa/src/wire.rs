@@ -80,6 +80,9 @@ pub(crate) struct Leaderboards {
     kept: Mutex<HashMap<(String, Option<String>), Kept>>,
 }
 
+/// Leaderboards that are kept of a project, at most: who asks names the metric, so there may be any number.
+const KEPT: usize = 8;
+
 /// A leaderboard with what it was made from.
 type Kept = (Vec<String>, LeaderboardView);
 
@@ -89,11 +92,12 @@ impl Leaderboards {
         Self { lab, tables, kept: Mutex::default() }
     }
 
-    /// What a leaderboard is made from: evaluations by content, and the checkpoints that are there.
+    /// What a leaderboard is made from: evaluations by content, and the models that are there.
     fn sources(&self, project: &str) -> nexa_core::Result<Vec<String>> {
         let store = Store::new(&self.lab);
+        let kinds = [Kind::Evaluation, Kind::Checkpoint, Kind::ApiModel];
         let artifacts =
-            [store.of_kind(project, Kind::Evaluation)?, store.of_kind(project, Kind::Checkpoint)?];
+            kinds.map(|kind| store.of_kind(project, kind)).into_iter().collect::<Result<Vec<_>, _>>()?;
         let source = |artifact: &Artifact| format!("{} {}", artifact.id(), artifact.manifest.content_hash);
         Ok(artifacts.iter().flatten().map(source).collect())
     }
@@ -117,10 +121,16 @@ impl LeaderboardSource for Leaderboards {
                 boards: found.boards.iter().map(board).collect(),
             },
             // Another project may have the metric.
-            Err(nexa_eval::Error::Core(nexa_core::Error::NotFound { .. })) => LeaderboardView::default(),
+            Err(nexa_eval::Error::Core(nexa_core::Error::NotFound { .. })) => {
+                return Ok(LeaderboardView::default());
+            }
             Err(error) => return Err(error.to_string()),
         };
-        kept().insert(key, (sources, view.clone()));
+        let mut kept = kept();
+        if kept.keys().filter(|(of, _)| of == project).count() >= KEPT {
+            kept.retain(|(of, _), _| of != project);
+        }
+        kept.insert(key, (sources, view.clone()));
         Ok(view)
     }
 }

@@ -19,8 +19,8 @@ pub(crate) struct Asked {
     pub(crate) sample_index: u32,
     /// How often it was asked again.
     pub(crate) repeats: u32,
-    /// The answer, or the word for why there is none.
-    pub(crate) answer: Result<Answer, &'static str>,
+    /// The answer, or why there is none: a word and a sentence.
+    pub(crate) answer: Result<Answer, (&'static str, String)>,
 }
 
 impl Collect {
@@ -46,7 +46,7 @@ impl Collect {
             row: place.row,
             sample_index: place.sample_index,
             repeats: collection.repeats(place.job),
-            answer: collection.answer(place.job).cloned().map_err(|(kind, _)| kind),
+            answer: collection.answer(place.job).cloned(),
         });
         Ok(asked.collect())
     }

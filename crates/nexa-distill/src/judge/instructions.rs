@@ -81,7 +81,7 @@ impl Instructions {
         let verdict = Verdict { sample_index: asked.sample_index, repeats: asked.repeats, ..verdict };
         let answer = match asked.answer {
             Ok(answer) => answer,
-            Err(kind) => {
+            Err((kind, _)) => {
                 return Verdict { problem: Some(kind.to_owned()), text: Some(String::new()), ..verdict };
             }
         };

@@ -4,9 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nexa_core::ExitCode;
+use nexa_core::artifact::Kind;
 use nexa_core::env::Environment;
 use nexa_core::event::{Event, EventSink};
+use nexa_core::files;
+use nexa_core::lm::{Calls, ChatMessage, ChatReply, ChatRequest, Role, Sampling};
+use nexa_core::stage::{Context, Inputs, Stage, StageError};
 use nexa_core::table::{JsonLines, Tables};
+use nexa_distill::api::{self, ApiModel};
 use nexa_distill::collect::{Collect, Config};
 
 use crate::server::{Reply, Server, bad, broken_off, good};
@@ -194,4 +199,57 @@ fn another_address_of_the_same_teacher_is_another_key() {
     assert_eq!(answer(&first), (1, "first".into()));
     assert_eq!(answer(&second), (2, "second".into()));
     assert_eq!(answer(&first), (1, "first".into()));
+}
+
+/// A stage that asks a model behind an API, and keeps what it hears.
+struct Asks {
+    prompts: Vec<String>,
+    heard: Mutex<Vec<Result<ChatReply, String>>>,
+}
+
+impl Stage for Asks {
+    fn name(&self) -> &'static str {
+        "test.asks"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Evaluation
+    }
+
+    fn code_version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!({ "prompts": self.prompts })
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<(), StageError> {
+        let model = api::open(context.inputs.require("model")?, context, &Calls::default())?;
+        let request = |prompt: &String| ChatRequest {
+            messages: vec![ChatMessage::new(Role::User, prompt.as_str())],
+            sampling: Sampling::default(),
+        };
+        let requests: Vec<ChatRequest> = self.prompts.iter().map(request).collect();
+        *self.heard.lock().unwrap() = model.chat.chat_each(&requests, &mut |_| {})?;
+        assert!(model.chat.chat(&requests, &mut |_| {}).is_err(), "one that failed fails them all");
+        Ok(files::write_json(&context.output.join("asked.json"), &requests.len())?)
+    }
+}
+
+#[test]
+fn a_model_behind_an_api_says_of_each_request_why_it_has_no_answer() {
+    let server = Server::start(|call| match call.prompt.as_str() {
+        "question 002" => bad(400, "too odd"),
+        prompt => good(prompt, 1),
+    });
+    let lab = TestLab::new();
+    let named = api::Config { model: server.teacher("m"), source: None };
+    let model = ApiModel::new(named, &lab.environment).unwrap();
+    let model = lab.execute(&model, "model", &Inputs::none()).unwrap();
+    let asks = Asks { prompts: numbered(4), heard: Mutex::default() };
+    lab.execute(&asks, "asked", &Inputs::none().with("model", model)).unwrap();
+    let heard = asks.heard.lock().unwrap();
+    assert_eq!((heard.len(), heard[0].as_ref().unwrap().text.as_str()), (4, "question 000"));
+    assert_eq!(heard[2].as_ref().unwrap_err(), "bad_request: 400 Bad Request: too odd");
 }

@@ -37,14 +37,24 @@ pub enum Sample<T> {
         /// The model's positions.
         context_length: usize,
     },
+    /// Whoever answers for the model does not accept the request. It is asked for again by the next run.
+    Failed {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl<T> Sample<T> {
+    /// A result, or why there is none.
+    fn of(result: Result<T, String>) -> Self {
+        result.map_or_else(|reason| Self::Failed { reason }, Self::Result)
+    }
+
     /// The model's result, if there is one.
     pub fn result(&self) -> Option<&T> {
         match self {
             Self::Result(result) => Some(result),
-            Self::TooLong { .. } => None,
+            Self::TooLong { .. } | Self::Failed { .. } => None,
         }
     }
 }
@@ -59,6 +69,10 @@ pub struct Asker<'a> {
     cache: Option<Cache>,
     /// Prompts of each task that lost their beginning.
     cut: BTreeMap<String, usize>,
+    /// Requests of each task that failed for good.
+    failed: BTreeMap<String, usize>,
+    /// The share of a task's requests that may.
+    max_failed_share: f64,
 }
 
 /// A request that is still open.
@@ -78,20 +92,26 @@ struct Batch<'b, 'a> {
     total: usize,
 }
 
-/// Puts some requests to a model and returns its results in their order, calling back as each is done.
-type Ask<'f, T> = dyn FnMut(&[&Request], &mut dyn FnMut(usize)) -> Result<Vec<T>, lm::Error> + 'f;
+/// Puts some requests to a model and returns what came of each in their order, calling back as each is done.
+type Ask<'f, T> = dyn FnMut(&[&Request], &mut dyn FnMut(usize)) -> Result<Vec<Sample<T>>, lm::Error> + 'f;
 
 impl<'a> Asker<'a> {
-    /// Opens the log of a run, with what earlier attempts finished.
+    /// Opens the log of a run, with what earlier attempts finished. Such a share of a task's requests may fail for good.
     ///
     /// # Errors
     /// Fails with path and line when a log cannot be read.
-    pub fn open(context: &'a Context<'a>, model: &'a LoadedModel<'a>, batch: usize) -> Result<Self> {
+    pub fn open(
+        context: &'a Context<'a>,
+        model: &'a LoadedModel<'a>,
+        batch: usize,
+        max_failed_share: f64,
+    ) -> Result<Self> {
         let path = context.workspace.join(FILE);
         let log = LineLog::open(&path)?;
         let finished = files::read_lines::<Line<Value>>(&path)?;
         let finished = finished.into_iter().map(|line| (line.key, line.sample)).collect();
-        Ok(Self { context, model, batch, log, finished, cache: None, cut: BTreeMap::new() })
+        let (cut, failed) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { context, model, batch, log, finished, cache: None, cut, failed, max_failed_share })
     }
 
     /// Takes what earlier runs asked the same checkpoint from the lab's cache, and adds to it.
@@ -123,14 +143,18 @@ impl<'a> Asker<'a> {
             }
             completer => completer,
         };
-        let mut ask = |requests: &[&Request], done: &mut dyn FnMut(usize)| match completer {
-            Some(completer) if needs_completer => {
-                let texts: Vec<_> = requests.iter().filter_map(|request| request.completion()).collect();
-                completer.complete(&texts, done)
-            }
-            _ => {
-                let chats: Vec<_> = requests.iter().filter_map(|request| request.chat()).collect();
-                model.chat.chat(&chats, done)
+        let mut ask = |requests: &[&Request],
+                       done: &mut dyn FnMut(usize)|
+         -> Result<Vec<Sample<ChatReply>>, lm::Error> {
+            match completer {
+                Some(completer) if needs_completer => {
+                    let texts: Vec<_> = requests.iter().filter_map(|request| request.completion()).collect();
+                    Ok(completer.complete(&texts, done)?.into_iter().map(Sample::Result).collect())
+                }
+                _ => {
+                    let chats: Vec<_> = requests.iter().filter_map(|request| request.chat()).collect();
+                    Ok(model.chat.chat_each(&chats, done)?.into_iter().map(Sample::of).collect())
+                }
             }
         };
         let batch = self.batch;
@@ -150,16 +174,17 @@ impl<'a> Asker<'a> {
         };
         // JSON has no infinities, so a batch with one must not reach the log.
         let mut not_finite = None;
-        let mut ask = |requests: &[&Request], done: &mut dyn FnMut(usize)| {
-            let texts: Vec<_> = requests.iter().filter_map(|request| request.score()).collect();
-            let scores = scorer.score(&texts, done)?;
-            let bad = requests.iter().zip(&scores).find(|(_, score)| !score.logprob_nats.is_finite());
-            if let Some((request, score)) = bad {
-                not_finite = Some(((*request).clone(), score.logprob_nats));
-                return Err(lm::Error::Invalid("a log-probability is no number".to_owned()));
-            }
-            Ok(scores)
-        };
+        let mut ask =
+            |requests: &[&Request], done: &mut dyn FnMut(usize)| -> Result<Vec<Sample<Score>>, lm::Error> {
+                let texts: Vec<_> = requests.iter().filter_map(|request| request.score()).collect();
+                let scores = scorer.score(&texts, done)?;
+                let bad = requests.iter().zip(&scores).find(|(_, score)| !score.logprob_nats.is_finite());
+                if let Some((request, score)) = bad {
+                    not_finite = Some(((*request).clone(), score.logprob_nats));
+                    return Err(lm::Error::Invalid("a log-probability is no number".to_owned()));
+                }
+                Ok(scores.into_iter().map(Sample::Result).collect())
+            };
         let batch = self.batch.saturating_mul(SCORES_PER_ANSWER);
         let scores = self.collect((task, batch), asked, &mut ask, |score| score.tokens);
         match not_finite {
@@ -187,6 +212,45 @@ impl<'a> Asker<'a> {
                 "{task}: {count} of {total} prompts are longer than the context of {room} tokens and lost their beginning"
             )));
         }
+        Ok(())
+    }
+
+    /// Holds what failed of all requests of a task against the share that may, states it, and tells it. Whoever asks calls it
+    /// once the task is asked, for what was answered earlier counts as well.
+    ///
+    /// # Errors
+    /// Fails where it is more, with the first reason.
+    pub(crate) fn tell_failed<'s, T: 's>(
+        &mut self,
+        task: &str,
+        samples: impl IntoIterator<Item = &'s Sample<T>>,
+    ) -> Result<()> {
+        let (mut total, mut reasons) = (0_usize, Vec::new());
+        for sample in samples {
+            total += 1;
+            if let Sample::Failed { reason } = sample {
+                reasons.push(reason);
+            }
+        }
+        let Some(first) = reasons.first() else { return Ok(()) };
+        let failed = reasons.len();
+        let max_share = self.max_failed_share;
+        if failed as f64 > max_share * total as f64 {
+            let (model, task) = (self.model.info.name.clone(), task.to_owned());
+            return Err(Error::TooManyFailed {
+                model,
+                task,
+                failed,
+                total,
+                max_share,
+                first: (*first).clone(),
+            });
+        }
+        self.failed.insert(task.to_owned(), failed);
+        self.context.state("requests_failed", &self.failed)?;
+        self.context.emit(Event::warning(format!(
+            "{task}: {failed} of {total} requests have no answer and count as empty ones; the first: {first}"
+        )));
         Ok(())
     }
 
@@ -259,14 +323,12 @@ impl<'a> Asker<'a> {
         };
         let requests: Vec<&Request> = open.iter().map(|open| &open.asked.request).collect();
         match ask(&requests, &mut progress) {
-            Ok(results) if results.len() == open.len() => {
-                Ok(results.into_iter().map(Sample::Result).collect())
-            }
-            Ok(results) => Err(Error::WrongCount {
+            Ok(samples) if samples.len() == open.len() => Ok(samples),
+            Ok(samples) => Err(Error::WrongCount {
                 model: self.model.info.name.clone(),
                 task: task.to_owned(),
                 asked: open.len(),
-                returned: results.len(),
+                returned: samples.len(),
             }),
             Err(lm::Error::TooLong { tokens, context_length }) if open.len() == 1 => {
                 Ok(vec![Sample::TooLong { tokens, context_length }])
@@ -281,11 +343,15 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Keeps what came of a request. What failed is no answer, and stands in no log.
     fn keep<T: Serialize>(&mut self, key: &str, sample: &Sample<T>) -> Result<()> {
+        let is_failed = matches!(sample, Sample::Failed { .. });
         let sample = serde_json::to_value(sample).map_err(|error| self.malformed(key, &error))?;
-        self.log.append(&Line { key: key.to_owned(), sample: &sample })?;
-        if let Some(cache) = &mut self.cache {
-            cache.keep(key, &sample)?;
+        if !is_failed {
+            self.log.append(&Line { key: key.to_owned(), sample: &sample })?;
+            if let Some(cache) = &mut self.cache {
+                cache.keep(key, &sample)?;
+            }
         }
         self.finished.insert(key.to_owned(), sample);
         Ok(())

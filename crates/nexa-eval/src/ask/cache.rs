@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
-/// Raised whenever the same request would get another answer than before.
-const VERSION: u32 = 1;
+/// Raised whenever the same request would get another answer than before, or more is kept of it.
+const VERSION: u32 = 2;
 
 /// A line: a request by its key, and what came of it.
 #[derive(Serialize, Deserialize)]

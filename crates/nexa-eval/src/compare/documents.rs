@@ -36,6 +36,8 @@ pub(crate) struct Documents {
     /// the model read. None where the metric is no multiple of the ratio, as a word perplexity; then it is one that orders
     /// models alike.
     unit: Option<f64>,
+    /// Whether tasks count alike, whatever their sizes: then what a document adds depends on which others there are.
+    weighs_tasks: bool,
 }
 
 /// What a document adds to a metric, and the source that it shares with others.
@@ -46,7 +48,8 @@ struct Document {
 }
 
 /// Tests a metric of one evaluation against that of another; none where documents have no values of their own. The
-/// difference is that of the metrics, and has an interval where it is one of documents too.
+/// difference and its interval are over the documents that both have a value of; a metric that is no ratio of its documents
+/// has the difference of the metrics, and no interval. A mean of tasks is tested where both have the same documents alone.
 pub(crate) fn difference(a: Measured<'_>, b: Measured<'_>) -> Option<Difference> {
     let value = a.1.value - b.1.value;
     match Documents::of_all(&[a, b]).as_slice() {
@@ -86,7 +89,7 @@ impl Documents {
                 (key, document)
             })
         });
-        let mut documents = Self::new(weighted.collect(), metric.value)?;
+        let mut documents = Self { weighs_tasks, ..Self::new(weighted.collect(), metric.value)? };
         if documents.unit.is_none() && metric.metric == BITS_PER_BYTE && metric.subtasks.is_empty() {
             documents.unit = Some(metric.value / documents.ratio()).filter(|unit| unit.is_finite());
         }
@@ -97,7 +100,7 @@ impl Documents {
         if values.is_empty() {
             return None;
         }
-        let mut documents = Self { values, unit: None };
+        let mut documents = Self { values, unit: None, weighs_tasks: false };
         let is_metric = (documents.ratio() - value).abs() <= 1e-9 * value.abs().max(1.0);
         documents.unit = is_metric.then_some(1.0);
         Some(documents)
@@ -108,13 +111,18 @@ impl Documents {
         divide(self.values.values().map(|document| document.ratio))
     }
 
-    /// Both models' values of the documents that both have, in the order of these; those of one source are one.
-    fn paired(&self, other: &Self) -> (Vec<Ratio>, Vec<Ratio>) {
-        independent(
+    /// Both models' values of the documents that both have, in the order of these; those of one source are one. None where
+    /// tasks are weighed and the documents are not the same: the weights would be those of other documents.
+    fn paired(&self, other: &Self) -> Option<(Vec<Ratio>, Vec<Ratio>)> {
+        let is_weighed = self.weighs_tasks || other.weighs_tasks;
+        if is_weighed && !self.values.keys().eq(other.values.keys()) {
+            return None;
+        }
+        Some(independent(
             self.values.iter().filter_map(|(key, own)| {
                 Some((own.ratio, other.values.get(key)?.ratio, own.source.as_deref()))
             }),
-        )
+        ))
     }
 
     /// What makes the metric of the ratio in both.
@@ -123,9 +131,10 @@ impl Documents {
         ((own - theirs).abs() <= 1e-9 * own.abs()).then_some(own)
     }
 
-    /// Tests this one's value minus the other's; `difference` is the one of the metrics.
+    /// Tests this one's value minus the other's, over the documents that both have; `difference` is the one of the metrics,
+    /// which stands where theirs says nothing.
     pub(crate) fn difference(&self, other: &Self, difference: f64) -> Option<Difference> {
-        let (a, b) = self.paired(other);
+        let (a, b) = self.paired(other)?;
         let found = paired_difference(&a, &b, SEED)?;
         let Some(unit) = self.common_unit(other) else {
             return Some(Difference {
@@ -148,7 +157,7 @@ impl Documents {
 
     /// The p-value alone, fast enough for every pair of many models.
     pub(crate) fn p_value(&self, other: &Self) -> Option<f64> {
-        let (a, b) = self.paired(other);
+        let (a, b) = self.paired(other)?;
         if let Some(outcomes) = PairedOutcomes::of_ratios(&a, &b) {
             return (outcomes.n() > 0).then(|| mcnemar(outcomes.only_a, outcomes.only_b));
         }
@@ -279,6 +288,18 @@ mod tests {
         // Factors that differ make no unit.
         let found = in_unit(&a, 6.0).difference(&in_unit(&b, 2.5), 3.5).unwrap();
         assert_eq!((found.value, found.ci_low), (3.5, None));
+    }
+
+    #[test]
+    fn weighed_tasks_are_tested_over_the_same_documents_alone() {
+        let weighed = |values: &[f64], value| Documents { weighs_tasks: true, ..documents(values, value) };
+        let (a, b) = (weighed(&[1.5, 2.5, 3.5], 2.5), weighed(&[1.0, 2.0, 3.0], 2.0));
+        assert!(a.difference(&b, 0.5).is_some() && a.p_value(&b).is_some());
+        let fewer = weighed(&[1.0, 2.0], 1.5);
+        assert_eq!((a.difference(&fewer, 1.0), a.p_value(&fewer)), (None, None));
+        // Documents that weigh the same are tested where both have them.
+        let (a, fewer) = (documents(&[1.5, 2.5, 3.5], 2.5), documents(&[1.0, 2.0], 1.5));
+        assert_eq!(a.difference(&fewer, 1.0).unwrap().value, 0.5);
     }
 
     #[test]

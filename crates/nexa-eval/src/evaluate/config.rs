@@ -42,11 +42,11 @@ pub struct Config {
     pub gen_kwargs: Option<Value>,
     /// Resamples for the standard errors of metrics that are no means; 0 leaves all errors out.
     pub bootstrap: usize,
-    /// Answers asked of the model at once, and kept at once; of scores eight times as many. Changes no result.
+    /// Answers asked of the model at once, and kept at once; of scores eight times as many. Changes no number.
     pub batch: NonZeroUsize,
-    /// Whether answers of earlier runs to the same questions are taken. Changes no result.
+    /// Whether answers of earlier runs to the same questions are taken. Changes no number.
     pub cache: bool,
-    /// How a model behind an API is called. Changes no result.
+    /// How a model behind an API is called. Changes no number; whether there is a result depends on what may fail and cost.
     pub calls: Calls,
     /// Whether documents are looked for in the training data of the checkpoint.
     pub contamination: bool,

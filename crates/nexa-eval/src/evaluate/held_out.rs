@@ -82,6 +82,7 @@ impl<'a> HeldOut<'a> {
         if self.tasks.contains(&Task::ExactMatch) {
             let task = ExactMatch { max_tokens: self.config.max_tokens, seed: self.config.seed };
             let found = task.answers(asker, &self.items)?;
+            asker.tell_failed(Task::ExactMatch.as_str(), &found)?;
             note(Task::ExactMatch, too_long_items(&self.items, &found));
             predictions
                 .extend(self.items.iter().zip(&found).map(|(item, one)| Prediction::of_answer(item, one)));
@@ -124,6 +125,7 @@ impl<'a> HeldOut<'a> {
             Ok(values)
         })?;
         let (places, answers): (Vec<usize>, Vec<Sample<ChatReply>>) = asked.into_iter().unzip();
+        asker.tell_failed(Task::ExactMatch.as_str(), &answers)?;
         self.items = places.iter().map(|&at| self.items[at].clone()).collect();
         self.drawn = Some(self.config.seed);
         let lengths = too_long_items(&self.items, &answers);
@@ -192,7 +194,7 @@ struct TooLong<'a> {
 fn too_long_items<'a, T>(items: &'a [Item], samples: &[Sample<T>]) -> Vec<TooLong<'a>> {
     let too_long = |(item, sample): (&'a Item, &Sample<T>)| match *sample {
         Sample::TooLong { tokens, context_length } => Some(TooLong { item, tokens, context_length }),
-        Sample::Result(_) => None,
+        Sample::Result(_) | Sample::Failed { .. } => None,
     };
     items.iter().zip(samples).filter_map(too_long).collect()
 }

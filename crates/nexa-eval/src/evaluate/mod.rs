@@ -40,7 +40,7 @@ use versus::{Versus, Wanted};
 pub const STAGE: &str = "evaluate";
 
 /// The version of what it makes.
-pub(crate) const CODE_VERSION: u32 = 4;
+pub(crate) const CODE_VERSION: u32 = 5;
 
 /// Metrics of tasks that are shown as they are found, at most; the file has all.
 const SHOWN: usize = 20;
@@ -85,7 +85,7 @@ impl Evaluate {
         // What is behind an API is called without a pause between batches; each answer is kept as it comes.
         let is_here = checkpoint.manifest.kind == Kind::Checkpoint;
         let batch = if is_here { config.batch.get() } else { usize::MAX };
-        let mut asker = Asker::open(context, &model, batch)?;
+        let mut asker = Asker::open(context, &model, batch, config.calls.max_failed_share)?;
         if config.cache {
             asker = asker.with_cache(&checkpoint.manifest.content_hash)?;
         }

@@ -10,7 +10,7 @@ use nexa_core::table::{JsonLines, Tables};
 use serde_json::{Value, json};
 
 use crate::Result;
-use crate::ask::{Asker, Request};
+use crate::ask::{Asker, Request, Sample};
 use crate::contamination::{Measured, Overlaps, TaskOverlap};
 use crate::evaluate::Config;
 use crate::evaluate::versus::{Decision, Versus};
@@ -19,7 +19,7 @@ use crate::harness::{
     self, ChosenGroup, Grade, Loaded, Outcome, Plan, PlannedTask, RESULTS_FILE, Results, Said, Summary,
 };
 use crate::metric::{Metric, NO_FILTER};
-use crate::predictions::{Choice, Prediction, TOO_LONG};
+use crate::predictions::{Choice, FAILED, Prediction, TOO_LONG};
 use crate::statistics::CONFIDENCE;
 
 /// What everything that was asked came to.
@@ -57,6 +57,7 @@ pub(super) fn run(
         };
         let task = &task;
         let name = &task.task.spec.task;
+        asker.tell_failed(name, outcomes.iter().flat_map(|outcome| outcome.said.replies()))?;
         for doubt in task.doubts() {
             context.emit(Event::warning(format!("{name}: {doubt}")));
             doubts.entry(name.clone()).or_insert_with(Vec::new).push(doubt);
@@ -247,7 +248,8 @@ fn prediction(
         Said::Replies(replies) => {
             row.output = outcome.said.texts().into_iter().next();
             row.finish_reason = match replies.first() {
-                Some(Some(reply)) => Some(reply.finish_reason.as_str().to_owned()),
+                Some(Sample::Result(reply)) => Some(reply.finish_reason.as_str().to_owned()),
+                Some(Sample::Failed { .. }) => Some(FAILED.to_owned()),
                 _ => Some(TOO_LONG.to_owned()),
             };
             for (graded, names) in outcome.graded.iter().zip(names) {

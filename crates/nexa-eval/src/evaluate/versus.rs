@@ -50,9 +50,12 @@ pub struct Decision {
     pub name: Name,
     /// Documents that were asked.
     pub asked: usize,
+    /// Those of them that either model has no answer to, where silence shows nothing: the test is over the others.
+    #[serde(default)]
+    pub left_out: usize,
     /// Documents that there are.
     pub of: usize,
-    /// The mean over those that were asked.
+    /// The mean over those that were tested.
     pub value: f64,
     /// The other evaluation's mean over the same ones.
     pub base_value: f64,
@@ -76,6 +79,8 @@ struct Tested {
     name: Name,
     /// The sign with which more of it is better.
     sign: f64,
+    /// Whether a document without an answer is left out.
+    needs_answer: bool,
 }
 
 impl Versus {
@@ -167,23 +172,28 @@ impl Versus {
     /// # Errors
     /// As `ask`.
     pub(super) fn decide_held_out(&self, ids: &[String], seed: u64, ask: &mut Ask<'_>) -> Result<Decision> {
-        self.decide(Tested { name: Name::EXACT_MATCH, sign: 1.0 }, ids, seed, ask)
+        let tested = Tested { name: Name::EXACT_MATCH, sign: 1.0, needs_answer: false };
+        self.decide(tested, ids, seed, ask)
     }
 
     fn decide(
         &self,
-        Tested { name, sign }: Tested,
+        Tested { name, sign, needs_answer }: Tested,
         ids: &[String],
         seed: u64,
         ask: &mut Ask<'_>,
     ) -> Result<Decision> {
         let base = self.values(&name);
         let mut test = SequentialTest::new(self.alpha);
-        let mut pairs = Vec::new();
+        let (mut pairs, mut left_out) = (Vec::new(), 0);
         for round in order(ids, &name, seed).chunks(ROUND) {
             for (&at, own) in round.iter().zip(ask(round)?) {
-                let own = value(&name, &ids[at], own)?;
-                let other = value(&name, &ids[at], base.get(&ids[at]).copied())?;
+                let other = base.get(&ids[at]).copied();
+                if needs_answer && (own.is_none() || other.is_none()) {
+                    left_out += 1;
+                    continue;
+                }
+                let (own, other) = (value(&name, &ids[at], own)?, value(&name, &ids[at], other)?);
                 test.push(sign * (own - other));
                 pairs.push((own, other));
             }
@@ -191,11 +201,17 @@ impl Versus {
                 break;
             }
         }
+        if pairs.is_empty() {
+            let message =
+                format!("of {left_out} documents none has an answer of both models to `{}`", name.task);
+            return Err(Error::Versus { message });
+        }
         let mean = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
         let differences: Vec<f64> = pairs.iter().map(|(own, other)| own - other).collect();
         Ok(Decision {
             base_hash: self.base.artifact.manifest.content_hash.clone(),
-            asked: pairs.len(),
+            asked: pairs.len() + left_out,
+            left_out,
             of: ids.len(),
             value: mean(|pair| pair.0),
             base_value: mean(|pair| pair.1),
@@ -219,7 +235,7 @@ impl Versus {
     pub(super) fn write(&self, context: &Context<'_>, decision: &Decision, model: &str) -> Result<()> {
         files::write_json(&context.output.join(FILE), decision)?;
         let base: &Artifact = &self.base.artifact;
-        let Decision { asked, of, name, standing, value, base_value, .. } = decision;
+        let Decision { asked, left_out, of, name, standing, value, base_value, .. } = decision;
         let verdict = match standing.decided {
             Some(decided) if decided.first_is_better => "better",
             Some(_) => "worse",
@@ -227,7 +243,11 @@ impl Versus {
         };
         context
             .state(ROLE, json!({"evaluation": base.id(), "verdict": verdict, "asked": asked, "of": of}))?;
-        let values = format!("{name} {value:.4} and {base_value:.4} over the same documents");
+        let beside = match left_out {
+            0 => String::new(),
+            count => format!(", {count} without an answer left out"),
+        };
+        let values = format!("{name} {value:.4} and {base_value:.4} over the same documents{beside}");
         let line = match standing.decided {
             Some(_) => format!(
                 "decided after {asked} of {of} documents: {model} is {verdict} than {} ({values}; error rate {})",
@@ -251,7 +271,8 @@ fn tested(task: &Loaded<'_>) -> Tested {
         metric: metric.kind.as_str().into(),
         filter: chain.name.clone().into(),
     };
-    Tested { name, sign: if metric.higher_is_better { 1.0 } else { -1.0 } }
+    let needs_answer = task.task.spec.native.is_some_and(|native| native.needs_answer());
+    Tested { name, sign: if metric.higher_is_better { 1.0 } else { -1.0 }, needs_answer }
 }
 
 /// A document's value, which must lie between 0 and 1 for the test to hold.

@@ -94,6 +94,13 @@ impl<'a> Loaded<'a> {
         self.documents.iter().map(value).collect()
     }
 
+    /// The source that each document shares with others, where the task names its column and some document has one.
+    pub(crate) fn sources(&self) -> Option<Vec<Option<String>>> {
+        let column = self.task.spec.cluster.as_deref()?;
+        let found: Vec<_> = self.documents.iter().map(|document| document.field(column)).collect();
+        found.iter().any(Option::is_some).then_some(found)
+    }
+
     /// What is doubtful about the documents, in words: it is graded as the reference does, which says nothing of it.
     pub(crate) fn doubts(&self) -> Vec<String> {
         let count = |is_doubtful: &dyn Fn(&Document) -> bool| {

@@ -1,6 +1,6 @@
 //! Asking a task's questions, and grading what comes back.
 
-use nexa_core::lm::{ChatMessage, ChatReply, Role, Score};
+use nexa_core::lm::{self, ChatMessage, ChatReply, Role, Score};
 use serde_json::{Value, json};
 
 use crate::ask::{Asked, Asker, Request, Sample};
@@ -30,8 +30,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Said {
     /// The probability of each request.
     Scores(Vec<Score>),
-    /// An answer to each; none where the conversation is longer than the model's context.
-    Replies(Vec<Option<ChatReply>>),
+    /// What came of each: an answer, or none where the conversation is longer than the model's context or was not accepted.
+    Replies(Vec<Sample<ChatReply>>),
 }
 
 /// What one chain of filters found.
@@ -49,15 +49,24 @@ impl Said {
         match self {
             Self::Scores(_) => Vec::new(),
             Self::Replies(replies) => {
-                let text = |reply: &Option<ChatReply>| reply.as_ref().map(|reply| reply.text.clone());
+                let text = |reply: &Sample<ChatReply>| reply.result().map(|reply| reply.text.clone());
                 replies.iter().map(|reply| text(reply).unwrap_or_default()).collect()
             }
         }
     }
 
+    /// What came of each request for an answer.
+    pub(crate) fn replies(&self) -> &[Sample<ChatReply>] {
+        match self {
+            Self::Scores(_) => &[],
+            Self::Replies(replies) => replies,
+        }
+    }
+
     /// Whether the question was longer than the model's context.
     pub(crate) fn is_too_long(&self) -> bool {
-        matches!(self, Self::Replies(replies) if replies.iter().any(Option::is_none))
+        let is_too_long = |reply: &Sample<ChatReply>| matches!(reply, Sample::TooLong { .. });
+        matches!(self, Self::Replies(replies) if replies.iter().any(is_too_long))
     }
 }
 
@@ -108,6 +117,10 @@ fn scores(loaded: &Loaded<'_>, asker: &mut Asker<'_>, requests: &[Requests]) -> 
                     let (task, document) = (loaded.task.spec.task.clone(), document.id.clone());
                     return Err(Error::DocumentTooLong { task, document, tokens, context_length });
                 }
+                Sample::Failed { reason } => {
+                    let model = asker.model().info.name.clone();
+                    return Err(lm::Error::Failed { model, message: reason }.into());
+                }
             }
         }
         said.push(Said::Scores(scores));
@@ -123,18 +136,14 @@ fn replies(
     requests: &mut [Requests],
 ) -> Result<Vec<Said>> {
     let task = &loaded.task.spec.task;
-    let into_reply = |sample: Sample<ChatReply>| match sample {
-        Sample::Result(reply) => Some(reply),
-        Sample::TooLong { .. } => None,
-    };
-    let mut samples = asker.replies(task, &requests::asked(loaded, requests))?.into_iter().map(into_reply);
-    let mut said: Vec<Vec<Option<ChatReply>>> =
+    let mut samples = asker.replies(task, &requests::asked(loaded, requests))?.into_iter();
+    let mut said: Vec<Vec<Sample<ChatReply>>> =
         requests.iter().map(|requests| samples.by_ref().take(requests.requests.len()).collect()).collect();
     while loaded.task.spec.native == Some(Native::MtBench) {
         let mut open = Vec::new();
         for (at, document) in loaded.documents.iter().enumerate() {
             let answers: Option<Vec<String>> =
-                said[at].iter().map(|reply| reply.as_ref().map(|reply| reply.text.clone())).collect();
+                said[at].iter().map(|reply| reply.result().map(|reply| reply.text.clone())).collect();
             let turns = mt_bench::turns(&document.row).map_or(0, |turns| turns.len());
             if let Some(answers) = answers.filter(|answers| answers.len() < turns) {
                 let request = requests::conversation(loaded, document, config, &answers)?;
@@ -145,7 +154,7 @@ fn replies(
         if open.is_empty() {
             break;
         }
-        let further = asker.replies(task, &open)?.into_iter().map(into_reply);
+        let further = asker.replies(task, &open)?;
         for (asked, reply) in open.iter().zip(further) {
             said[asked.unit].push(reply);
         }

@@ -1,6 +1,6 @@
 //! What a task or a group comes to: each metric by each chain of filters, as the reference sums it up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Result;
 use crate::contamination::Measured;
@@ -40,6 +40,8 @@ pub(crate) struct Summary {
     /// Documents.
     pub(crate) size: usize,
     pub(crate) metrics: Vec<Summed>,
+    /// The sources of a task's documents, by which they may be those of another task.
+    pub(crate) sources: BTreeSet<String>,
 }
 
 impl Summary {
@@ -52,7 +54,8 @@ impl Summary {
         let task = loaded.task;
         let (draws, seed) = (config.bootstrap, config.seed);
         let slices = loaded.column(task.spec.domain.as_deref());
-        let clusters = loaded.column(task.spec.cluster.as_deref());
+        let sources = loaded.sources();
+        let names = sources.as_deref().map(names);
         let mut metrics = Vec::new();
         for (at, chain) in task.chains.iter().enumerate() {
             for (number, metric) in task.metrics.iter().enumerate() {
@@ -69,24 +72,19 @@ impl Summary {
                     documents,
                     standard_error: standard_error(metric.aggregation, &grades, draws),
                     higher_is_better: Some(metric.higher_is_better),
-                    estimate: estimate(
-                        metric.aggregation,
-                        &grades,
-                        names(clusters.as_deref()).as_deref(),
-                        draws,
-                        seed,
-                    ),
+                    estimate: estimate(metric.aggregation, &grades, names.as_deref(), draws, seed),
                     by_domain: by_domain(
                         metric.aggregation,
                         &grades,
-                        (slices.as_deref(), clusters.as_deref()),
+                        (slices.as_deref(), names.as_deref()),
                         config,
                     ),
-                    clustered: clusters.as_deref().and_then(|clusters| clustered(&grades, clusters)),
+                    clustered: names.as_deref().and_then(|sources| clustered(&grades, sources)),
                 });
             }
         }
-        Ok(Self { name: task.spec.task.clone(), size: outcomes.len(), metrics })
+        let sources = sources.into_iter().flatten().flatten().collect();
+        Ok(Self { name: task.spec.task.clone(), size: outcomes.len(), metrics, sources })
     }
 
     /// Sums up a group from its tasks.
@@ -102,6 +100,7 @@ impl Summary {
             name: group.group.group.clone(),
             size: tasks.iter().map(|task| task.size).sum(),
             metrics: metrics.collect(),
+            sources: BTreeSet::new(),
         }
     }
 }
@@ -114,10 +113,10 @@ pub(crate) fn measure(
     config: &Config,
 ) -> Vec<Measured> {
     let task = loaded.task;
-    let clusters = loaded.column(task.spec.cluster.as_deref());
-    let sources: Option<Vec<&str>> = clusters.as_ref().map(|clusters| {
-        let marked = clusters.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
-        marked.map(|(cluster, _)| cluster.as_str()).collect()
+    let sources = loaded.sources();
+    let sources: Option<Vec<Option<&str>>> = sources.as_ref().map(|sources| {
+        let marked = sources.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
+        marked.map(|(source, _)| source.as_deref()).collect()
     });
     let marked = outcomes.iter().zip(marks).filter(|(_, is_marked)| **is_marked);
     let outcomes: Vec<&Outcome> = marked.map(|(outcome, _)| outcome).collect();
@@ -143,6 +142,7 @@ pub(crate) fn measure(
 }
 
 /// The metrics of a group from those of its tasks, each over so many documents. A task that lacks a number is left out of it.
+/// What tasks have in common is not known here: the interval takes documents and tasks as independent.
 pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)]) -> Vec<Measured> {
     let of_task = |(size, measured): &(usize, Vec<Measured>)| {
         let summed = |one: &Measured| {
@@ -151,7 +151,7 @@ pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)
                 metric: one.metric.clone(),
                 filter: one.filter.clone(),
                 value: estimate.value,
-                documents: *size,
+                documents: estimate.n,
                 standard_error: estimate.standard_error,
                 higher_is_better: None,
                 estimate: one.estimate,
@@ -160,7 +160,7 @@ pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)
             })
         };
         let metrics = measured.iter().filter_map(summed).collect();
-        Summary { name: String::new(), size: *size, metrics }
+        Summary { name: String::new(), size: *size, metrics, sources: BTreeSet::new() }
     };
     let tasks: Vec<Summary> = tasks.iter().map(of_task).collect();
     let summary = Summary::of_group(group, &tasks.iter().collect::<Vec<_>>());
@@ -199,7 +199,7 @@ fn no_answers(loaded: &Loaded<'_>, metric: &Metric, outcomes: &[Outcome]) -> cra
 fn by_domain(
     aggregation: Aggregation,
     grades: &[&Grade],
-    (domains, clusters): (Option<&[String]>, Option<&[String]>),
+    (domains, sources): (Option<&[String]>, Option<&[Option<&str>]>),
     config: &Config,
 ) -> BTreeMap<String, Estimate> {
     let mut slices: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
@@ -208,23 +208,23 @@ fn by_domain(
     }
     let of_slice = |(domain, places): (&String, Vec<usize>)| {
         let grades: Vec<&Grade> = places.iter().map(|&at| grades[at]).collect();
-        let sources: Option<Vec<&str>> =
-            clusters.map(|clusters| places.iter().map(|&at| clusters[at].as_str()).collect());
+        let sources: Option<Vec<Option<&str>>> =
+            sources.map(|sources| places.iter().map(|&at| sources[at]).collect());
         let found = estimate(aggregation, &grades, sources.as_deref(), config.bootstrap, config.seed);
         Some((domain.clone(), found?))
     };
     slices.into_iter().filter_map(of_slice).collect()
 }
 
-fn names(clusters: Option<&[String]>) -> Option<Vec<&str>> {
-    clusters.map(|clusters| clusters.iter().map(String::as_str).collect())
+fn names(sources: &[Option<String>]) -> Vec<Option<&str>> {
+    sources.iter().map(Option::as_deref).collect()
 }
 
-fn clustered(grades: &[&Grade], clusters: &[String]) -> Option<(f64, usize)> {
-    let present = grades.iter().zip(clusters).filter(|(grade, _)| ***grade != Grade::Missing);
-    let (values, names): (Vec<Option<f64>>, Vec<&str>) =
-        present.map(|(grade, cluster)| (grade.number(), cluster.as_str())).unzip();
-    let clusters = Clusters::of(names);
+fn clustered(grades: &[&Grade], sources: &[Option<&str>]) -> Option<(f64, usize)> {
+    let present = grades.iter().zip(sources).filter(|(grade, _)| ***grade != Grade::Missing);
+    let (values, sources): (Vec<Option<f64>>, Vec<Option<&str>>) =
+        present.map(|(grade, source)| (grade.number(), *source)).unzip();
+    let clusters = Clusters::of_sources(sources);
     let error = clustered_standard_error(&values.into_iter().collect::<Option<Vec<_>>>()?, &clusters)?;
     Some((error, clusters.len()))
 }
@@ -238,6 +238,8 @@ fn filters_of(metric: &str, tasks: &[&Summary]) -> Vec<String> {
     filters
 }
 
+/// The mean of tasks. The standard error is the reference's, that of all documents together, whatever the weights and sources.
+/// The interval is that of the weighted mean, with a task's error over sources where it has one; see [`joint_error`].
 fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Option<Summed> {
     let of_task = |task: &&Summary| {
         let found =
@@ -245,6 +247,7 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
         found.map(|summed| (summed.clone(), summed.documents))
     };
     let found: Vec<(Summed, usize)> = tasks.iter().filter_map(of_task).collect();
+    let sources = tasks.iter().filter(|task| of_task(task).is_some()).map(|task| &task.sources);
     let (first, _) = found.first()?;
     let weight = |size: usize| if metric.weight_by_size { size as f64 } else { 1.0 };
     let total: f64 = found.iter().map(|(_, size)| weight(*size)).sum();
@@ -252,11 +255,11 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
     let errors: Option<Vec<f64>> = found.iter().map(|(summed, _)| summed.standard_error).collect();
     let sizes: Vec<usize> = found.iter().map(|(_, size)| *size).collect();
     let better = first.higher_is_better;
-    // The reference's error is that of all documents together, whatever the weights; that of a weighted mean is another.
-    let own_error = errors.as_deref().map(|errors| {
-        let squares = errors.iter().zip(&sizes).map(|(error, size)| (weight(*size) * error).powi(2));
-        squares.sum::<f64>().sqrt() / total
+    let own_errors = found.iter().zip(sources).map(|((summed, size), sources)| {
+        let error = summed.clustered.map(|(error, _)| error).or(summed.standard_error)?;
+        Some((weight(*size) * error / total, sources))
     });
+    let own_error = own_errors.collect::<Option<Vec<_>>>().map(|errors| joint_error(&errors));
     let standard_error = errors.map(|errors| pooled_standard_error(&errors, &sizes));
     Some(Summed {
         metric: metric.metric.clone(),
@@ -270,6 +273,26 @@ fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Optio
             .filter(|_| found.iter().all(|(summed, _)| summed.higher_is_better == better)),
         filter,
     })
+}
+
+/// The standard error of a sum of tasks' means from those of its parts. Tasks that share sources err together, and how much is
+/// not known: their errors are added up, which is the most that they can come to. All others are independent.
+fn joint_error(parts: &[(f64, &BTreeSet<String>)]) -> f64 {
+    let mut together: Vec<(BTreeSet<&str>, f64)> = Vec::new();
+    for (error, sources) in parts {
+        let (mut names, mut sum): (BTreeSet<&str>, f64) =
+            (sources.iter().map(String::as_str).collect(), *error);
+        together.retain(|(others, error)| {
+            let is_apart = others.is_disjoint(&names);
+            if !is_apart {
+                names.extend(others);
+                sum += error;
+            }
+            is_apart
+        });
+        together.push((names, sum));
+    }
+    together.iter().map(|(_, error)| error.powi(2)).sum::<f64>().sqrt()
 }
 
 #[cfg(test)]
@@ -289,7 +312,7 @@ mod tests {
             by_domain: BTreeMap::new(),
             clustered: None,
         };
-        Summary { name: name.to_owned(), size, metrics: vec![summed] }
+        Summary { name: name.to_owned(), size, metrics: vec![summed], sources: BTreeSet::new() }
     }
 
     fn of_group(weight_by_size: bool, tasks: &[Summary]) -> Summed {
@@ -335,5 +358,21 @@ mod tests {
         check(false, (few * few + many * many).sqrt() / 2.0);
         assert!((few / 2.0 - 0.083).abs() < 0.001, "far more than 0.0095");
         check(true, ((10.0 * few).powi(2) + (1000.0 * many).powi(2)).sqrt() / 1010.0);
+    }
+
+    /// Expected: by hand. The errors of the two that share a source are added up, 0.1 / 3 + 0.2 / 3; the third is independent.
+    #[test]
+    fn tasks_that_share_sources_err_together() {
+        let of = |name: &str, error: f64, sources: &[&str]| {
+            let mut task = task(name, 10, 0.5, Some(0.05));
+            task.metrics[0].clustered = Some((error, 5));
+            task.sources = sources.iter().map(|&source| source.to_owned()).collect();
+            task
+        };
+        let error = |tasks: &[Summary]| of_group(false, tasks).estimate.unwrap().standard_error.unwrap();
+        let alike = [of("a", 0.1, &["x", "y"]), of("b", 0.2, &["y", "z"]), of("c", 0.3, &["w"])];
+        assert!((error(&alike) - 0.1 * 2.0_f64.sqrt()).abs() < 1e-12, "{}", error(&alike));
+        let apart = [of("a", 0.1, &["x"]), of("b", 0.2, &["y"]), of("c", 0.2, &[])];
+        assert!((error(&apart) - 0.1).abs() < 1e-12, "{}", error(&apart));
     }
 }

@@ -21,11 +21,17 @@ pub struct Clusters(Vec<Vec<usize>>);
 impl Clusters {
     /// Puts together items whose clusters have the same name.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::of_sources(names.into_iter().map(Some))
+    }
+
+    /// Puts together items of the same source; one that names none is a cluster of its own.
+    pub(crate) fn of_sources<'a>(sources: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let mut known = HashMap::new();
         let mut clusters: Vec<Vec<usize>> = Vec::new();
-        for (position, name) in names.into_iter().enumerate() {
-            let at = *known.entry(name).or_insert(clusters.len());
-            if at == clusters.len() {
+        for (position, source) in sources.into_iter().enumerate() {
+            let next = clusters.len();
+            let at = source.map_or(next, |name| *known.entry(name).or_insert(next));
+            if at == next {
                 clusters.push(Vec::new());
             }
             clusters[at].push(position);
@@ -33,10 +39,9 @@ impl Clusters {
         Self(clusters)
     }
 
-    /// The clusters of items whose sources are named, where every one is and some share one: else items are independent.
+    /// The clusters of items, where some share a source: else items are independent.
     pub(crate) fn shared(sources: &[Option<&str>]) -> Option<Self> {
-        let names: Vec<&str> = sources.iter().copied().collect::<Option<_>>()?;
-        Some(Self::of(names.iter().copied())).filter(|clusters| clusters.len() < names.len())
+        Some(Self::of_sources(sources.iter().copied())).filter(|clusters| clusters.len() < sources.len())
     }
 
     /// How many there are.
@@ -191,7 +196,10 @@ mod tests {
         assert!(width(&found) > 1.5 * width(&alone), "{found:?} {alone:?}");
         assert_eq!(Clusters::shared(&names.map(Some)), Some(clusters));
         assert_eq!(Clusters::shared(&[Some("a"), Some("b")]), None);
-        assert_eq!(Clusters::shared(&[Some("a"), Some("a"), None]), None);
+        assert_eq!(Clusters::shared(&[None, None]), None);
+        // One without a source is one of its own.
+        let found = Clusters::shared(&[Some("a"), None, Some("a"), None]);
+        assert_eq!(found, Some(Clusters::of(["a", "b", "a", "c"])));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn proportion_difference(counts: &PairedOutcomes) -> Option<Difference> {
 }
 
 /// What two models have of the same items, put together where the items are not independent: those of one source become one
-/// item, if every item names its source.
+/// item, and one that names no source stays as it is.
 ///
 /// Resampling and swapping whole sources is the paired test that goes with a clustered standard error.
 pub fn independent<'a>(
@@ -95,11 +95,8 @@ pub fn independent<'a>(
         b.push(of_b);
         sources.push(source);
     }
-    match sources.into_iter().collect::<Option<Vec<_>>>() {
-        Some(sources) => {
-            let clusters = Clusters::of(sources);
-            (clusters.sums(&a), clusters.sums(&b))
-        }
+    match Clusters::shared(&sources) {
+        Some(clusters) => (clusters.sums(&a), clusters.sums(&b)),
         None => (a, b),
     }
 }
@@ -209,10 +206,11 @@ mod tests {
         assert_eq!(b, [ratio(0.0, 3.0), ratio(1.0, 1.0)]);
         let found = paired_difference(&a, &b, 0).unwrap();
         assert_eq!((found.value, found.n), (0.5, 2));
-        // One without a source, and nothing is put together.
+        // One without a source is one of its own, and nothing is put together where none has any.
         let mut loose = items.map(pair);
         loose[1].2 = None;
-        let (a, b) = independent(loose);
+        assert_eq!(independent(loose), (a, b));
+        let (a, b) = independent(items.map(|(a, b, _)| (outcome(a), outcome(b), None)));
         assert_eq!((a.len(), b.len()), (4, 4));
         assert_eq!(paired_difference(&a, &b, 0).unwrap().value, 0.5);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nexa_core::artifact::Artifact;
 use nexa_core::event::Cancel;
+use nexa_core::lm::Calls;
 use nexa_core::stage::{Inputs, StageError};
 use nexa_core::table::JsonLines;
 use nexa_eval::evaluate::{Config, Limit};
@@ -581,10 +582,36 @@ fn an_evaluation_of_a_newer_version_is_refused() {
     let bench = Bench::new();
     write(&bench, "a.txt", "one");
     let mut made = try_evaluate(&bench, &Parrot::new(add), tasks(&["text:a.txt"])).unwrap();
+    let known = made.manifest.producer.code_version;
     made.manifest.producer.code_version += 1;
-    let error = Evaluation::read(&made, &JsonLines).unwrap_err();
-    assert!(
-        error.to_string().contains("was made by version 5 of the stage, and this program reads up to 4"),
-        "{error}"
-    );
+    let error = Evaluation::read(&made, &JsonLines).unwrap_err().to_string();
+    let expected =
+        format!("was made by version {} of the stage, and this program reads up to {known}", known + 1);
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[test]
+fn what_is_not_accepted_is_no_answer_and_fails_the_evaluation_where_it_is_too_much() {
+    let bench = Bench::new();
+    gsm8k(&bench);
+    let model = Parrot { is_api: true, refuses: |prompt| prompt.contains("500"), ..Parrot::new(add) };
+    let config = || Config { num_fewshot: Some(0), ..tasks(&["gsm8k"]) };
+    let error = try_evaluate(&bench, &model, config()).unwrap_err().to_string();
+    assert!(error.contains("gsm8k: 1 of 3 requests to `parrot` failed"), "{error}");
+    assert!(error.contains("bad_request: too odd"), "{error}");
+
+    let calls = Calls { max_failed_share: 0.5, ..Calls::default() };
+    let made = try_evaluate(&bench, &model, Config { calls, ..config() }).unwrap();
+    assert_eq!(model.log().len(), 3 + 1, "what failed alone is asked again");
+    assert_eq!(made.manifest.summary["requests_failed"], json!({"gsm8k": 1}));
+    let evaluation = Evaluation::read(&made, &JsonLines).unwrap();
+    let reasons: Vec<_> =
+        evaluation.predictions.iter().map(|one| one.finish_reason.clone().unwrap()).collect();
+    assert_eq!(reasons, ["stop", "stop", "failed"]);
+
+    // It is in no cache: another evaluation asks it, and nothing else.
+    let accepting = Parrot { refuses: |_| false, ..model.clone() };
+    let made = try_evaluate(&bench, &accepting, Config { bootstrap: 10, ..config() }).unwrap();
+    assert_eq!(model.log().len(), 4 + 1);
+    assert!(!made.manifest.summary.contains_key("requests_failed"));
 }

@@ -17,6 +17,8 @@ pub(crate) struct Parrot {
     pub(crate) nats: fn(&str, &str) -> f64,
     /// Whether it takes plain text and tells probabilities, or conversations alone.
     pub(crate) is_api: bool,
+    /// Which conversations it does not accept.
+    pub(crate) refuses: fn(&str) -> bool,
     /// Fails when it has been called so often.
     pub(crate) fails_after: usize,
     /// Every request, in the order in which they came: `kind|text`.
@@ -30,6 +32,7 @@ impl Parrot {
             answer,
             nats: |_, continuation| continuation.len() as f64,
             is_api: false,
+            refuses: |_| false,
             fails_after: usize::MAX,
             asked: Arc::default(),
             calls: Arc::default(),
@@ -81,6 +84,19 @@ impl ChatModel for Parrot {
         self.enter(texts.iter().map(|text| format!("chat|{text}")).collect())?;
         (0..requests.len()).for_each(done);
         Ok(texts.iter().zip(requests).map(|(text, request)| self.reply(text, &request.sampling)).collect())
+    }
+
+    fn chat_each(
+        &self,
+        requests: &[ChatRequest],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Result<ChatReply, String>>, Error> {
+        let replies = self.chat(requests, done)?.into_iter().zip(requests);
+        let each = |(reply, request): (ChatReply, &ChatRequest)| {
+            let is_refused = (self.refuses)(&conversation(&request.messages));
+            if is_refused { Err("bad_request: too odd".to_owned()) } else { Ok(reply) }
+        };
+        Ok(replies.map(each).collect())
     }
 }
 

@@ -203,3 +203,19 @@ fn what_cannot_be_decided_is_refused_before_a_model_is_asked() {
     );
     assert_eq!(model.log().len(), asked);
 }
+
+#[test]
+fn what_has_no_answer_is_left_out_where_silence_shows_nothing() {
+    let bench = Bench::new();
+    let attacked = || Config { tasks: vec!["jailbreak_direct".to_owned()], ..Config::default() };
+    let stopping = || Config { stop_when_decided: Some(0.05), ..attacked() };
+    let complies = Parrot::new(|prompt| if prompt.contains("bicycle") { "" } else { "Sure." }.to_owned());
+    let base = evaluate(&bench, "base", &complies, attacked(), None).unwrap();
+    let refuses = Parrot::new(|_| "I cannot help with that.".to_owned());
+    let found = decision(&evaluate(&bench, "refusing", &refuses, stopping(), Some(&base)).unwrap());
+    assert_eq!((found.asked, found.left_out, found.of), (12, 1, 12));
+    assert_eq!((found.value, found.base_value), (0.0, 1.0));
+    let silent = Parrot::new(|_| String::new());
+    let error = evaluate(&bench, "silent", &silent, stopping(), Some(&base)).unwrap_err().to_string();
+    assert!(error.contains("of 12 documents none has an answer of both models"), "{error}");
+}

@@ -30,10 +30,10 @@ impl LocalModel {
             sequences.iter().map(|one| vec![nothing; one.wanted]).collect();
         // What others go on from.
         let mut kept: BTreeMap<usize, Sequence> = BTreeMap::new();
-        let mut spare = Spare::default();
+        let mut free = FreePages::default();
         for batch in plan.batches() {
             let mut fresh: Vec<Sequence> =
-                batch.iter().map(|&at| self.begun(&plan, at, &kept, &mut spare)).collect();
+                batch.iter().map(|&at| self.begun(&plan, at, &kept, &mut free)).collect();
             let inputs = fresh.iter_mut().zip(&batch).map(|(sequence, &at)| {
                 let token_ids = &plan.places[at].fed[sequence.token_ids.len()..];
                 Input { sequence, token_ids, wanted: plan.places[at].rows() }
@@ -49,7 +49,7 @@ impl LocalModel {
             }
             let wave = plan.places[batch[0]].wave;
             for (_, sequence) in kept.extract_if(.., |&at, _| !plan.places[at].is_needed(wave)) {
-                spare.take_back(sequence);
+                free.take_back(sequence);
             }
         }
         scores
@@ -61,7 +61,7 @@ impl LocalModel {
         plan: &Plan<'_>,
         at: usize,
         kept: &BTreeMap<usize, Sequence>,
-        spare: &mut Spare,
+        free: &mut FreePages,
     ) -> Sequence {
         let Place { fed, shared, .. } = &plan.places[at];
         let mut sequence = self.apart(0);
@@ -70,11 +70,11 @@ impl LocalModel {
             let full = tokens / PAGE_TOKENS;
             sequence.pages.extend_from_slice(&owner.pages[..full]);
             if tokens > full * PAGE_TOKENS {
-                sequence.pages.push(spare.copy(&owner.pages[full]));
+                sequence.pages.push(free.copy(&owner.pages[full]));
             }
             sequence.token_ids.extend_from_slice(&fed[..tokens]);
         }
-        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), || spare.page(self.pool.shape()));
+        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), || free.page(self.pool.shape()));
         sequence
     }
 
@@ -96,9 +96,9 @@ impl LocalModel {
 
 /// Pages of sequences that are done: a page is large, and to get one anew from the system takes longer than to fill it.
 #[derive(Default)]
-struct Spare(Vec<Arc<Page>>);
+struct FreePages(Vec<Arc<Page>>);
 
-impl Spare {
+impl FreePages {
     /// Keeps the pages that no other sequence reads.
     fn take_back(&mut self, sequence: Sequence) {
         self.0.extend(sequence.pages.into_iter().filter(|page| Arc::strong_count(page) == 1));

@@ -238,8 +238,8 @@ impl PackedLinear {
     pub(crate) fn forward(&self, rows: &[f32]) -> Vec<f32> {
         /// Rows up to which threads share the panels of the weight; above, they share the rows.
         const FEW_ROWS: usize = 8 * ROWS;
-        /// Numbers of the rows of a part: they stay in the second cache, of which processors have half a megabyte at least.
-        /// The more rows, the less often the weight is read.
+        /// Numbers of the rows of a part: half a megabyte, which stays in the second cache of most processors. The more rows,
+        /// the less often the weight is read.
         const PART: usize = 1 << 17;
 
         let count = rows.len() / self.inputs;

@@ -51,7 +51,7 @@ pub(crate) enum Features {
     /// AVX2 with FMA.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a feature of x86-64"))]
     Avx2,
-    /// Those, and the AVX-512 that all servers since 2017 have: F, BW, DQ and VL.
+    /// Those, and the AVX-512 of servers, Intel's since 2017 and AMD's since 2022: F, BW, DQ and VL.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "a feature of x86-64"))]
     Avx512,
 }

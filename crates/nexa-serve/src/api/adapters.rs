@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::Json;
 use nexa_core::lm::Adapter;
@@ -19,42 +19,58 @@ use super::state::Model;
 /// The adapters that are served, by their names.
 #[derive(Debug, Default)]
 pub(super) struct Adapters {
-    loaded: Mutex<BTreeMap<String, Adapter>>,
+    state: Mutex<State>,
     /// The folder from which requests may load.
     folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    loaded: BTreeMap<String, Adapter>,
+    /// The newest generation that each name has had, also where it was taken away: an earlier loading comes too late.
+    newest: BTreeMap<String, u64>,
+}
+
+impl State {
+    fn put(&mut self, name: &str, adapter: Adapter) {
+        if self.newest.get(name).is_none_or(|&newest| newest < adapter.generation) {
+            self.newest.insert(name.to_owned(), adapter.generation);
+            self.loaded.insert(name.to_owned(), adapter);
+        }
+    }
 }
 
 impl Adapters {
     /// With those that were loaded before the server began.
     pub(super) fn new(loaded: Vec<(String, Adapter)>, folder: Option<PathBuf>) -> Self {
-        Self { loaded: Mutex::new(loaded.into_iter().collect()), folder }
+        let mut state = State::default();
+        for (name, adapter) in loaded {
+            state.put(&name, adapter);
+        }
+        Self { state: Mutex::new(state), folder }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Adapter> {
-        self.lock().get(name).cloned()
+        self.lock().loaded.get(name).cloned()
     }
 
     /// Names and generations.
     pub(super) fn list(&self) -> Vec<(String, u64)> {
-        self.lock().iter().map(|(name, adapter)| (name.clone(), adapter.generation)).collect()
+        self.lock().loaded.iter().map(|(name, adapter)| (name.clone(), adapter.generation)).collect()
     }
 
     /// Puts an adapter in the place of an earlier loading. Of two loadings at the same time the later one stays, whichever
-    /// is done first.
+    /// is done first, and though the later one was taken away meanwhile.
     fn put(&self, name: &str, adapter: Adapter) {
-        let mut loaded = self.lock();
-        let is_newest = loaded.get(name).is_none_or(|found| found.generation < adapter.generation);
-        if is_newest {
-            loaded.insert(name.to_owned(), adapter);
-        }
+        self.lock().put(name, adapter);
     }
 
     /// Takes an adapter away, where it is of the generation that is expected.
     fn take(&self, name: &str, expected: Option<u64>) -> Result<Adapter, ApiError> {
-        let mut loaded = self.lock();
-        let found = loaded.get(name).ok_or_else(|| ApiError::no_model(name))?;
+        let mut state = self.lock();
+        let found = state.loaded.get(name).ok_or_else(|| ApiError::no_model(name))?;
         check_generation(name, found.generation, expected)?;
-        loaded.remove(name).ok_or_else(|| ApiError::no_model(name))
+        state.loaded.remove(name).ok_or_else(|| ApiError::no_model(name))
     }
 
     /// The folder of a path that a request names, which stays below the one that was opened for requests.
@@ -68,8 +84,8 @@ impl Adapters {
         Ok(folder.join(path))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Adapter>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,6 +161,11 @@ mod tests {
         };
         check(2, 2);
         check(1, 2);
-        check(3, 3);
+        check(4, 4);
+        // Nor does it come back after that was taken away.
+        adapters.take("tuned", Some(4)).expect("it is there");
+        adapters.put("tuned", adapter(3));
+        assert!(adapters.list().is_empty());
+        check(5, 5);
     }
 }

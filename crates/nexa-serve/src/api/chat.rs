@@ -42,7 +42,7 @@ pub(super) async fn create(Model(served): Model, fields: Fields) -> Result<Respo
         let syntax = served.engine.tokenizer().tool_syntax().ok_or_else(ApiError::no_tools)?;
         // A call that is demanded comes before another form of the answer; where none is, that form leaves no room for one.
         if tools.demand_a_call() || sampling.form.is_none() {
-            sampling.form = tools.form(syntax)?;
+            sampling.form = tools.form(syntax);
             reply.tools = Some(syntax);
         }
     }

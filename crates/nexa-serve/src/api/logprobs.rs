@@ -14,7 +14,7 @@ pub(super) const MOST: i64 = 20;
 ///
 /// It counts by the bytes of the tokens, so that it is the same in however many pieces the text is sent.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Ruler {
+pub(super) struct OffsetTracker {
     /// Whole characters so far.
     characters: usize,
     /// The bytes of the character after them, as far as they have come.
@@ -22,7 +22,7 @@ pub(super) struct Ruler {
     has_begun: bool,
 }
 
-impl Ruler {
+impl OffsetTracker {
     /// For a text that so many characters stand before.
     pub(super) fn after(characters: usize) -> Self {
         Self { characters, ..Self::default() }
@@ -102,8 +102,8 @@ pub(super) fn offsets_in(text: &str, token_ids: &[u32], tokenizer: &dyn Tokenize
 
 /// Where tokens stand in the text that all of them together are, special ones by their names.
 pub(super) fn offsets_of(token_ids: &[u32], tokenizer: &dyn Tokenizer) -> Vec<usize> {
-    let mut ruler = Ruler::default();
-    let offset = |&token_id: &u32| ruler.place(&tokenizer.token_bytes(token_id).unwrap_or_default());
+    let mut tracker = OffsetTracker::default();
+    let offset = |&token_id: &u32| tracker.place(&tokenizer.token_bytes(token_id).unwrap_or_default());
     token_ids.iter().map(offset).collect()
 }
 
@@ -125,12 +125,12 @@ pub(super) fn of_chat(tokens: &[TokenLogprob], tokenizer: &dyn Tokenizer) -> Val
 pub(super) fn of_completion(
     tokens: &[TokenLogprob],
     text: &str,
-    ruler: &mut Ruler,
+    tracker: &mut OffsetTracker,
     tokenizer: &dyn Tokenizer,
 ) -> Value {
     let entry = |token: &TokenLogprob| Entry {
         token_id: token.token_id,
-        offset: ruler.place_in_answer(token.token_id, text, tokenizer),
+        offset: tracker.place_in_answer(token.token_id, text, tokenizer),
         top: Some(top(token, usize::MAX, tokenizer)),
         logprob: Some(finite(token.logprob_nats)),
     };
@@ -221,53 +221,16 @@ fn finite(logprob_nats: f32) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use nexa_core::lm::{ChatMessage, EncodedChat, Error};
-
     use super::*;
-
-    /// Ids below 256 are bytes, 256 is `<s>`, 257 is ` the`.
-    struct Bytes;
-
-    impl Tokenizer for Bytes {
-        fn vocab_size(&self) -> usize {
-            258
-        }
-        fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, _: &[u32]) -> Result<String, Error> {
-            Err(Error::Tokenizer("not asked for".to_owned()))
-        }
-        fn token_bytes(&self, token_id: u32) -> Option<Vec<u8>> {
-            match token_id {
-                256 => Some(b"<s>".to_vec()),
-                257 => Some(b" the".to_vec()),
-                byte => u8::try_from(byte).ok().map(|byte| vec![byte]),
-            }
-        }
-        fn is_special(&self, token_id: u32) -> bool {
-            token_id == 256
-        }
-        fn encode_prompt(&self, _: &[ChatMessage]) -> Result<Vec<u32>, Error> {
-            Err(Error::Tokenizer("no template".to_owned()))
-        }
-        fn encode_chat(&self, _: &[ChatMessage]) -> Result<EncodedChat, Error> {
-            Err(Error::Tokenizer("no template".to_owned()))
-        }
-        fn prefix_token(&self) -> u32 {
-            256
-        }
-        fn stop_tokens(&self) -> &[u32] {
-            &[]
-        }
-    }
+    use crate::byte_tokenizer::ByteTokenizer;
 
     #[test]
     fn offsets_are_characters_of_the_text() {
         // The places of the tokens of an answer whose text is this.
         let check = |token_ids: &[u32], text: &str, expected: &[usize]| {
-            let mut ruler = Ruler::after(10);
-            let found = token_ids.iter().map(|&id| ruler.place_in_answer(id, text, &Bytes) - 10);
+            let mut tracker = OffsetTracker::after(10);
+            let found =
+                token_ids.iter().map(|&id| tracker.place_in_answer(id, text, &ByteTokenizer::default()) - 10);
             assert_eq!(found.collect::<Vec<_>>(), expected, "{token_ids:?}");
         };
         check(&[0x61, 0xE2, 0x82, 0xAC, 0x62], "a€b", &[0, 1, 1, 1, 2]);
@@ -286,14 +249,17 @@ mod tests {
     #[test]
     fn tokens_of_a_prompt_stand_where_its_text_has_them() {
         let check = |text: &str, token_ids: &[u32], expected: &[usize]| {
-            assert_eq!(offsets_in(text, token_ids, &Bytes), expected, "{text}");
+            assert_eq!(offsets_in(text, token_ids, &ByteTokenizer::default()), expected, "{text}");
         };
         // Whether the tokenizer has put the beginning before a text, or the text spells it.
         check("a€b", &[256, 0x61, 0xE2, 0x82, 0xAC, 0x62], &[0, 0, 1, 1, 1, 2]);
         check("<s>a", &[256, 0x61], &[0, 3]);
         check("the the", &[256, 257, 257], &[0, 0, 3]);
         check("", &[256], &[0]);
-        assert_eq!(offsets_of(&[256, 0xE2, 0x82, 0xAC, 0xFF, 0x61], &Bytes), [0, 3, 3, 3, 4, 5]);
+        assert_eq!(
+            offsets_of(&[256, 0xE2, 0x82, 0xAC, 0xFF, 0x61], &ByteTokenizer::default()),
+            [0, 3, 3, 3, 4, 5]
+        );
     }
 
     #[test]
@@ -305,7 +271,7 @@ mod tests {
             top: top.to_vec(),
         };
         let check = |token: TokenLogprob, expected: Value| {
-            let told = of_completion(&[token], "", &mut Ruler::default(), &Bytes);
+            let told = of_completion(&[token], "", &mut OffsetTracker::default(), &ByteTokenizer::default());
             assert_eq!(told["top_logprobs"], json!([expected]));
             assert_eq!(told["tokens"], json!(["bytes:\\xe2"]));
         };

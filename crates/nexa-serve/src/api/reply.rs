@@ -6,7 +6,7 @@ use std::time::Duration;
 use nexa_core::lm::{FinishReason, Tokenizer, ToolSyntax};
 use serde_json::{Value, json};
 
-use super::logprobs::{self, Ruler};
+use super::logprobs::{self, OffsetTracker};
 use super::state::{Served, Target, unix_seconds};
 use super::tools::{Calls, Told};
 use crate::{Completion, TokenLogprob, Usage};
@@ -193,8 +193,8 @@ impl Reply {
     }
 
     /// What measures where the tokens of an answer stand: after the echoed prompt, where one is.
-    pub(super) fn ruler(&self, index: usize) -> Ruler {
-        Ruler::after(self.echo(index).map_or(0, |echo| echo.text.chars().count()))
+    pub(super) fn tracker(&self, index: usize) -> OffsetTracker {
+        OffsetTracker::after(self.echo(index).map_or(0, |echo| echo.text.chars().count()))
     }
 
     fn reason(&self, reason: FinishReason) -> FinishReason {
@@ -220,15 +220,15 @@ impl Reply {
         Some(self.text_chunk(index, &echo.text, self.echo_logprobs(echo, logprobs), None))
     }
 
-    /// A chunk with more text of an answer, whose tokens the ruler goes along.
+    /// A chunk with more text of an answer, whose tokens the tracker goes along.
     pub(super) fn delta(
         &self,
         index: usize,
         text: &str,
         logprobs: &[TokenLogprob],
-        ruler: &mut Ruler,
+        tracker: &mut OffsetTracker,
     ) -> Value {
-        let logprobs = self.logprobs(logprobs, text, ruler);
+        let logprobs = self.logprobs(logprobs, text, tracker);
         match self.form {
             Form::Chat => self.chat_chunk(index, json!({"content": text}), logprobs, None),
             Form::Completion => self.text_chunk(index, text, logprobs, None),
@@ -237,7 +237,7 @@ impl Reply {
 
     /// A chunk with a call of a tool.
     pub(super) fn call(&self, index: usize, call: Value, logprobs: &[TokenLogprob]) -> Value {
-        let logprobs = self.logprobs(logprobs, "", &mut self.ruler(index));
+        let logprobs = self.logprobs(logprobs, "", &mut self.tracker(index));
         self.chat_chunk(index, json!({"tool_calls": [call]}), logprobs, None)
     }
 
@@ -252,15 +252,15 @@ impl Reply {
 
     /// The probabilities of a whole answer.
     fn own_logprobs(&self, index: usize, completion: &Completion) -> Value {
-        self.logprobs(&completion.logprobs, &completion.text, &mut self.ruler(index))
+        self.logprobs(&completion.logprobs, &completion.text, &mut self.tracker(index))
     }
 
     /// Probabilities in the words of the form; null where none were asked for.
-    fn logprobs(&self, tokens: &[TokenLogprob], text: &str, ruler: &mut Ruler) -> Value {
+    fn logprobs(&self, tokens: &[TokenLogprob], text: &str, tracker: &mut OffsetTracker) -> Value {
         match self.form {
             _ if tokens.is_empty() => Value::Null,
             Form::Chat => logprobs::of_chat(tokens, self.tokenizer.as_ref()),
-            Form::Completion => logprobs::of_completion(tokens, text, ruler, self.tokenizer.as_ref()),
+            Form::Completion => logprobs::of_completion(tokens, text, tracker, self.tokenizer.as_ref()),
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::deadline::Deadline;
 use super::error::ApiError;
-use super::logprobs::Ruler;
+use super::logprobs::OffsetTracker;
 use super::reply::Reply;
 use super::tools::{Calls, Told};
 use crate::{Answer, Event, TokenLogprob, Usage};
@@ -27,12 +27,12 @@ pub(super) fn respond(
     let openings: Vec<String> = (0..answers.len())
         .filter_map(|index| Some(with_usage(reply.opening(index)?, include_usage).to_string()))
         .collect();
-    let rulers = (0..answers.len()).map(|index| reply.ruler(index)).collect();
+    let trackers = (0..answers.len()).map(|index| reply.tracker(index)).collect();
     let keep_alive = KeepAlive::new().interval(reply.keep_alive);
     let calls = answers.iter().map(|_| reply.tools.map(Calls::new)).collect();
     let held = vec![Vec::new(); answers.len()];
     let usages = vec![None; answers.len()];
-    let mut told = Telling { reply, include_usage, rulers, calls, held, usages };
+    let mut told = Telling { reply, include_usage, trackers, calls, held, usages };
     let events =
         answers.into_iter().enumerate().map(|(index, answer)| answer.map(move |event| (index, event)));
     let rest = deadline.end(until_failure(stream::select_all(events)));
@@ -58,7 +58,7 @@ struct Telling {
     reply: Reply,
     include_usage: bool,
     /// Where the next token of each answer stands in its text.
-    rulers: Vec<Ruler>,
+    trackers: Vec<OffsetTracker>,
     /// The calls of each answer, where tools are offered.
     calls: Vec<Option<Calls>>,
     /// Probabilities of each answer whose text may yet become a call.
@@ -110,7 +110,7 @@ impl Telling {
 
     /// A chunk with more text of an answer.
     fn text(&mut self, index: usize, text: &str, logprobs: &[TokenLogprob]) -> String {
-        let chunk = self.reply.delta(index, text, logprobs, &mut self.rulers[index]);
+        let chunk = self.reply.delta(index, text, logprobs, &mut self.trackers[index]);
         self.shown(chunk)
     }
 

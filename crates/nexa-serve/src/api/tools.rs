@@ -41,24 +41,17 @@ impl Tools {
     /// The form that the answer must have: that of a call where one is demanded, and of any text with calls where the model
     /// decides and a tool is strict.
     ///
-    /// # Errors
-    /// Fails where a tool is strict, but this way of writing calls has no mark that tells their beginning from text.
-    pub(super) fn form(&self, syntax: ToolSyntax) -> Result<Option<AnswerForm>, ApiError> {
-        Ok(match self.choice {
+    /// Only a mark tells the beginning of a call from text. Where the way of writing calls has none, `strict` holds only for a
+    /// call that is demanded; it is not refused, as OpenAI's clients set it for every function that they make of a type.
+    pub(super) fn form(&self, syntax: ToolSyntax) -> Option<AnswerForm> {
+        match self.choice {
             Choice::Required => Some(demanded(syntax, &self.tools, self.parallel)),
             Choice::Named(index) => Some(demanded(syntax, &self.tools[index..=index], false)),
-            Choice::Auto => match self.tools.iter().position(|tool| tool.strict) {
-                None => None,
-                Some(_) if syntax == ToolSyntax::Tagged => Some(offered(&self.tools)),
-                Some(position) => {
-                    let message = format!(
-                        "`tools[{position}].function.strict` holds for this model only where a call is demanded: set \
-                         `tool_choice` to `required` or to a function, or leave `strict` out"
-                    );
-                    return Err(ApiError::bad_param("tools", message));
-                }
-            },
-        })
+            Choice::Auto => {
+                let holds = syntax == ToolSyntax::Tagged && self.tools.iter().any(|tool| tool.strict);
+                holds.then(|| offered(&self.tools))
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use nexa_core::lm::{Error, Tokenizer};
 
+use super::tools::CallMarks;
+
 /// How a decoder shows bytes that are no UTF-8, or not yet.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
@@ -14,12 +16,15 @@ const MAX_INCOMPLETE: usize = 3;
 /// open for longer is broken.
 const MAX_OPEN: usize = 8;
 
-/// Decodes a growing answer. The concatenated pieces equal the text of all tokens decoded at once.
+/// Decodes a growing answer. The concatenated pieces equal the text of all tokens decoded at once, but for the marks of calls,
+/// which are special tokens and yet written.
 ///
 /// Each piece is the difference between two decodings of a short window, because the text of a token may depend on the
 /// token before it (a leading space) and a character may be spread over several tokens.
 pub(super) struct Detokenizer {
     tokenizer: Arc<dyn Tokenizer>,
+    /// Special tokens that are written.
+    marks: Arc<CallMarks>,
     /// Tokens whose text is not yet all shown, after some whose text is, for context.
     window: Vec<u32>,
     /// How many tokens of the window are context.
@@ -29,13 +34,19 @@ pub(super) struct Detokenizer {
 }
 
 impl Detokenizer {
-    pub(super) fn new(tokenizer: Arc<dyn Tokenizer>) -> Self {
-        Self { tokenizer, window: Vec::new(), context: 0, shown: 0 }
+    pub(super) fn new(tokenizer: Arc<dyn Tokenizer>, marks: Arc<CallMarks>) -> Self {
+        Self { tokenizer, marks, window: Vec::new(), context: 0, shown: 0 }
     }
 
     /// Takes a token and returns the text that is certain now. The window is never longer than a few tokens, so that the
     /// next token takes as long however many stand before it.
     pub(super) fn push(&mut self, token_id: u32) -> Result<String, Error> {
+        if let Some(&mark) = self.marks.get(&token_id) {
+            let rest = self.finish()?;
+            self.window.clear();
+            (self.context, self.shown) = (0, 0);
+            return Ok(rest + mark);
+        }
         if self.tokenizer.is_special(token_id) {
             return Ok(String::new());
         }
@@ -48,8 +59,9 @@ impl Detokenizer {
             self.window.drain(..self.context);
             self.context = self.window.len();
             self.shown = self.tokenizer.decode(&self.window)?.len();
-        } else if certain == text.len() && open == 1 {
-            // A token without text, which says nothing of those after it either.
+        } else if certain == text.len() && open == 1 && self.context > 0 {
+            // A token without text, which says nothing of those after it either. At the beginning of a text it may be a blank
+            // that the decoder drops there, without which that of the next token would be dropped.
             self.window.pop();
         } else if open > MAX_OPEN {
             return self.cut(&text, certain);
@@ -62,25 +74,24 @@ impl Detokenizer {
     /// Shows what is broken of a text that has been open for too long, and goes on with those of its last tokens that may
     /// still become a character, after one for context.
     fn cut(&mut self, text: &str, certain: usize) -> Result<String, Error> {
-        for open in (0..=MAX_INCOMPLETE).rev() {
-            let start = self.window.len() - open;
+        let mut start = self.window.len() - MAX_INCOMPLETE;
+        let (before, context) = loop {
             let before = self.tokenizer.decode(&self.window[..start])?;
             let [context, rest, both] =
                 [&self.window[start - 1..start], &self.window[start..], &self.window[start - 1..]]
                     .map(|tokens| self.tokenizer.decode(tokens));
             let (context, rest, both) = (context?, rest?, both?);
-            // Where the parts decoded apart give the whole, no character stands across the cut.
-            if format!("{before}{rest}") == text && format!("{context}{rest}") == both {
-                let shown = certain.max(before.len()).max(self.shown);
-                let piece = text.get(self.shown..shown).unwrap_or_default().to_owned();
-                self.window.drain(..start - 1);
-                (self.context, self.shown) = (1, context.len() + shown - before.len());
-                return Ok(piece);
+            // Where the parts decoded apart give the whole, no character stands across the cut. At the end of all none can.
+            let is_apart = format!("{before}{rest}") == text && format!("{context}{rest}") == both;
+            if is_apart || start == self.window.len() {
+                break (before, context);
             }
-        }
-        let piece = text.get(self.shown..).unwrap_or_default().to_owned();
-        self.window.drain(..self.window.len() - 1);
-        (self.context, self.shown) = (1, self.tokenizer.decode(&self.window)?.len());
+            start += 1;
+        };
+        let shown = certain.max(before.len()).max(self.shown);
+        let piece = text.get(self.shown..shown).unwrap_or_default().to_owned();
+        self.window.drain(..start - 1);
+        (self.context, self.shown) = (1, context.len() + shown - before.len());
         Ok(piece)
     }
 
@@ -103,64 +114,16 @@ fn certain_length(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use nexa_core::lm::{ChatMessage, EncodedChat};
-
     use super::*;
-
-    /// Ids below 256 are bytes, 256 is special, 257 is ` the`, whose space is dropped at the start of a text, 258 has no
-    /// text. It counts the tokens that it decodes.
-    #[derive(Default)]
-    struct Bytes(AtomicUsize);
-
-    impl Tokenizer for Bytes {
-        fn vocab_size(&self) -> usize {
-            259
-        }
-        fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-            Ok(text.bytes().map(u32::from).collect())
-        }
-        fn decode(&self, token_ids: &[u32]) -> Result<String, Error> {
-            self.0.fetch_add(token_ids.len(), Ordering::Relaxed);
-            let mut bytes = Vec::new();
-            for &id in token_ids {
-                match id {
-                    256 | 258 => {}
-                    257 if bytes.is_empty() => bytes.extend(b"the"),
-                    257 => bytes.extend(b" the"),
-                    byte => bytes.push(byte as u8),
-                }
-            }
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        }
-        fn token_bytes(&self, _: u32) -> Option<Vec<u8>> {
-            None
-        }
-        fn is_special(&self, token_id: u32) -> bool {
-            token_id == 256
-        }
-        fn encode_prompt(&self, _: &[ChatMessage]) -> Result<Vec<u32>, Error> {
-            Err(Error::Tokenizer("no template".to_owned()))
-        }
-        fn encode_chat(&self, _: &[ChatMessage]) -> Result<EncodedChat, Error> {
-            Err(Error::Tokenizer("no template".to_owned()))
-        }
-        fn prefix_token(&self) -> u32 {
-            256
-        }
-        fn stop_tokens(&self) -> &[u32] {
-            &[256]
-        }
-    }
+    use crate::byte_tokenizer::{ByteTokenizer, CALL_MARKS};
 
     /// The pieces of some tokens, and how many tokens were decoded to find them.
     fn pieces(ids: &[u32]) -> (Vec<String>, usize) {
-        let tokenizer = Arc::new(Bytes::default());
-        let mut detokenizer = Detokenizer::new(tokenizer.clone());
+        let tokenizer = Arc::new(ByteTokenizer::default());
+        let mut detokenizer = Detokenizer::new(tokenizer.clone(), Arc::default());
         let mut pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
         pieces.push(detokenizer.finish().unwrap());
-        (pieces, tokenizer.0.load(Ordering::Relaxed))
+        (pieces, tokenizer.decoded())
     }
 
     #[test]
@@ -168,7 +131,7 @@ mod tests {
         let check = |ids: &[u32], expected: &[&str]| {
             let (pieces, _) = pieces(ids);
             assert_eq!(pieces, expected, "{ids:?}");
-            assert_eq!(pieces.concat(), Bytes::default().decode(ids).unwrap(), "{ids:?}");
+            assert_eq!(pieces.concat(), ByteTokenizer::default().decode(ids).unwrap(), "{ids:?}");
         };
         check(&[0x61, 0x62], &["a", "b", ""]);
         check(&[0xE2, 0x82, 0xAC, 0x61], &["", "", "€", "a", ""]);
@@ -180,8 +143,29 @@ mod tests {
             &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
             &["", "", "", "\u{FFFD}", "\u{FFFD}", "\u{FFFD}\u{FFFD}\u{FFFD}"],
         );
-        check(&[258, 257, 258, 257], &["", "the", "", " the", ""]);
+        check(&[258, 257, 258, 257], &["", " the", "", " the", ""]);
+        // A blank at the beginning is dropped, but the blank of what follows it is not.
+        check(&[259, 257, 259, 257], &["", " the", " ", " the", ""]);
+        check(&[259, 0x61], &["", "a", ""]);
+        check(&[259, 259, 259, 256, 259], &["", " ", " ", "", " ", ""]);
+        check(&[259, 0xE2, 0x82, 0xAC], &["", "", "", "€", ""]);
+        check(&[259], &["", ""]);
         check(&[], &[""]);
+    }
+
+    #[test]
+    fn marks_of_calls_are_written_where_they_are_asked_for() {
+        let tokenizer: Arc<dyn Tokenizer> = Arc::new(ByteTokenizer::default());
+        let check = |marks: CallMarks, expected: &[&str]| {
+            let mut detokenizer = Detokenizer::new(Arc::clone(&tokenizer), Arc::new(marks));
+            let ids = [0x61, 0xE2, CALL_MARKS[0], 257, CALL_MARKS[1], 0x62];
+            let pieces: Vec<String> = ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
+            assert_eq!(pieces, expected);
+        };
+        // What is open comes before a mark, and after it a text begins.
+        let marks = CallMarks::from([(CALL_MARKS[0], "[X]"), (CALL_MARKS[1], "[Y]")]);
+        check(marks, &["a", "", "\u{FFFD}[X]", "the", "[Y]", "b"]);
+        check(CallMarks::new(), &["a", "", "", "\u{FFFD} the", "", "b"]);
     }
 
     #[test]
@@ -190,7 +174,10 @@ mod tests {
         let check = |pattern: &[u32], ending: &[u32]| {
             let ids: Vec<u32> = pattern.iter().copied().cycle().take(COUNT).chain(ending.to_vec()).collect();
             let (pieces, decoded) = pieces(&ids);
-            assert!(pieces.concat() == Bytes::default().decode(&ids).unwrap(), "{pattern:?} {ending:?}");
+            assert!(
+                pieces.concat() == ByteTokenizer::default().decode(&ids).unwrap(),
+                "{pattern:?} {ending:?}"
+            );
             assert!(decoded < 40 * COUNT, "{pattern:?}: {decoded} tokens decoded");
             // What is held back is at most as long as a character that is not complete.
             let late = pieces.iter().rev().take(ending.len() + 1).map(String::len).sum::<usize>();
@@ -204,6 +191,7 @@ mod tests {
             check(&[0xF0, 0x9F, 0x98], ending);
             check(&[0x80, 256], ending);
             check(&[258], ending);
+            check(&[259], ending);
             check(&[256], ending);
         }
     }

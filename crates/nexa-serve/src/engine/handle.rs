@@ -1,7 +1,7 @@
 //! What callers hold.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use nexa_core::lm::{
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::answer::Sink;
 use super::form::Forms;
 use super::queue::{Phase, Queue, Request, WhenFull};
+use super::tools::{CallMarks, call_marks};
 use super::{Answer, EngineConfig, Event, worker};
 use crate::Error;
 
@@ -46,6 +47,8 @@ struct Inner {
     info: ModelInfo,
     tokenizer: Arc<dyn Tokenizer>,
     forms: Forms,
+    /// Found when tools are first offered: it looks at the whole vocabulary.
+    marks: OnceLock<Arc<CallMarks>>,
     adapters: Option<Arc<dyn AdapterLoader>>,
     window: usize,
     queue: Arc<Queue>,
@@ -76,7 +79,8 @@ impl Engine {
             })
             .map_err(|source| Error::Start { what: "the engine's thread", source })?;
         let forms = Forms::new(Arc::clone(&tokenizer));
-        let inner = Inner { info, tokenizer, forms, adapters, window, queue };
+        let marks = OnceLock::new();
+        let inner = Inner { info, tokenizer, forms, marks, adapters, window, queue };
         Ok(Self { inner: Arc::new(inner), adapter: None })
     }
 
@@ -220,7 +224,15 @@ impl Engine {
         }
         let form = sampling.form.as_ref().map(|form| self.inner.forms.form(form)).transpose()?;
         let adapter = self.adapter.clone();
-        Ok(Request { prompt: token_ids, sampling, form, adapter, sink, arrived: Instant::now() })
+        let marks = self.shown_marks(prompt);
+        Ok(Request { prompt: token_ids, sampling, form, adapter, marks, sink, arrived: Instant::now() })
+    }
+
+    /// The special tokens that the answer to a prompt shows: those of calls where tools are offered, else none.
+    fn shown_marks(&self, prompt: &Prompt) -> Arc<CallMarks> {
+        let Prompt::Conversation { tools: Some(_), .. } = prompt else { return Arc::default() };
+        let tokenizer = self.inner.tokenizer.as_ref();
+        Arc::clone(self.inner.marks.get_or_init(|| Arc::new(call_marks(tokenizer))))
     }
 }
 

@@ -4,7 +4,7 @@
 //! shutting down" never disagree. The lock is held for moves of a few pointers only, never during a model's step.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nexa_core::lm::{self, Adapter, Sampling, TokenScore};
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::answer::Sink;
 use super::form::Form;
 use super::metrics::{Finished, Metrics, Times};
+use super::tools::CallMarks;
 use super::{EngineConfig, Event, Usage};
 use crate::Error;
 
@@ -36,6 +37,8 @@ pub(super) struct Request {
     pub(super) sampling: Sampling,
     pub(super) form: Option<Form>,
     pub(super) adapter: Option<Adapter>,
+    /// Special tokens that its answer shows.
+    pub(super) marks: Arc<CallMarks>,
     pub(super) sink: Sink<Event>,
     pub(super) arrived: Instant,
 }
@@ -324,7 +327,8 @@ impl Queue {
     }
 
     fn drop_abandoned(&self, state: &mut State) {
-        let before = state.waiting.len();
+        let waiting = |state: &State| state.waiting.len() + state.embedding.len();
+        let before = waiting(state);
         let stays = |is_closed: bool, arrived| {
             if is_closed {
                 self.metrics.finished(Finished::Abort, Usage::default(), Times::new(arrived));
@@ -334,7 +338,7 @@ impl Queue {
         state.waiting.retain(|request| stays(request.sink.is_closed(), request.arrived));
         state.scoring.retain(|job| !job.sink.is_closed());
         state.embedding.retain(|job| stays(job.sink.is_closed(), job.arrived));
-        if state.waiting.len() < before {
+        if waiting(state) < before {
             self.room.notify_all();
         }
     }

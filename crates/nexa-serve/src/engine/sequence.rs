@@ -52,7 +52,7 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub(super) fn new(request: Request, tokenizer: Arc<dyn Tokenizer>, context_length: usize) -> Self {
-        let Request { prompt, sampling, form, adapter, sink, arrived } = request;
+        let Request { prompt, sampling, form, adapter, marks, sink, arrived } = request;
         let prompt_tokens = prompt.len();
         Self {
             id: SequenceId(u64::MAX),
@@ -67,7 +67,7 @@ impl Sequence {
             is_forced: false,
             limit: sampling.max_tokens.min(context_length.saturating_sub(prompt_tokens)),
             sampler: Sampler::new(&sampling, &prompt),
-            detokenizer: Detokenizer::new(tokenizer),
+            detokenizer: Detokenizer::new(tokenizer, marks),
             stops: StopStrings::new(&sampling.stop),
             sampling,
             form,

@@ -1,6 +1,8 @@
 //! Calls of tools: what a model writes for one, and what an answer must be where one is demanded.
 
-use nexa_core::lm::{AnswerForm, ToolSyntax};
+use std::collections::BTreeMap;
+
+use nexa_core::lm::{AnswerForm, Tokenizer, ToolSyntax};
 use serde_json::{Value, json};
 
 use super::form::with_spaces;
@@ -15,6 +17,9 @@ const CALLS: &str = "[TOOL_CALLS]";
 const ARGUMENTS: &str = "[ARGS]";
 /// Between the name of a tool and the id of its call, where the newer form has one.
 const CALL_ID: &str = "[CALL_ID]";
+
+/// Special tokens that are parts of calls, with their texts, which a tokenizer leaves out of a text.
+pub(super) type CallMarks = BTreeMap<u32, &'static str>;
 
 /// A tool that the model may call.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +44,20 @@ pub(crate) enum Piece {
         /// Its arguments as a JSON object.
         arguments: String,
     },
+}
+
+/// Looks through a vocabulary for the special tokens that calls are found by. Only [`ToolSyntax::Array`] has such: what the
+/// others mark calls with is text, or says no more than the object after it.
+pub(super) fn call_marks(tokenizer: &dyn Tokenizer) -> CallMarks {
+    if tokenizer.tool_syntax() != Some(ToolSyntax::Array) {
+        return CallMarks::new();
+    }
+    let mark = |id: u32| {
+        let name = tokenizer.token_bytes(id)?;
+        let text = [CALLS, ARGUMENTS, CALL_ID].into_iter().find(|mark| mark.as_bytes() == name.as_slice())?;
+        Some((id, text))
+    };
+    (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.is_special(id)).filter_map(mark).collect()
 }
 
 /// Returns what an answer looks like that calls one or several of some tools.
@@ -92,7 +111,7 @@ fn tagged_body(tools: &[Tool]) -> String {
 fn any_of(tools: &[Tool], arguments: &str, place: &str) -> Value {
     let call = |(index, tool): (usize, &Tool)| {
         let mut parameters = tool.parameters.clone();
-        lead(&mut parameters, &format!("{place}/anyOf/{index}/properties/{arguments}"));
+        rebase_references(&mut parameters, &format!("{place}/anyOf/{index}/properties/{arguments}"));
         json!({
             "type": "object",
             "properties": {"name": {"const": tool.name}, arguments: parameters},
@@ -104,11 +123,11 @@ fn any_of(tools: &[Tool], arguments: &str, place: &str) -> Value {
     json!({ "anyOf": calls })
 }
 
-/// Leads the references in a schema to what they mean where it stands at `place` in a larger one: they count from the root of
-/// the schema, but are followed from that of the whole. So the definitions of two tools cannot meet, whatever their names.
-fn lead(schema: &mut Value, place: &str) {
+/// Makes the references in a schema lead to what they mean where it stands at `place` in a larger one: they count from the root
+/// of the schema, but are followed from that of the whole. So the definitions of two tools cannot meet, whatever their names.
+fn rebase_references(schema: &mut Value, place: &str) {
     match schema {
-        Value::Array(schemas) => schemas.iter_mut().for_each(|schema| lead(schema, place)),
+        Value::Array(schemas) => schemas.iter_mut().for_each(|schema| rebase_references(schema, place)),
         Value::Object(map) => {
             for (keyword, value) in map {
                 match (keyword.as_str(), value) {
@@ -123,8 +142,8 @@ fn lead(schema: &mut Value, place: &str) {
                     (
                         "$defs" | "definitions" | "dependentSchemas" | "patternProperties" | "properties",
                         Value::Object(named),
-                    ) => named.values_mut().for_each(|schema| lead(schema, place)),
-                    (_, value) => lead(value, place),
+                    ) => named.values_mut().for_each(|schema| rebase_references(schema, place)),
+                    (_, value) => rebase_references(value, place),
                 }
             }
         }
@@ -292,7 +311,11 @@ fn call(mut value: Value) -> Option<Piece> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::detokenize::Detokenizer;
     use super::*;
+    use crate::byte_tokenizer::{ByteTokenizer, CALL_MARKS};
 
     /// What comes of an answer that is written in pieces of some bytes; texts that follow each other are joined.
     fn read(syntax: ToolSyntax, answer: &str, bytes: usize) -> Vec<Piece> {
@@ -367,11 +390,34 @@ mod tests {
     }
 
     #[test]
+    fn calls_are_found_where_their_marks_are_special_tokens() {
+        let tokenizer = Arc::new(ByteTokenizer::default());
+        let marks = Arc::new(call_marks(&*tokenizer));
+        let texts: Vec<&str> = marks.values().copied().collect();
+        assert_eq!(texts, [CALLS, ARGUMENTS, CALL_ID]);
+        let [calls, arguments, call_id] = CALL_MARKS;
+        let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+        let found = |token_ids: &[u32]| {
+            let mut detokenizer = Detokenizer::new(tokenizer.clone(), Arc::clone(&marks));
+            let mut answer: String = token_ids.iter().map(|&id| detokenizer.push(id).unwrap()).collect();
+            answer.push_str(&detokenizer.finish().unwrap());
+            read(ToolSyntax::Array, &answer, answer.len())
+        };
+        let first = [vec![calls], bytes("add"), vec![arguments], bytes(r#"{"a": 1}"#)].concat();
+        assert_eq!(found(&first), [call("add", r#"{"a":1}"#)]);
+        let second =
+            [vec![calls], bytes("sub"), vec![call_id], bytes("a1"), vec![arguments], bytes("{}")].concat();
+        assert_eq!(found(&[first, second].concat()), [call("add", r#"{"a":1}"#), call("sub", "{}")]);
+        let older = [vec![calls], bytes(r#" [{"name": "add", "arguments": {"a": 1}}]"#)].concat();
+        assert_eq!(found(&older), [call("add", r#"{"a":1}"#)]);
+    }
+
+    #[test]
     fn references_lead_to_the_schema_that_they_stand_in() {
         let check = |schema: Value, expected: Value| {
-            let mut led = schema;
-            lead(&mut led, "#/x");
-            assert_eq!(led, expected);
+            let mut rebased = schema;
+            rebase_references(&mut rebased, "#/x");
+            assert_eq!(rebased, expected);
         };
         check(
             json!({"properties": {"$ref": {"$ref": "#/$defs/A"}, "const": {"items": [{"$ref": "#"}]}}}),

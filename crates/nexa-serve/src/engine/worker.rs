@@ -3,7 +3,7 @@
 //! Each turn of its loop admits waiting requests, scores a batch of sequences if some wait, reads a part of a text that is
 //! embedded, and makes one step of the model over all live sequences: the last token of those that write, with guesses of
 //! the next where there are some, and as many chunks of prompts as fit into the tokens that may be read, oldest first. No
-//! part of a turn takes long: `pace` counts the tokens of steps by their time.
+//! part of a turn takes long, except scoring, which never cuts a sequence: `pace` counts the tokens of steps by their time.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -130,7 +130,7 @@ impl Worker {
                 break;
             }
             sequence.open(self.model.open_with(sequence.known_prompt(), sequence.adapter.as_ref()));
-            if self.has_room(&sequence) {
+            if self.has_room(sequence.id, &sequence.pending(usize::MAX)) {
                 sequence.scheduled(&self.queue.metrics);
                 self.live.push(sequence);
                 continue;
@@ -152,13 +152,17 @@ impl Worker {
         }
     }
 
-    /// Whether there is memory for what a sequence has yet to read, beside that for what the others have.
-    fn has_room(&self, sequence: &Sequence) -> bool {
-        let pending = self.live.iter().chain([sequence]).map(|one| (one.id, one.pending(usize::MAX)));
-        let pending: Vec<_> = pending.collect();
-        let feeds: Vec<Feed<'_>> = pending
-            .iter()
-            .map(|(sequence, token_ids)| Feed { sequence: *sequence, token_ids, wanted: 0 })
+    /// Whether there is memory for what a sequence has yet to read, beside that for what the batch has, and the text that is
+    /// embedded where it has begun: what was let in reads to its end.
+    fn has_room(&self, sequence: SequenceId, token_ids: &[u32]) -> bool {
+        let pending: Vec<_> = self.live.iter().map(|one| (one.id, one.pending(usize::MAX))).collect();
+        let live = pending.iter().map(|(sequence, token_ids)| (*sequence, token_ids.as_slice()));
+        let embedding = self.embedding.as_ref();
+        let embedding = embedding.and_then(|text| Some((text.sequence?, text.pending(usize::MAX))));
+        let feeds: Vec<Feed<'_>> = live
+            .chain(embedding)
+            .chain([(sequence, token_ids)])
+            .map(|(sequence, token_ids)| Feed { sequence, token_ids, wanted: 0 })
             .collect();
         self.model.fits(&feeds)
     }
@@ -430,11 +434,10 @@ impl Worker {
 
     /// Opens the text that is embedded, unless it has to wait for memory.
     fn begin_embedding(&mut self) -> Option<SequenceId> {
+        let text = self.embedding.as_ref()?;
         let sequence = self.model.open(&[]).sequence;
-        let text = self.embedding.as_mut()?;
-        let token_ids = text.pending(usize::MAX);
-        let fits = self.model.fits(&[Feed { sequence, token_ids, wanted: 0 }]);
-        text.begin(fits.then_some(sequence), &self.queue.metrics);
+        let fits = self.has_room(sequence, text.pending(usize::MAX));
+        self.embedding.as_mut()?.begin(fits.then_some(sequence), &self.queue.metrics);
         self.queue.holds(self.held());
         if fits {
             return Some(sequence);

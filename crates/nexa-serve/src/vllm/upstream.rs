@@ -14,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::process::Process;
 use crate::{About, Error};
 
-/// How long vLLM may take to say that it is well. Who asks us for it, as an orchestrator does, waits no longer for long.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long vLLM may take to say that it is well. An orchestrator that asks us waits for one second where nothing else is set
+/// (`timeoutSeconds` of a probe of Kubernetes): by then it must have our answer, even where vLLM gives none.
+const HEALTH_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// What requests are passed on to.
 pub(crate) struct Upstream {

@@ -21,6 +21,8 @@ pub(crate) const ASSISTANT: u32 = 257;
 pub(crate) const END: u32 = 258;
 /// All ids: the bytes and the three above.
 pub(crate) const VOCAB: usize = 259;
+/// The marks of calls: special tokens after all others, which only a tokenizer with [`ToolSyntax::Array`] has.
+pub(crate) const CALL_MARKS: [&str; 3] = ["[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"];
 
 /// Bytes as ids, with a small chat template.
 pub(crate) struct ByteTokenizer {
@@ -29,6 +31,10 @@ pub(crate) struct ByteTokenizer {
 }
 
 impl ByteTokenizer {
+    fn call_marks(&self) -> &'static [&'static str] {
+        if self.syntax == ToolSyntax::Array { &CALL_MARKS } else { &[] }
+    }
+
     fn render(&self, messages: &[ChatMessage]) -> Result<EncodedChat, Error> {
         if !self.has_template {
             return Err(Error::Tokenizer("the model has no chat template".to_owned()));
@@ -49,7 +55,7 @@ impl ByteTokenizer {
 
 impl Tokenizer for ByteTokenizer {
     fn vocab_size(&self) -> usize {
-        VOCAB
+        VOCAB + self.call_marks().len()
     }
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         Ok(text.bytes().map(u32::from).collect())
@@ -70,7 +76,10 @@ impl Tokenizer for ByteTokenizer {
             BEGIN => Some(b"<begin>".to_vec()),
             ASSISTANT => Some(b"<assistant>".to_vec()),
             END => Some(b"<end>".to_vec()),
-            byte => u8::try_from(byte).ok().map(|byte| vec![byte]),
+            other => match u8::try_from(other) {
+                Ok(byte) => Some(vec![byte]),
+                Err(_) => self.call_marks().get(other as usize - VOCAB).map(|mark| mark.as_bytes().to_vec()),
+            },
         }
     }
     fn is_special(&self, token_id: u32) -> bool {

@@ -4,7 +4,7 @@ use nexa_core::lm::ToolSyntax;
 use serde_json::{Value, json};
 
 use crate::api::check_error;
-use crate::fake::{ASSISTANT, END, Fake, VOCAB};
+use crate::fake::{ASSISTANT, CALL_MARKS, END, Fake, VOCAB};
 use crate::life::{Server, chat};
 use crate::stream::chunks;
 
@@ -31,13 +31,22 @@ fn tools() -> Value {
     ])
 }
 
+fn bytes(text: &str) -> Vec<u32> {
+    text.bytes().map(u32::from).collect()
+}
+
 /// A model that answers with this, as far as it may.
-fn answering(answer: &'static str) -> Fake {
+fn answering(answer: &str) -> Fake {
+    writing(bytes(answer), VOCAB)
+}
+
+/// A model of some vocabulary that answers with these tokens, as far as it may.
+fn writing(answer: Vec<u32>, vocabulary: usize) -> Fake {
     let model = Fake::new(move |pieces| {
         let all = pieces.concat();
         let written = all.iter().rev().take_while(|&&id| id != ASSISTANT).count();
-        let next = answer.as_bytes().get(written).map_or(END, |&byte| u32::from(byte));
-        (0..VOCAB as u32).map(|id| if id == next { 99.0 } else { 0.0 }).collect()
+        let next = answer.get(written).copied().unwrap_or(END);
+        (0..vocabulary as u32).map(|id| if id == next { 99.0 } else { 0.0 }).collect()
     });
     model.with_context_length(4096)
 }
@@ -134,6 +143,30 @@ async fn calls_are_found_in_each_way_of_writing_them() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marks_of_calls_that_are_special_tokens_are_seen_where_tools_are_offered() {
+    let [calls, arguments, call_id] = [0, 1, 2].map(|mark| vec![(VOCAB + mark) as u32]);
+    let object = bytes(r#"{"a": 1, "b": 2}"#);
+    let answer = [calls, bytes("add"), call_id, bytes("x1"), arguments, object].concat();
+    let model = writing(answer, VOCAB + CALL_MARKS.len()).with_tool_syntax(ToolSyntax::Array);
+    let server = Server::start(model).await;
+    let whole: Value = server.post(PATH, chat(json!({"tools": tools()}))).await.json().await.unwrap();
+    let choice = &whole["choices"][0];
+    assert_eq!(
+        (&choice["finish_reason"], &choice["message"]["content"]),
+        (&json!("tool_calls"), &Value::Null)
+    );
+    let expected = json!({"name": "add", "arguments": "{\"a\":1,\"b\":2}"});
+    assert_eq!(choice["message"]["tool_calls"][0]["function"], expected, "{whole}");
+    let streamed = chunks(&server, PATH, chat(json!({"tools": tools(), "stream": true}))).await;
+    let streamed = streamed.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array());
+    let streamed: Vec<&Value> = streamed.flatten().map(|call| &call["function"]).collect();
+    assert_eq!(streamed, [&expected]);
+    // Elsewhere they are no text.
+    let plain: Value = server.post(PATH, chat(json!({}))).await.json().await.unwrap();
+    assert_eq!(plain["choices"][0]["message"]["content"], r#"addx1{"a": 1, "b": 2}"#);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,18 +272,21 @@ async fn the_arguments_of_a_strict_tool_fit_its_schema_though_no_call_is_demande
         server.post(PATH, chat(json!({"tools": offered(json!(true))}))).await.json().await.unwrap();
     assert_eq!(reply["choices"][0]["message"]["content"], plain);
 
-    // Where nothing marks a call, it is said that it holds only for one that is demanded.
+    // Where nothing marks a call, it holds only for one that is demanded.
+    let loose = r#"{"name": "add", "parameters": {"a": "one"}}"#;
+    let server = Server::start(answering(loose).with_tool_syntax(ToolSyntax::Object)).await;
+    let body = chat(json!({"tools": offered(json!(true))}));
+    let reply: Value = server.post(PATH, body).await.json().await.unwrap();
+    let call = &reply["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(call, &json!({"name": "add", "arguments": "{\"a\":\"one\"}"}), "{reply}");
     let server =
         Server::start(Fake::mixing().with_context_length(4096).with_tool_syntax(ToolSyntax::Object)).await;
-    check(
-        server.post(PATH, chat(json!({"tools": offered(json!(true))}))).await,
-        400,
-        "tools",
-        "invalid_value",
-    )
-    .await;
-    let body = json!({"tools": offered(json!(true)), "tool_choice": "required"});
-    assert_eq!(server.post(PATH, chat(body)).await.status(), 200);
+    let named = json!({"type": "function", "function": {"name": "add"}});
+    let body = chat(json!({"tools": offered(json!(true)), "tool_choice": named}));
+    let reply: Value = server.post(PATH, body).await.json().await.unwrap();
+    let held = reply["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"].as_str();
+    let held: Value = serde_json::from_str(held.unwrap_or_else(|| panic!("{reply}"))).unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&held), "{held}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

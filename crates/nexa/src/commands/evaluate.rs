@@ -129,12 +129,12 @@ fn list_tasks(global: &Global, include_path: &[PathBuf]) -> Result<ExitCode> {
     Ok(ExitCode::Success)
 }
 
-/// The evaluation that was named, or the newest one of the checkpoint that was named.
+/// The evaluation that was named, or the newest one of the model that was named.
 fn evaluation(app: &App, name: &str) -> Result<Artifact> {
     Ok(evaluations(app, name)?.remove(0))
 }
 
-/// The evaluation that was named, or the newest one of the checkpoint that was named, of those that did not stop when something
+/// The evaluation that was named, or the newest one of the model that was named, of those that did not stop when something
 /// was decided.
 fn whole(app: &App, name: &str) -> Result<Artifact> {
     let is_whole = |one: &Artifact| !one.manifest.summary.contains_key("versus");
@@ -146,11 +146,11 @@ fn whole(app: &App, name: &str) -> Result<Artifact> {
     })
 }
 
-/// The evaluation that was named, or those of the checkpoint that was named, the newest first; there is one at least.
+/// The evaluation that was named, or those of the model that was named, the newest first; there is one at least.
 fn evaluations(app: &App, name: &str) -> Result<Vec<Artifact>> {
     let project = app.project()?;
     let artifact = app.store().resolve(project.name(), name)?;
-    if artifact.manifest.kind != Kind::Checkpoint {
+    if !matches!(artifact.manifest.kind, Kind::Checkpoint | Kind::ApiModel) {
         artifact.expect_kind(Kind::Evaluation)?;
         return Ok(vec![artifact]);
     }

@@ -24,8 +24,6 @@ const CONFIG: &str = "config.json";
 const VLLM: &str = "vllm";
 /// The memory for keys and values where nothing is said of it, in bytes.
 const KV_CACHE: u64 = 2 << 30;
-/// How exactly they are kept where nothing is said of it.
-const KV_CACHE_TYPE: &str = "f32";
 
 /// Serves the checkpoint that was named, else the project's newest.
 pub(crate) fn run(global: &Global, args: InferenceArgs) -> Result<ExitCode> {
@@ -83,8 +81,8 @@ fn serve_vllm(app: &App, args: &InferenceArgs, found: &Found, about: About) -> R
     let usual = EngineConfig::default();
     let own = [
         ("--quantize", args.model.quantize.is_some()),
-        ("--kv-cache", args.model.kv_cache != KV_CACHE),
-        ("--kv-cache-type", args.model.kv_cache_type != KV_CACHE_TYPE),
+        ("--kv-cache", args.model.kv_cache.is_some()),
+        ("--kv-cache-type", args.model.kv_cache_type.is_some()),
         ("--no-prefix-cache", args.model.no_prefix_cache),
         ("--prefill-chunk", args.prefill_chunk != usual.prefill_chunk),
         ("--max-queued-tokens", args.max_queued_tokens != usual.max_queued_tokens),
@@ -264,8 +262,11 @@ impl Found {
             }
         };
         let cache = CacheConfig {
-            bytes: usize::try_from(args.kv_cache).unwrap_or(usize::MAX),
-            number: if args.kv_cache_type == "f16" { CacheNumber::F16 } else { CacheNumber::F32 },
+            bytes: usize::try_from(args.kv_cache.unwrap_or(KV_CACHE)).unwrap_or(usize::MAX),
+            number: match args.kv_cache_type.as_deref() {
+                Some("f16") => CacheNumber::F16,
+                _ => CacheNumber::F32,
+            },
             prefixes: !args.no_prefix_cache,
         };
         Ok(model.map_err(reported)?.named(&self.name).with_cache(cache))

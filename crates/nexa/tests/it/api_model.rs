@@ -31,14 +31,20 @@ fn a_model_behind_an_api_is_evaluated_within_its_budget() {
     assert!(ran.stderr.contains("training data unknown"), "{}", ran.stderr);
     let role = |parent: &&Value| parent["role"] == "checkpoint";
     let parent = manifest["parents"].as_array().unwrap().iter().find(role).unwrap();
-    assert_eq!(parent["id"], "tutor/embedded_v1");
+    assert_eq!(parent["id"], "tutor/api_embedded_v1");
 
     // What was answered is not asked again, and stands on the leaderboard.
     let again = evaluate(&shell, "embedded", "exact_match", &["--force", "cache=false"]);
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(again.stderr.contains("answers are there already"), "{}", again.stderr);
     let board = shell.run(&["leaderboard", "--format", "csv"]);
-    assert!(board.stdout.contains("tutor/embedded_v1"), "{}", board.stdout);
+    assert!(board.stdout.contains("tutor/api_embedded_v1"), "{}", board.stdout);
+
+    // Its evaluations are found by its name, as those of a checkpoint are.
+    let compared = shell.run(&["evaluate", "--compare", "api_embedded", "tutor/api_embedded_v1", "--json"]);
+    assert_eq!(compared.code, 0, "{}", compared.stderr);
+    let report = shell.run(&["evaluate", "report", "api_embedded", "--output", "report.html"]);
+    assert_eq!(report.code, 0, "{}", report.stderr);
 }
 
 #[test]
@@ -50,7 +56,7 @@ fn what_no_api_tells_is_refused() {
     let local = evaluate(&shell, "local", "exact_match", &[]);
     assert_eq!(local.code, 3, "{}", local.stderr);
     assert!(local.stderr.contains("--checkpoint"), "{}", local.stderr);
-    let served = shell.run(&["inference", "tutor/embedded_v1"]);
+    let served = shell.run(&["inference", "tutor/api_embedded_v1"]);
     assert_eq!(served.code, 3, "{}", served.stderr);
     assert!(served.stderr.contains("api_model"), "{}", served.stderr);
 }

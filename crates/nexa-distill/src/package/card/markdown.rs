@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::lengths::Statistics;
 use super::{Card, Packaging, Split};
 
@@ -42,14 +44,15 @@ impl Card {
             let _ = writeln!(text, "  - {answers} answers{collections}; failed for good: {failed}");
         }
         for judges in &self.judges {
+            // There is no mean where no verdict could be read.
+            let mean = match &judges["mean_score"] {
+                Value::Null => String::new(),
+                mean => format!(", mean score {mean}"),
+            };
             let _ = writeln!(
                 text,
-                "\nJudged by {} on rubric {}: {} verdicts, {} unreadable, mean score {}.",
-                judges["judges"],
-                judges["rubric"],
-                judges["verdicts"],
-                judges["unreadable"],
-                judges["mean_score"]
+                "\nJudged by {} on rubric {}: {} verdicts, {} unreadable{mean}.",
+                judges["judges"], judges["rubric"], judges["verdicts"], judges["unreadable"]
             );
         }
     }

@@ -96,6 +96,16 @@ impl Aggregation {
         }
     }
 
+    /// Whether it takes long: a measure of a whole corpus of texts.
+    pub(crate) fn is_slow(self) -> bool {
+        matches!(self, Self::Bleu | Self::Chrf | Self::Ter)
+    }
+
+    /// How often documents are drawn anew where `draws` are asked for; the reference draws less often for what takes long.
+    pub(crate) fn draws(self, draws: usize) -> usize {
+        if self.is_slow() { draws.min(SLOW_DRAWS) } else { draws }
+    }
+
     /// Whether its error is found by drawing documents anew.
     fn is_bootstrapped(self) -> bool {
         matches!(
@@ -128,9 +138,7 @@ pub(crate) fn standard_error(aggregation: Aggregation, grades: &[&Grade], draws:
     if !aggregation.is_bootstrapped() {
         return None;
     }
-    // These take long, and the reference draws less often for them.
-    let is_slow = matches!(aggregation, Aggregation::Bleu | Aggregation::Chrf | Aggregation::Ter);
-    let draws = if is_slow { draws.min(SLOW_DRAWS) } else { draws };
+    let draws = aggregation.draws(draws);
     let chunk = CHUNK.min(draws);
     let seeds: Vec<u64> = (0..(draws / chunk) as u64).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(seeds.len());

@@ -9,11 +9,12 @@ use crate::statistics::{
 
 /// Estimates a metric over some documents. A share of right answers has the interval of Wilson, a corpus ratio that of the
 /// percentile bootstrap, everything else that of a normal distribution. Missing answers are left out. Where documents share
-/// `sources`, the interval is over these: Wilson's at the effective number of documents, or whole sources are resampled.
+/// `sources`, the interval is over these: Wilson's at the effective number of documents, or whole sources are resampled. A
+/// document without a source is one of its own.
 pub(crate) fn estimate(
     aggregation: Aggregation,
     grades: &[&Grade],
-    sources: Option<&[&str]>,
+    sources: Option<&[Option<&str>]>,
     draws: usize,
     seed: u64,
 ) -> Option<Estimate> {
@@ -21,7 +22,7 @@ pub(crate) fn estimate(
     let clustered = sources.and_then(|sources| {
         let present = grades.iter().zip(sources).filter(|(grade, _)| ***grade != Grade::Missing);
         let (grades, sources): (Vec<&Grade>, Vec<Option<&str>>) =
-            present.map(|(grade, source)| (*grade, Some(*source))).unzip();
+            present.map(|(grade, source)| (*grade, *source)).unzip();
         clustered(aggregation, &grades, &Clusters::shared(&sources)?, draws, seed)
     });
     Some(alone.within(clustered))
@@ -49,16 +50,21 @@ fn clustered(
         Aggregation::BitsPerByte => |nats| nats / LN_2,
         Aggregation::MeanOfAll => |share| share,
         other => {
-            let rounds = draws.min(DRAWS);
+            let rounds = other.draws(draws.min(DRAWS));
             let spread = clusters.resample(rounds, seed, |chosen| {
                 other.apply(&chosen.iter().map(|&at| grades[at]).collect::<Vec<_>>())
             })?;
+            let (value, n) = (other.apply(grades)?, grades.len());
+            if other.is_slow() {
+                // So few draws tell a spread, and no percentiles.
+                return Some(Estimate::normal(value, Some(spread.standard_error), n));
+            }
             return Some(Estimate {
-                value: other.apply(grades)?,
+                value,
                 standard_error: Some(spread.standard_error),
                 ci_low: Some(spread.low),
                 ci_high: Some(spread.high),
-                n: grades.len(),
+                n,
             });
         }
     };
@@ -152,7 +158,7 @@ mod tests {
     /// Every document stands there twice, as one source: the interval is that of the documents alone.
     #[test]
     fn sources_are_what_is_independent() {
-        let sources = ["a", "b", "c", "d"].map(|name| [name; 2]).concat();
+        let sources = ["a", "b", "c", "d"].map(|name| [Some(name); 2]).concat();
         let check = |aggregation: Aggregation, grades: [Grade; 4]| {
             let twice: Vec<&Grade> = grades.iter().flat_map(|grade| [grade; 2]).collect();
             let alone = estimate(aggregation, &twice, None, 1000, 0).unwrap();
@@ -166,5 +172,17 @@ mod tests {
         let weighted = [(-10.0, 4.0), (-20.0, 6.0), (-9.0, 5.0), (-8.0, 5.0)];
         let weighted = weighted.map(|(logprob_nats, weight)| Grade::Weighted { logprob_nats, weight });
         check(Aggregation::BitsPerByte, weighted);
+        let edits = |reference: &str, prediction: &str| Grade::edits(reference.into(), prediction.into());
+        let texts = [
+            edits("a b c d", "a b c d"),
+            edits("x y", "v w"),
+            edits("one two three", "one two"),
+            edits("e f g", "e h i j"),
+        ];
+        // A measure of texts is drawn a hundred times, which tells a spread: the interval lies evenly around the value.
+        let twice: Vec<&Grade> = texts.iter().flat_map(|grade| [grade; 2]).collect();
+        let found = estimate(Aggregation::Ter, &twice, Some(&sources), 1000, 0).unwrap();
+        let middle = (found.ci_low.unwrap() + found.ci_high.unwrap()) / 2.0;
+        assert_close(middle, found.value, 1e-9, "middle");
     }
 }
