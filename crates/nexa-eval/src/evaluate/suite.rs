@@ -83,6 +83,12 @@ pub(super) fn run(
                     outcomes.len()
                 )));
             }
+            if !summed.value.is_finite() {
+                // JSON has no infinity.
+                let doubt = format!("`{}` is no finite number and is left out", summed.metric);
+                context.emit(Event::warning(format!("{name}: {doubt}")));
+                doubts.entry(name.clone()).or_insert_with(Vec::new).push(doubt);
+            }
         }
         found.overlaps.extend(
             overlaps

@@ -578,6 +578,19 @@ fn what_is_doubtful_about_documents_is_told() {
 }
 
 #[test]
+fn a_metric_that_no_number_holds_is_told() {
+    let bench = Bench::new();
+    write(&bench, "a.txt", "one");
+    let model = Parrot { nats: |_, _| 1e4, ..Parrot::new(add) };
+    let made = try_evaluate(&bench, &model, tasks(&["text:a.txt"])).unwrap();
+    let metrics = json_file(&made, "metrics.json");
+    let names: Vec<_> = metrics.as_array().unwrap().iter().map(|metric| &metric["metric"]).collect();
+    assert_eq!(names, ["bits_per_byte"]);
+    let doubts = made.manifest.summary["doubts"].to_string();
+    assert!(doubts.contains("`word_perplexity` is no finite number"), "{doubts}");
+}
+
+#[test]
 fn an_evaluation_of_a_newer_version_is_refused() {
     let bench = Bench::new();
     write(&bench, "a.txt", "one");
