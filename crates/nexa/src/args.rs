@@ -328,6 +328,10 @@ pub(crate) struct StageArgs {
     /// Settings over those of the file: `learning_rate=3e-3`.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+    /// Whether the newest artifacts stand in for inputs that the stage can do without; where nothing is said, they do unless it
+    /// reads files from outside the lab.
+    #[arg(skip)]
+    pub(crate) takes_newest: Option<bool>,
 }
 
 #[derive(Debug, ClapArgs)]

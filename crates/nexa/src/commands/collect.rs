@@ -72,7 +72,7 @@ pub(super) fn name_local_teacher(app: &App, value: &mut Value, args: &mut StageA
 fn prepare(app: &App, value: Value, place: &str, args: &mut StageArgs) -> Result<(Collect, Inputs)> {
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
     let collect = Collect::new(config::from_value(value, place)?, &app.environment).map_err(reported)?;
-    let inputs = stage::inputs(app, kind, &args.inputs, false)?;
+    let inputs = stage::inputs(app, kind, &args.inputs, true)?;
     args.inputs = inputs.iter().map(|(role, artifact)| format!("{role}={}", artifact.id())).collect();
     Ok((collect, inputs))
 }

@@ -12,6 +12,7 @@ use nexa_core::artifact::{Artifact, Kind};
 use nexa_core::stage::Outcome;
 use nexa_core::{Error, ExitCode};
 use nexa_eval::evaluation::of_checkpoint;
+use nexa_eval::task::Task;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -70,7 +71,14 @@ fn evaluate(app: &App, args: EvaluateArgs) -> Result<Outcome> {
     }
     let kind = stages::find(STAGE).context("the command names a stage that exists")?;
     let (value, place) = stage::settings(&typed, &settings)?;
+    typed.takes_newest = Some(is_over_held_out_split(&value));
     stage::execute(app, kind, value, &place, &typed)
+}
+
+/// Whether a configuration asks for a task over a held-out split, which needs a data set; it does where it names none.
+fn is_over_held_out_split(value: &Value) -> bool {
+    let Some(tasks) = value["tasks"].as_array() else { return true };
+    tasks.iter().filter_map(Value::as_str).any(|name| Task::named(name).is_some())
 }
 
 /// The settings that options stand for.

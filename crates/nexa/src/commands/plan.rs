@@ -22,7 +22,7 @@ pub(crate) fn run(global: &Global, mut args: StageArgs) -> Result<ExitCode> {
     models::with_base(&app, &mut value, &place, &mut args)?;
     datasets::with_named(&app, &mut value, &mut args)?;
     let config: Config = config::from_value(value, &place)?;
-    let inputs = stage::inputs(&app, kind, &args.inputs, false)?;
+    let inputs = stage::inputs(&app, kind, &args.inputs, true)?;
     for (_, artifact) in inputs.iter() {
         artifact.verify()?;
     }

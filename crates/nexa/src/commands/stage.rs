@@ -39,7 +39,8 @@ pub(crate) fn execute(
 ) -> Result<Outcome> {
     let project = app.project()?;
     let stage = (kind.build)(value, place, &app.lab).map_err(Reported)?;
-    let inputs = inputs(app, kind, &args.inputs, !stage.outside_files().is_empty())?;
+    let takes_newest = args.takes_newest.unwrap_or_else(|| stage.outside_files().is_empty());
+    let inputs = inputs(app, kind, &args.inputs, takes_newest)?;
     let name = args.output.clone().unwrap_or_else(|| kind.artifact_name(&inputs));
     let sink = app.screen.sink(&name);
     let services = app.services(&sink);
@@ -63,7 +64,7 @@ pub(crate) fn inputs(
     app: &App,
     kind: &'static StageKind,
     named: &[String],
-    reads_files: bool,
+    takes_newest: bool,
 ) -> Result<Inputs> {
     let project = app.project()?;
     let mut inputs = Inputs::none();
@@ -88,7 +89,7 @@ pub(crate) fn inputs(
     // Whoever names what a stage can do without knows what it is to be given.
     let only_required = inputs.iter().all(|(role, _)| kind.role(role).is_some_and(|role| role.required));
     for role in kind.roles {
-        let wanted = role.required || (role.by_default && !reads_files && only_required);
+        let wanted = role.required || (role.by_default && takes_newest && only_required);
         if !wanted || inputs.get(role.name).is_some() {
             continue;
         }

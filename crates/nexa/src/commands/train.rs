@@ -49,7 +49,7 @@ fn verify_resume(global: &Global, mut args: TrainArgs) -> Result<ExitCode> {
     models::with_base(&app, &mut value, &place, &mut args.stage)?;
     datasets::with_named(&app, &mut value, &mut args.stage)?;
     let config: nexa_train::Config = config::from_value(value, &place)?;
-    let inputs = stage::inputs(&app, kind, &args.stage.inputs, false)?;
+    let inputs = stage::inputs(&app, kind, &args.stage.inputs, true)?;
     for (_, artifact) in inputs.iter() {
         artifact.verify()?;
     }

@@ -48,6 +48,14 @@ fn a_model_behind_an_api_is_evaluated_within_its_budget() {
 }
 
 #[test]
+fn a_task_with_documents_of_its_own_needs_no_data_set() {
+    let shell = Shell::in_lab();
+    let ran = shell.run(&["evaluate", "--model", "embedded", "--tasks", "jailbreak_direct", "--limit", "2"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.stdout, "tutor/api_embedded_evaluation_v1\n");
+}
+
+#[test]
 fn what_no_api_tells_is_refused() {
     let shell = lab();
     let unknown = evaluate(&shell, "embedded", "perplexity", &[]);
