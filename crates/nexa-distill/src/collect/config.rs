@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nexa_core::lm::Calls;
 use nexa_core::{config, files};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -89,6 +90,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let calls = Calls::default();
         Self {
             teacher: "embedded".to_owned(),
             temperature: 0.7,
@@ -107,16 +109,16 @@ impl Default for Config {
             limit: None,
             on_failure: OnFailure::default(),
             embedded: Faults::default(),
-            max_concurrent_requests: 64,
-            max_requests_per_minute: None,
-            max_tokens_per_minute: None,
-            max_retries: 6,
-            timeout_s: 120,
+            max_concurrent_requests: calls.max_concurrent_requests,
+            max_requests_per_minute: calls.max_requests_per_minute,
+            max_tokens_per_minute: calls.max_tokens_per_minute,
+            max_retries: calls.max_retries,
+            timeout_s: calls.timeout_s,
             cool_down_s: 15.0,
-            max_cost_usd: None,
-            max_total_tokens: None,
+            max_cost_usd: calls.max_cost_usd,
+            max_total_tokens: calls.max_total_tokens,
             batch: false,
-            max_failed_share: 0.05,
+            max_failed_share: calls.max_failed_share,
             source: None,
         }
     }

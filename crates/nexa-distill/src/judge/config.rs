@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use nexa_core::lm::Calls;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -98,6 +99,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let calls = Calls::default();
         Self {
             protocol: Protocol::Rubric,
             rubric: RubricSource::File(PathBuf::from("rubric.yaml")),
@@ -113,12 +115,12 @@ impl Default for Config {
             stop_when_decided: None,
             max_unreadable_share: 0.2,
             constrain: None,
-            max_concurrent_requests: 64,
-            max_requests_per_minute: None,
-            max_tokens_per_minute: None,
-            max_retries: 6,
-            timeout_s: 120,
-            max_cost_usd: None,
+            max_concurrent_requests: calls.max_concurrent_requests,
+            max_requests_per_minute: calls.max_requests_per_minute,
+            max_tokens_per_minute: calls.max_tokens_per_minute,
+            max_retries: calls.max_retries,
+            timeout_s: calls.timeout_s,
+            max_cost_usd: calls.max_cost_usd,
             sources: None,
         }
     }

@@ -205,7 +205,7 @@ impl<'a> Asker<'a> {
     fn tell_cut<T>(&mut self, task: &str, samples: &[Sample<T>], cut: impl Fn(&T) -> usize) -> Result<()> {
         let count = samples.iter().filter_map(Sample::result).filter(|result| cut(result) > 0).count();
         if count > 0 {
-            self.cut.entry(task.to_owned()).and_modify(|known| *known += count).or_insert(count);
+            *self.cut.entry(task.to_owned()).or_default() += count;
             self.context.state("prompts_cut", &self.cut)?;
             let (total, room) = (samples.len(), self.model.info.context_length);
             self.context.emit(Event::warning(format!(

@@ -3,7 +3,6 @@
 //! The tests here are those of comparisons and of leaderboards alike.
 
 use std::collections::BTreeMap;
-use std::f64::consts::LN_2;
 
 use crate::Evaluation;
 use crate::metric::{Metric, Name, is_flexibly_right};
@@ -12,6 +11,7 @@ use crate::statistics::normal::two_sided;
 use crate::statistics::{
     Difference, PairedOutcomes, Ratio, divide, independent, mcnemar, paired_difference, ratio_difference,
 };
+use crate::task::Perplexity;
 
 /// The seed of every resampling here, so that a comparison gives the same numbers each time.
 const SEED: u64 = 0;
@@ -197,27 +197,17 @@ fn values(evaluation: &Evaluation, task: &str, value: &ValueOf) -> Vec<((String,
 
 /// What a document adds to a metric.
 fn value_of(name: &Name) -> ValueOf {
-    let nats = |one: &Prediction, weight: fn(usize, usize) -> usize| {
-        let score = one.score?;
-        Some(Ratio { numerator: -score.logprob_nats, denominator: weight(score.tokens, score.bytes) as f64 })
-    };
-    let bits = move |one: &Prediction| {
-        let ratio = nats(one, |_, bytes| bytes)?;
-        Some(Ratio { numerator: ratio.numerator / LN_2, ..ratio })
-    };
     let key = format!("{},{}", name.metric, name.filter);
     let is = |other: Name| *name == other;
     if is(Name::EXACT_MATCH) {
-        Box::new(move |one| one.correct.map(Ratio::outcome))
+        Box::new(|one| one.correct.map(Ratio::outcome))
     } else if is(Name::EXACT_MATCH_FLEXIBLE) {
-        Box::new(move |one| is_flexibly_right(one).map(Ratio::outcome))
+        Box::new(|one| is_flexibly_right(one).map(Ratio::outcome))
     } else if is(Name::LOSS) || is(Name::PERPLEXITY) {
-        Box::new(move |one| nats(one, |tokens, _| tokens))
-    } else if is(Name::BITS_PER_BYTE) {
-        Box::new(bits)
+        Box::new(|one| one.score.as_ref().map(Perplexity::nats_and_tokens))
     } else if name.metric == BITS_PER_BYTE || PERPLEXITIES.contains(&name.metric.as_ref()) {
         // Of one set of documents, all three order models as bits do.
-        Box::new(bits)
+        Box::new(|one| one.score.as_ref().map(Perplexity::bits_and_bytes))
     } else {
         Box::new(move |one| Some(Ratio { numerator: *one.metrics.get(&key)?, denominator: 1.0 }))
     }

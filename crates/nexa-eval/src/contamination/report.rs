@@ -146,33 +146,27 @@ impl TaskOverlap {
         }
     }
 
-    /// Reports a group from its tasks. `pool` makes its metrics of those of its tasks, each over so many documents.
+    /// Reports a group from its tasks. `pool` makes its metrics of those of its tasks.
     pub(crate) fn of_group(
         overlaps: &Overlaps,
         group: &str,
         tasks: &[&Self],
-        pool: impl Fn(&[(usize, Vec<Measured>)]) -> Vec<Measured>,
+        pool: impl Fn(&[Vec<Measured>]) -> Vec<Measured>,
     ) -> Self {
         let of_rule = |(number, rule): (usize, &Rule)| {
-            let part = |of_task: &dyn Fn(&Self, &RuleOverlap) -> usize,
-                        estimate: fn(&MetricOverlap) -> Option<Estimate>| {
-                let measured = tasks.iter().map(|task| {
-                    let found = &task.rules[number];
-                    let one = |metric: &MetricOverlap| Measured {
-                        metric: metric.metric.clone(),
-                        filter: metric.filter.clone(),
-                        estimate: estimate(metric),
-                    };
-                    (of_task(task, found), found.metrics.iter().map(one).collect::<Vec<_>>())
-                });
-                // A task of which the part is empty has no say in it.
-                pool(&measured.filter(|(documents, _)| *documents > 0).collect::<Vec<_>>())
+            // A task of which a part is empty has no number of it, and no say in it.
+            let part = |estimate: fn(&MetricOverlap) -> Option<Estimate>| {
+                let one = |metric: &MetricOverlap| Measured {
+                    metric: metric.metric.clone(),
+                    filter: metric.filter.clone(),
+                    estimate: estimate(metric),
+                };
+                let of_task = |task: &&Self| task.rules[number].metrics.iter().map(one).collect();
+                pool(&tasks.iter().map(of_task).collect::<Vec<_>>())
             };
-            let rest =
-                |task: &Self, found: &RuleOverlap| task.documents - task.not_looked_for - found.overlapping;
-            let all = part(&|task, _| task.documents, |metric| metric.all);
-            let overlapping = part(&|_, found| found.overlapping, |metric| metric.overlapping);
-            let clean = part(&rest, |metric| metric.clean.or(metric.nothing_found));
+            let all = part(|metric| metric.all);
+            let overlapping = part(|metric| metric.overlapping);
+            let clean = part(|metric| metric.clean.or(metric.nothing_found));
             let count: usize = tasks.iter().map(|task| task.rules[number].overlapping).sum();
             let looked_for: usize = tasks.iter().map(|task| task.documents - task.not_looked_for).sum();
             RuleOverlap {

@@ -42,7 +42,12 @@ pub(super) fn run(
     (config, versus): (&Config, Option<&Versus>),
     (mut overlaps, found): (Option<&mut Overlaps>, &mut Found),
 ) -> Result<()> {
-    let (mut summaries, mut too_long, mut doubts) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut summaries, mut too_long) = (Vec::new(), BTreeMap::new());
+    let mut doubts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut doubt = |name: &str, doubt: String| {
+        context.emit(Event::warning(format!("{name}: {doubt}")));
+        doubts.entry(name.to_owned()).or_default().push(doubt);
+    };
     for mut task in loaded {
         let outcomes = match versus {
             None => harness::run(&task, asker, config)?,
@@ -58,10 +63,7 @@ pub(super) fn run(
         let task = &task;
         let name = &task.task.spec.task;
         asker.tell_failed(name, outcomes.iter().flat_map(|outcome| outcome.said.replies()))?;
-        for doubt in task.doubts() {
-            context.emit(Event::warning(format!("{name}: {doubt}")));
-            doubts.entry(name.clone()).or_insert_with(Vec::new).push(doubt);
-        }
+        task.doubts().into_iter().for_each(|words| doubt(name, words));
         let count = outcomes.iter().filter(|outcome| outcome.said.is_too_long()).count();
         if count > 0 {
             let is_left_out = task.task.spec.native.is_some_and(|native| native.needs_answer());
@@ -85,9 +87,7 @@ pub(super) fn run(
             }
             if !summed.value.is_finite() {
                 // JSON has no infinity.
-                let doubt = format!("`{}` is no finite number and is left out", summed.metric);
-                context.emit(Event::warning(format!("{name}: {doubt}")));
-                doubts.entry(name.clone()).or_insert_with(Vec::new).push(doubt);
+                doubt(name, format!("`{}` is no finite number and is left out", summed.metric));
             }
         }
         found.overlaps.extend(

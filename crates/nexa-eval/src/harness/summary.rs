@@ -141,10 +141,9 @@ pub(crate) fn measure(
     task.chains.iter().enumerate().flat_map(of_chain).collect()
 }
 
-/// The metrics of a group from those of its tasks, each over so many documents. A task that lacks a number is left out of it.
-/// What tasks have in common is not known here: the interval takes documents and tasks as independent.
-pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)]) -> Vec<Measured> {
-    let of_task = |(size, measured): &(usize, Vec<Measured>)| {
+/// The metrics of a group from those of its tasks. A task that lacks a number is left out of it. What tasks have in common is not known here: the interval takes documents and tasks as independent.
+pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[Vec<Measured>]) -> Vec<Measured> {
+    let of_task = |measured: &Vec<Measured>| {
         let summed = |one: &Measured| {
             let estimate = one.estimate?;
             Some(Summed {
@@ -160,7 +159,7 @@ pub(crate) fn measure_group(group: &ChosenGroup, tasks: &[(usize, Vec<Measured>)
             })
         };
         let metrics = measured.iter().filter_map(summed).collect();
-        Summary { name: String::new(), size: *size, metrics, sources: BTreeSet::new() }
+        Summary { name: String::new(), size: 0, metrics, sources: BTreeSet::new() }
     };
     let tasks: Vec<Summary> = tasks.iter().map(of_task).collect();
     let summary = Summary::of_group(group, &tasks.iter().collect::<Vec<_>>());
@@ -241,23 +240,19 @@ fn filters_of(metric: &str, tasks: &[&Summary]) -> Vec<String> {
 /// The mean of tasks. The standard error is the reference's, that of all documents together, whatever the weights and sources.
 /// The interval is that of the weighted mean, with a task's error over sources where it has one; see [`joint_error`].
 fn pooled(metric: &AggregateMetric, filter: String, tasks: &[&Summary]) -> Option<Summed> {
-    let of_task = |task: &&Summary| {
-        let found =
-            task.metrics.iter().find(|summed| summed.metric == metric.metric && summed.filter == filter);
-        found.map(|summed| (summed.clone(), summed.documents))
-    };
-    let found: Vec<(Summed, usize)> = tasks.iter().filter_map(of_task).collect();
-    let sources = tasks.iter().filter(|task| of_task(task).is_some()).map(|task| &task.sources);
+    let is_own = |summed: &&Summed| summed.metric == metric.metric && summed.filter == filter;
+    let found: Vec<(&Summed, &BTreeSet<String>)> =
+        tasks.iter().filter_map(|task| Some((task.metrics.iter().find(is_own)?, &task.sources))).collect();
     let (first, _) = found.first()?;
-    let weight = |size: usize| if metric.weight_by_size { size as f64 } else { 1.0 };
-    let total: f64 = found.iter().map(|(_, size)| weight(*size)).sum();
-    let value = found.iter().map(|(summed, size)| summed.value * weight(*size)).sum::<f64>() / total;
+    let weight = |summed: &Summed| if metric.weight_by_size { summed.documents as f64 } else { 1.0 };
+    let total: f64 = found.iter().map(|(summed, _)| weight(summed)).sum();
+    let value = found.iter().map(|(summed, _)| summed.value * weight(summed)).sum::<f64>() / total;
     let errors: Option<Vec<f64>> = found.iter().map(|(summed, _)| summed.standard_error).collect();
-    let sizes: Vec<usize> = found.iter().map(|(_, size)| *size).collect();
+    let sizes: Vec<usize> = found.iter().map(|(summed, _)| summed.documents).collect();
     let better = first.higher_is_better;
-    let own_errors = found.iter().zip(sources).map(|((summed, size), sources)| {
+    let own_errors = found.iter().map(|(summed, sources)| {
         let error = summed.clustered.map(|(error, _)| error).or(summed.standard_error)?;
-        Some((weight(*size) * error / total, sources))
+        Some((weight(summed) * error / total, *sources))
     });
     let own_error = own_errors.collect::<Option<Vec<_>>>().map(|errors| joint_error(&errors));
     let standard_error = errors.map(|errors| pooled_standard_error(&errors, &sizes));

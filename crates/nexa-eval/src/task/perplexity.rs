@@ -46,10 +46,13 @@ impl Perplexity {
         Ratio { numerator: -score.logprob_nats / std::f64::consts::LN_2, denominator: score.bytes as f64 }
     }
 
+    /// What one item adds to nats per token.
+    pub fn nats_and_tokens(score: &Score) -> Ratio {
+        Ratio { numerator: -score.logprob_nats, denominator: score.tokens as f64 }
+    }
+
     fn nats_per_token(scores: &[Score]) -> Vec<Ratio> {
-        let ratio =
-            |score: &Score| Ratio { numerator: -score.logprob_nats, denominator: score.tokens as f64 };
-        scores.iter().map(ratio).collect()
+        scores.iter().map(Self::nats_and_tokens).collect()
     }
 }
 

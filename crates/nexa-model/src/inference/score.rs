@@ -11,7 +11,7 @@ use nexa_core::lm::{Scored, TokenScore};
 
 use super::LocalModel;
 use super::network::{Input, Sequence};
-use crate::kernels::cache::{PAGE_TOKENS, Page, PageShape};
+use crate::kernels::cache::{PAGE_TOKENS, Page};
 use crate::kernels::log_softmax::{LogSoftmax, RatedRow};
 
 /// Tokens that run through the model at a time.
@@ -30,10 +30,8 @@ impl LocalModel {
             sequences.iter().map(|one| vec![nothing; one.wanted]).collect();
         // What others go on from.
         let mut kept: BTreeMap<usize, Sequence> = BTreeMap::new();
-        let mut free = FreePages::default();
         for batch in plan.batches() {
-            let mut fresh: Vec<Sequence> =
-                batch.iter().map(|&at| self.begun(&plan, at, &kept, &mut free)).collect();
+            let mut fresh: Vec<Sequence> = batch.iter().map(|&at| self.begun(&plan, at, &kept)).collect();
             let inputs = fresh.iter_mut().zip(&batch).map(|(sequence, &at)| {
                 let token_ids = &plan.places[at].fed[sequence.token_ids.len()..];
                 Input { sequence, token_ids, wanted: plan.places[at].rows() }
@@ -48,21 +46,13 @@ impl LocalModel {
                 kept.insert(at, sequence);
             }
             let wave = plan.places[batch[0]].wave;
-            for (_, sequence) in kept.extract_if(.., |&at, _| !plan.places[at].is_needed(wave)) {
-                free.take_back(sequence);
-            }
+            kept.retain(|&at, _| plan.places[at].is_needed(wave));
         }
         scores
     }
 
     /// A sequence with what it takes over, and room for the rest. A page that it shares only in part is copied.
-    fn begun(
-        &self,
-        plan: &Plan<'_>,
-        at: usize,
-        kept: &BTreeMap<usize, Sequence>,
-        free: &mut FreePages,
-    ) -> Sequence {
+    fn begun(&self, plan: &Plan<'_>, at: usize, kept: &BTreeMap<usize, Sequence>) -> Sequence {
         let Place { fed, shared, .. } = &plan.places[at];
         let mut sequence = self.apart(0);
         if let Some(Shared { owner, tokens }) = *shared {
@@ -70,11 +60,12 @@ impl LocalModel {
             let full = tokens / PAGE_TOKENS;
             sequence.pages.extend_from_slice(&owner.pages[..full]);
             if tokens > full * PAGE_TOKENS {
-                sequence.pages.push(free.copy(&owner.pages[full]));
+                sequence.pages.push(Arc::new(Page::clone(&owner.pages[full])));
             }
             sequence.token_ids.extend_from_slice(&fed[..tokens]);
         }
-        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), || free.page(self.pool.shape()));
+        let page = || Arc::new(Page::new(self.pool.shape()));
+        sequence.pages.resize_with(fed.len().div_ceil(PAGE_TOKENS), page);
         sequence
     }
 
@@ -91,40 +82,6 @@ impl LocalModel {
             }
         }
         rated
-    }
-}
-
-/// Pages of sequences that are done: a page is large, and to get one anew from the system takes longer than to fill it.
-#[derive(Default)]
-struct FreePages(Vec<Arc<Page>>);
-
-impl FreePages {
-    /// Keeps the pages that no other sequence reads.
-    fn take_back(&mut self, sequence: Sequence) {
-        self.0.extend(sequence.pages.into_iter().filter(|page| Arc::strong_count(page) == 1));
-    }
-
-    /// A page that nobody else has.
-    fn own(&mut self) -> Option<Arc<Page>> {
-        self.0.pop().filter(|page| Arc::strong_count(page) == 1)
-    }
-
-    /// An empty page.
-    fn page(&mut self, shape: PageShape) -> Arc<Page> {
-        let mut page = self.own().unwrap_or_else(|| Arc::new(Page::new(shape)));
-        if let Some(page) = Arc::get_mut(&mut page) {
-            page.clear();
-        }
-        page
-    }
-
-    /// A page that holds what another does.
-    fn copy(&mut self, from: &Page) -> Arc<Page> {
-        let Some(mut page) = self.own() else { return Arc::new(from.clone()) };
-        if let Some(page) = Arc::get_mut(&mut page) {
-            page.copy_from(from);
-        }
-        page
     }
 }
 

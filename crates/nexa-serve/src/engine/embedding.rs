@@ -49,10 +49,8 @@ impl Embedding {
     pub(super) fn begin(&mut self, sequence: Option<SequenceId>, metrics: &Metrics) {
         self.sequence = sequence;
         self.waits = sequence.is_none();
-        if self.is_running() && self.times.scheduled.is_none() {
-            let now = Instant::now();
-            self.times.scheduled = Some(now);
-            metrics.scheduled(now - self.times.arrived);
+        if self.is_running() {
+            self.times.scheduled(metrics);
         }
     }
 

@@ -41,6 +41,15 @@ impl Times {
     pub(super) fn new(arrived: Instant) -> Self {
         Self { arrived, scheduled: None, first_token: None, last_token: None }
     }
+
+    /// Notes that there is memory for it now; only the first time counts.
+    pub(super) fn scheduled(&mut self, metrics: &Metrics) {
+        if self.scheduled.is_none() {
+            let now = Instant::now();
+            self.scheduled = Some(now);
+            metrics.queue_time.observe(now - self.arrived);
+        }
+    }
 }
 
 /// How a request left the engine.
@@ -113,11 +122,6 @@ impl Metrics {
             forced: AtomicU64::new(0),
             cache: Mutex::default(),
         }
-    }
-
-    /// A request got memory for the first time, so long after its arrival.
-    pub(super) fn scheduled(&self, waited: Duration) {
-        self.queue_time.observe(waited);
     }
 
     /// The first token of a request was chosen, `after` its arrival.

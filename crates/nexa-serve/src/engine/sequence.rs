@@ -309,15 +309,6 @@ impl Sequence {
         self.sampler.accept(token_id);
     }
 
-    /// Notes that there is memory for it.
-    pub(super) fn scheduled(&mut self, metrics: &Metrics) {
-        if self.times.scheduled.is_none() {
-            let now = Instant::now();
-            self.times.scheduled = Some(now);
-            metrics.scheduled(now - self.times.arrived);
-        }
-    }
-
     /// Shows text up to a stop string and returns whether there was one. As in vLLM, a stop string counts once a token after
     /// the least that was asked for ends it.
     fn show(&mut self, text: &str) -> bool {

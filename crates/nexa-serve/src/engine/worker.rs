@@ -131,7 +131,7 @@ impl Worker {
             }
             sequence.open(self.model.open_with(sequence.known_prompt(), sequence.adapter.as_ref()));
             if self.has_room(sequence.id, &sequence.pending(usize::MAX)) {
-                sequence.scheduled(&self.queue.metrics);
+                sequence.times.scheduled(&self.queue.metrics);
                 self.live.push(sequence);
                 continue;
             }

@@ -104,15 +104,6 @@ impl Page {
         }
     }
 
-    /// Makes it hold what another page of its shape does.
-    pub(crate) fn copy_from(&mut self, other: &Self) {
-        match (&mut self.numbers, &other.numbers) {
-            (Numbers::F32(own), Numbers::F32(other)) => own.copy_from_slice(other),
-            (Numbers::F16(own), Numbers::F16(other)) => own.copy_from_slice(other),
-            _ => unreachable!("pages of one shape hold the same kind of numbers"),
-        }
-    }
-
     /// Stores the key and the value of one token, for one head of one layer.
     fn put(&mut self, [layer, head, token]: [usize; 3], key: &[f32], value: &[f32]) {
         let [keys, values] = self.shape.places(layer, head);
